@@ -1,0 +1,190 @@
+//! What a game server is, for the configuration and for library users: a name, a game, and how it is found.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Game family. Says which protocol and port are usual; later: log grammar, query, netcode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Game {
+    /// Minecraft Java edition (TCP 25565).
+    Minecraft,
+    /// Minecraft Bedrock edition (UDP 19132, RakNet).
+    MinecraftBedrock,
+    /// Source and GoldSrc engines (UDP 27015).
+    Source,
+    /// Quake III family (UDP 27960).
+    Quake3,
+    /// Teeworlds and DDNet (UDP 8303).
+    Teeworlds,
+    /// Luanti, formerly Minetest (UDP 30000).
+    Luanti,
+    /// Unreal Engine 4 and 5 (UDP 7777).
+    Unreal,
+    /// Unity transports (UDP 7777).
+    Unity,
+    /// Rust by Facepunch (UDP 28015).
+    Rust,
+    /// Factorio (UDP 34197).
+    Factorio,
+    /// The demo server that comes with gsmon.
+    Demo,
+    /// Anything else.
+    Custom,
+}
+
+impl Game {
+    /// The protocol that the game's players use, when `protocol` is not given.
+    pub fn usual_protocol(self) -> Protocol {
+        match self {
+            Game::Minecraft => Protocol::Tcp,
+            _ => Protocol::Udp,
+        }
+    }
+}
+
+/// Transport protocol of a game port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// User Datagram Protocol.
+    Udp,
+    /// Transmission Control Protocol.
+    Tcp,
+}
+
+/// A listening port, optionally on one address only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortMatch {
+    /// Local address; `None` for any.
+    pub address: Option<IpAddr>,
+    /// Local port.
+    pub port: u16,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+/// A `[[server]]` entry. Found by every criterion that is given (they are combined with AND); at least one is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GameServer {
+    /// Unique name; becomes the `server` label of metrics.
+    pub name: String,
+    /// Game family.
+    #[serde(default = "custom")]
+    pub game: Game,
+    /// Listening port. Without one, every port that the found processes listen on is a game port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Transport of `port`; the game's usual one when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Local address of `port`, when several servers share the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Network namespace of the server, a path such as `/run/netns/arena`, when several servers share address and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<PathBuf>,
+    /// Executable: a full path, or a file name without `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
+    /// Regular expression over the command line, arguments joined by one space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
+    /// Cgroup path as in `/proc/PID/cgroup` (any hierarchy); descendants belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// systemd unit, for example `minecraft.service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd_unit: Option<String>,
+    /// Player limit of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_players: Option<u32>,
+}
+
+fn custom() -> Game {
+    Game::Custom
+}
+
+impl GameServer {
+    /// A server of `game` called `name`. Add at least one way to find it.
+    pub fn new(name: impl Into<String>, game: Game) -> Self {
+        Self {
+            name: name.into(),
+            game,
+            port: None,
+            protocol: None,
+            address: None,
+            netns: None,
+            executable: None,
+            command_line: None,
+            cgroup: None,
+            systemd_unit: None,
+            max_players: None,
+        }
+    }
+
+    /// Found by listening port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Transport of the port, where it is not the game's usual one.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// Only the socket bound to this address.
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Only in this network namespace.
+    pub fn netns(mut self, path: impl Into<PathBuf>) -> Self {
+        self.netns = Some(path.into());
+        self
+    }
+
+    /// Found by executable.
+    pub fn executable(mut self, executable: impl Into<String>) -> Self {
+        self.executable = Some(executable.into());
+        self
+    }
+
+    /// Found by a regular expression over the command line.
+    pub fn command_line(mut self, pattern: impl Into<String>) -> Self {
+        self.command_line = Some(pattern.into());
+        self
+    }
+
+    /// Found by cgroup path.
+    pub fn cgroup(mut self, path: impl Into<String>) -> Self {
+        self.cgroup = Some(path.into());
+        self
+    }
+
+    /// Found by systemd unit.
+    pub fn systemd_unit(mut self, unit: impl Into<String>) -> Self {
+        self.systemd_unit = Some(unit.into());
+        self
+    }
+
+    /// Player limit.
+    pub fn max_players(mut self, max_players: u32) -> Self {
+        self.max_players = Some(max_players);
+        self
+    }
+
+    /// The port to look for, with the game's usual protocol filled in.
+    pub fn port_match(&self) -> Option<PortMatch> {
+        self.port.map(|port| PortMatch {
+            address: self.address,
+            port,
+            protocol: self.protocol.unwrap_or_else(|| self.game.usual_protocol()),
+        })
+    }
+}

@@ -1,0 +1,319 @@
+//! One immutable picture of everything, made once per interval and shared by all readers.
+//!
+//! `None` (JSON `null`) is "not known here", never zero. Totals are monotonic since the agent began to follow the
+//! server; rates are of the last interval.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Game, Protocol};
+
+/// Everything known at the end of one interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Counts snapshots of this agent's life.
+    pub sequence: u64,
+    /// End of the interval, seconds since the Unix epoch.
+    pub unix_time_seconds: f64,
+    /// Measured length of the interval.
+    pub interval_seconds: f64,
+    /// Hooks in force, one line per source.
+    pub sources: Vec<SourceReport>,
+    /// Servers in the order of the configuration.
+    pub servers: Vec<ServerSnapshot>,
+    /// What gsmon itself costs.
+    pub agent: AgentCost,
+    /// Host-wide counters of what could not be counted as asked, by name (see `gsmon_common::stat`).
+    pub losses: Vec<LossCounter>,
+}
+
+/// One measurement source: what is in force and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// `sched`, `process`, `flow_ingress`, `flow_egress`.
+    pub source: String,
+    /// Hook in force, for example `tp_btf/sched_switch`, `cgroup_skb/ingress`, `/proc`; `none` when absent.
+    pub hook: String,
+    /// Why this one.
+    pub reason: String,
+}
+
+/// A monotonic loss counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossCounter {
+    /// snake_case.
+    pub kind: String,
+    /// Total since start.
+    pub total: u64,
+}
+
+/// Is the server there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// Configured, not found yet.
+    Waiting,
+    /// Found and followed.
+    Up,
+    /// Was up; its processes have ended.
+    Gone,
+}
+
+/// One game server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerSnapshot {
+    /// Name from the configuration.
+    pub name: String,
+    /// Game family.
+    pub game: Game,
+    /// Is it there?
+    pub state: ServerState,
+    /// Processes, host PIDs.
+    pub pids: Vec<u32>,
+    /// Times that the server was found with all its processes new.
+    pub starts: u64,
+    /// Endpoints it listens on.
+    pub endpoints: Vec<Endpoint>,
+    /// Player limit from the configuration.
+    pub max_players: Option<u32>,
+    /// Where its packets are counted.
+    pub counting: CountingPoints,
+    /// Monotonic totals.
+    pub totals: ServerTotals,
+    /// Rates and gauges of the last interval.
+    pub rates: ServerRates,
+    /// Tick of the game loop; absent when it cannot be told.
+    pub tick: Option<TickSnapshot>,
+    /// Live flows (remote endpoints with traffic both ways).
+    pub flows: Option<u64>,
+    /// The busiest flows by bytes of the interval, at most 64.
+    pub top_flows: Vec<FlowSnapshot>,
+}
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Transport.
+    pub protocol: Protocol,
+    /// Local address.
+    pub address: IpAddr,
+    /// Local port.
+    pub port: u16,
+    /// Inode of its network namespace.
+    pub netns: u64,
+}
+
+/// The one counting point per direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountingPoints {
+    /// For example `cgroup_skb/ingress`, `xdp-native/eth0+cgroup_skb/ingress`.
+    pub ingress: Option<String>,
+    /// For example `cgroup_skb/egress`.
+    pub egress: Option<String>,
+}
+
+/// Monotonic totals of one server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerTotals {
+    /// CPU time of all threads, exited ones included.
+    pub cpu_ns: Option<u64>,
+    /// Time that runnable threads waited for a CPU.
+    pub run_queue_wait_ns: Option<u64>,
+    /// Voluntary context switches.
+    pub voluntary_switches: Option<u64>,
+    /// Involuntary context switches.
+    pub involuntary_switches: Option<u64>,
+    /// Page faults without I/O.
+    pub minor_faults: Option<u64>,
+    /// Page faults with I/O.
+    pub major_faults: Option<u64>,
+    /// Bytes fetched from storage.
+    pub disk_read_bytes: Option<u64>,
+    /// Bytes sent to storage.
+    pub disk_write_bytes: Option<u64>,
+    /// Clients to server.
+    pub rx: Option<DirectionTotals>,
+    /// Server to clients.
+    pub tx: Option<DirectionTotals>,
+    /// Ticks seen.
+    pub ticks: Option<u64>,
+}
+
+/// Monotonic packet totals of one direction. The whole is `flow + candidate + overflow`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectionTotals {
+    /// In flows.
+    pub flow: PacketTotals,
+    /// Remote endpoints without traffic both ways.
+    pub candidate: PacketTotals,
+    /// Both ways, but no slot was free.
+    pub overflow: PacketTotals,
+    /// Where XDP or tc counts: what the firewall let through, seen at the cgroup hook.
+    pub delivered: Option<PacketTotals>,
+}
+
+/// UDP datagrams or TCP segments, and IP-layer bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketTotals {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl DirectionTotals {
+    /// Flow, candidate and overflow together.
+    pub fn all(&self) -> PacketTotals {
+        let parts = [self.flow, self.candidate, self.overflow];
+        PacketTotals {
+            packets: parts.iter().map(|part| part.packets).sum(),
+            bytes: parts.iter().map(|part| part.bytes).sum(),
+        }
+    }
+}
+
+/// Rates and gauges of one server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerRates {
+    /// CPU in cores (1.0 is one core fully used).
+    pub cpu_cores: Option<f64>,
+    /// Seconds of run-queue wait per second.
+    pub run_queue_wait_ratio: Option<f64>,
+    /// Voluntary context switches per second.
+    pub voluntary_switches_per_second: Option<f64>,
+    /// Involuntary context switches per second.
+    pub involuntary_switches_per_second: Option<f64>,
+    /// Live threads.
+    pub threads: Option<u32>,
+    /// Resident memory of all processes.
+    pub rss_bytes: Option<u64>,
+    /// Minor page faults per second.
+    pub minor_faults_per_second: Option<f64>,
+    /// Major page faults per second.
+    pub major_faults_per_second: Option<f64>,
+    /// Storage reads.
+    pub disk_read_bytes_per_second: Option<f64>,
+    /// Storage writes.
+    pub disk_write_bytes_per_second: Option<f64>,
+    /// Clients to server.
+    pub rx_packets_per_second: Option<f64>,
+    /// Clients to server.
+    pub rx_bytes_per_second: Option<f64>,
+    /// Server to clients.
+    pub tx_packets_per_second: Option<f64>,
+    /// Server to clients.
+    pub tx_bytes_per_second: Option<f64>,
+}
+
+/// How the tick was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TickMethod {
+    /// Bursts of one thread between sleeps.
+    SchedulerBursts,
+    /// Batches of packets that the server sends; says nothing of tick time.
+    SendCadence,
+    /// Both, in agreement.
+    BurstsAndCadence,
+}
+
+/// Tick of a game loop, over the last interval (or the last few, for slow ticks).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TickSnapshot {
+    /// Ticks per second.
+    pub rate_hz: f64,
+    /// Median tick time (busy wall time of one tick); absent where only the cadence is known.
+    pub time_p50_ns: Option<f64>,
+    /// 95th percentile.
+    pub time_p95_ns: Option<f64>,
+    /// 99th percentile.
+    pub time_p99_ns: Option<f64>,
+    /// How it was found.
+    pub method: TickMethod,
+    /// 0 to 1: how narrow and how complete the evidence is.
+    pub confidence: f64,
+    /// Thread of the loop, where known.
+    pub thread: Option<u32>,
+}
+
+/// One remote endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowSnapshot {
+    /// Remote address and port.
+    pub remote: SocketAddr,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Totals since the flow began.
+    pub rx: PacketTotals,
+    /// Totals since the flow began.
+    pub tx: PacketTotals,
+    /// Clients to server, last interval.
+    pub rx_packets_per_second: f64,
+    /// Clients to server, last interval.
+    pub rx_bytes_per_second: f64,
+    /// Server to clients, last interval.
+    pub tx_packets_per_second: f64,
+    /// Server to clients, last interval.
+    pub tx_bytes_per_second: f64,
+    /// Median packet size and inter-arrival, from the detail tier.
+    pub detail: Option<FlowDetail>,
+}
+
+/// From the detail tier, over the life of the flow's detail slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowDetail {
+    /// Median size of packets from the client.
+    pub rx_size_p50_bytes: Option<f64>,
+    /// Median size of packets to the client.
+    pub tx_size_p50_bytes: Option<f64>,
+    /// Median time between packets from the client.
+    pub rx_inter_arrival_p50_ns: Option<f64>,
+    /// 95th percentile of the time between packets from the client.
+    pub rx_inter_arrival_p95_ns: Option<f64>,
+    /// Median time between packets to the client.
+    pub tx_inter_arrival_p50_ns: Option<f64>,
+}
+
+/// What gsmon itself costs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgentCost {
+    /// CPU seconds of the agent process since its start.
+    pub cpu_seconds: f64,
+    /// Resident memory of the agent, mapped kernel tables included.
+    pub rss_bytes: u64,
+    /// Time of the last drain of the kernel tables.
+    pub drain_seconds: f64,
+    /// Intervals that ended late by more than half their length.
+    pub late_intervals: u64,
+    /// Per kernel program.
+    pub programs: Vec<ProgramCost>,
+    /// Per kernel table.
+    pub maps: Vec<MapFill>,
+}
+
+/// One kernel program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Program name.
+    pub name: String,
+    /// Hook it is attached to.
+    pub hook: String,
+    /// Runs while statistics were on.
+    pub sampled_runs: u64,
+    /// Run time while statistics were on, seconds.
+    pub sampled_run_seconds: f64,
+}
+
+/// One kernel table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MapFill {
+    /// Table name.
+    pub name: String,
+    /// Entries in use, where known.
+    pub used: Option<u64>,
+    /// Entries.
+    pub capacity: u64,
+    /// Bytes of kernel memory.
+    pub bytes: u64,
+}

@@ -56,8 +56,8 @@ pub struct TaskSlot {
     pub bursts: [u32; BURST_CLASSES],
 }
 
-/// Bursts kept per ring.
-pub const BURST_ENTRIES: usize = 1023;
+/// Bursts kept per ring. A power of two, so that a mask bounds the position.
+pub const BURST_ENTRIES: usize = 1024;
 
 /// CPU that a thread used between two sleeps.
 #[repr(C)]
@@ -85,7 +85,7 @@ pub struct BurstRing {
 
 const _: () = assert!(size_of::<TaskSlot>() == 128);
 const _: () = assert!(size_of::<Burst>() == 16);
-const _: () = assert!(size_of::<BurstRing>() == 16_384);
+const _: () = assert!(size_of::<BurstRing>() == 16_384 + 64);
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,20 @@ pub enum Mode {
     Table = 2,
 }
 
+/// Set in a server number (of a port entry or endpoint): the server lives in the agent's own network namespace, so
+/// that XDP or tc count its traffic on the interfaces marked in the interface table.
+pub const HOST_FLAG: u32 = 1 << 31;
+
+/// Flags of the interface table.
+pub mod interface {
+    /// XDP or tc counts ingress of the agent's own network namespace here.
+    pub const INGRESS_COUNTED: u8 = 1;
+    /// tc counts egress of the agent's own network namespace here.
+    pub const EGRESS_COUNTED: u8 = 2;
+    /// Packets have no link-layer header at the tc hook (TUN and the like).
+    pub const NO_LINK_HEADER: u8 = 4;
+}
+
 /// Number of entries of a port table: UDP ports, then TCP ports.
 pub const PORT_ENTRIES: u32 = 1 << 17;
 
@@ -102,8 +116,8 @@ pub struct ServerSlot {
     pub tx: ServerDirection,
 }
 
-/// Send batches kept per server.
-pub const CADENCE_ENTRIES: usize = 511;
+/// Send batches kept per server. A power of two, so that a mask bounds the position.
+pub const CADENCE_ENTRIES: usize = 512;
 /// A pause in sending at least this long starts a new batch.
 pub const CADENCE_GAP_NS: u64 = 200_000;
 
@@ -120,4 +134,4 @@ pub struct Cadence {
 const _: () = assert!(size_of::<PortEntry>() == 16);
 const _: () = assert!(size_of::<EndpointKey>() == 32);
 const _: () = assert!(size_of::<ServerSlot>() == 128);
-const _: () = assert!(size_of::<Cadence>() == 4096);
+const _: () = assert!(size_of::<Cadence>() == 4096 + 64);

@@ -1,1 +1,691 @@
-//! kernel
+//! The kernel side: load, attach, offsets from BTF, mapped tables, drain. The only room that knows aya, and the only
+//! one with unsafe code.
+//!
+//! [`Kernel`] is the whole of it: follow processes, say which socket belongs to which server, drain once per interval.
+#![allow(
+    unsafe_code,
+    reason = "memory shared with kernel programs is read through raw pointers"
+)]
+
+mod attach;
+mod cost;
+mod flows;
+pub mod object;
+mod offsets;
+mod ports;
+mod slab;
+mod tasks;
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
+use gsmon_common::{
+    flow::Traffic,
+    record::Record,
+    server::{CADENCE_ENTRIES, Cadence, ScopeKind, ServerSlot, interface},
+    stat::{STATS, Stat},
+};
+
+use self::{
+    attach::Attachment,
+    cost::{RunTimeSampler, map_size, program_runs},
+    flows::difference,
+    object::{KernelHash, Object, ObjectOptions, Records},
+    ports::PortTables,
+    tasks::TaskTable,
+};
+pub use self::{
+    attach::{Attached, CgroupHooks},
+    cost::{MapSize, ProgramRun},
+    flows::{DetailReading, FlowReading, FlowTable, ServerFlows, TOP_FLOWS},
+    offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
+    ports::{NetnsPlace, Plan, SocketOwner, mapped},
+    slab::{Plain, Slab},
+    tasks::{ServerTasks, ThreadReading},
+};
+use crate::config::{InterfaceSettings, Limits, StatsMode, TierTimeouts};
+
+/// Index of a server in the kernel's tables; never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerSlotId(pub u32);
+
+/// Why the kernel side is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No usable BTF.
+    #[error(transparent)]
+    Offsets(#[from] OffsetError),
+    /// The object was refused.
+    #[error("the kernel refused gsmon's object: {source}")]
+    Load {
+        /// aya's error.
+        source: Box<aya::EbpfError>,
+    },
+    /// A program was refused or could not be attached.
+    #[error("kernel program {name}: {source}")]
+    Program {
+        /// Which.
+        name: &'static str,
+        /// aya's error.
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// XDP could not be attached.
+    #[error(
+        "cannot attach {mode} to {interface}: {source}; set `xdp = \"auto\"` for this interface and the cgroup hooks count"
+    )]
+    Xdp {
+        /// Device.
+        interface: String,
+        /// What was asked for.
+        mode: String,
+        /// aya's error.
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// Somebody else's XDP program is there.
+    #[error(
+        "{interface} already runs an XDP program that is not gsmon's; it is left alone: set `xdp = \"auto\"` for this interface and the cgroup hooks count"
+    )]
+    ForeignXdp {
+        /// Device.
+        interface: String,
+    },
+    /// No such device.
+    #[error("[[interface]] {name}: this host has no such network interface")]
+    UnknownInterface {
+        /// Device.
+        name: String,
+    },
+    /// cgroup v2 root.
+    #[error("cannot open the cgroup v2 root {path}: {source}")]
+    Cgroup {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A map operation failed.
+    #[error("kernel map {name}: {source}")]
+    Map {
+        /// Which.
+        name: &'static str,
+        /// aya's error.
+        source: aya::maps::MapError,
+    },
+    /// A map could not be mapped into memory.
+    #[error("cannot map kernel table {name} into memory: {source} (kernel 5.5 or later is needed)")]
+    Mmap {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The embedded object lacks a map.
+    #[error("the embedded kernel object has no map {name}: it does not belong to this agent")]
+    MissingMap {
+        /// Which.
+        name: &'static str,
+    },
+    /// The embedded object lacks a program.
+    #[error("the embedded kernel object has no program {name}: it does not belong to this agent")]
+    MissingProgram {
+        /// Which.
+        name: &'static str,
+    },
+    /// More servers than the table holds.
+    #[error("more than {limit} servers: raise limits.servers")]
+    TooManyServers {
+        /// Table size.
+        limit: u32,
+    },
+}
+
+/// One source: which hook is in force and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`.
+    pub name: &'static str,
+    /// For example `tp_btf/sched_switch`.
+    pub hook: String,
+    /// Why this one.
+    pub reason: String,
+}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct KernelOptions {
+    /// Table sizes.
+    pub limits: Limits,
+    /// Idle times.
+    pub timeouts: TierTimeouts,
+    /// Run-time statistics.
+    pub run_time: StatsMode,
+    /// aya-log messages.
+    pub kernel_log: bool,
+    /// cgroup v2 root; `None` when the host has none.
+    pub cgroup_root: Option<PathBuf>,
+    /// Interfaces from the configuration.
+    pub interfaces: Vec<InterfaceSettings>,
+    /// `kernel.pid_max`.
+    pub thread_ids: u32,
+    /// Forces what tells sockets apart; by default the best that the kernel has.
+    pub scope: Option<ScopeKind>,
+}
+
+/// Everything outside the flows of one direction, in the interval.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutsideDelta {
+    /// One direction only.
+    pub candidate: Traffic,
+    /// No slot.
+    pub overflow: Traffic,
+    /// Counted by XDP or tc, and let through by the firewall.
+    pub delivered: Traffic,
+}
+
+/// One server in the interval.
+#[derive(Clone, Debug, Default)]
+pub struct ServerDelta {
+    /// Threads.
+    pub tasks: ServerTasks,
+    /// Flows.
+    pub flows: ServerFlows,
+    /// Clients to server, outside flows.
+    pub rx: OutsideDelta,
+    /// Server to clients, outside flows.
+    pub tx: OutsideDelta,
+    /// Start times of send batches, CLOCK_MONOTONIC.
+    pub batches_ns: Vec<u64>,
+}
+
+/// What one drain found.
+#[derive(Clone, Debug, Default)]
+pub struct KernelDelta {
+    /// Servers that did anything.
+    pub servers: HashMap<ServerSlotId, ServerDelta>,
+    /// Processes that called exec since the last drain.
+    pub executed_pids: Vec<u32>,
+    /// Tracked processes that ended.
+    pub exited_pids: Vec<u32>,
+    /// Time the drain took.
+    pub drain: Duration,
+}
+
+/// Fill of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableFill {
+    /// Name of the map.
+    pub name: &'static str,
+    /// In use.
+    pub used: u64,
+}
+
+struct ServerBase {
+    slot: ServerSlot,
+    cadence_head: u64,
+    life: ServerLife,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ServerLife {
+    Followed,
+    /// Drains left until the slot may be given to another server.
+    Leaving(u8),
+}
+
+/// Drains after which no flow, task or program names a removed server.
+const LEAVING_DRAINS: u8 = 5;
+
+/// The loaded and attached kernel side. Dropping it detaches everything.
+pub struct Kernel {
+    object: Object,
+    attachment: Attachment,
+    flows: FlowTable,
+    tasks: TaskTable,
+    ports: PortTables,
+    servers: Slab<ServerSlot>,
+    cadence: Slab<Cadence>,
+    stats: Slab<u64>,
+    records: Records,
+    local_addresses: KernelHash<[u8; 16], u8>,
+    known_addresses: Vec<[u8; 16]>,
+    followed: HashMap<ServerSlotId, ServerBase>,
+    free_servers: Vec<ServerSlotId>,
+    sampler: RunTimeSampler,
+    sizes: Vec<MapSize>,
+    last_drain: Instant,
+    _logger: Option<KernelLogger>,
+}
+
+/// What tells sockets of one port apart on this kernel: network namespaces where cgroup programs may ask for them.
+pub fn best_scope() -> ScopeKind {
+    // BPF_FUNC_get_netns_cookie is number 122 of the UAPI's helper list.
+    match is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_get_netns_cookie) {
+        Ok(true) => ScopeKind::Netns,
+        _ => ScopeKind::Cgroup,
+    }
+}
+
+impl Kernel {
+    /// Loads the object and attaches the best hooks that this kernel has.
+    pub fn load(options: &KernelOptions) -> Result<Self, KernelError> {
+        let mut object = Object::load(ObjectOptions {
+            limits: options.limits,
+            thread_ids: options.thread_ids,
+            scope: options.scope.unwrap_or_else(best_scope),
+            kernel_log: options.kernel_log,
+        })?;
+        let logger = options
+            .kernel_log
+            .then(|| KernelLogger::start(&mut object))
+            .flatten();
+        let sizes = object
+            .ebpf
+            .maps()
+            .filter_map(|(name, map)| map_fd(map).map(|(fd, capacity)| map_size(name, capacity, fd)))
+            .collect();
+        let servers = options.limits.servers;
+        let mut interfaces: aya::maps::Array<_, u8> = object.take("INTERFACES")?;
+        let mut kernel = Self {
+            flows: FlowTable::new(&mut object, options.timeouts)?,
+            tasks: TaskTable::new(&mut object)?,
+            ports: PortTables::new(&mut object)?,
+            servers: object.slab("SERVERS", servers + 1)?,
+            cadence: object.slab("CADENCE", servers + 1)?,
+            stats: object.slab("STATS", STATS)?,
+            records: object.take("RECORDS")?,
+            local_addresses: object.take("LOCAL_ADDRS")?,
+            known_addresses: Vec::new(),
+            followed: HashMap::new(),
+            free_servers: (1..=servers).rev().map(ServerSlotId).collect(),
+            sampler: RunTimeSampler::new(options.run_time),
+            sizes,
+            last_drain: Instant::now(),
+            _logger: logger,
+            attachment: Attachment::default(),
+            object,
+        };
+        let ebpf = &mut kernel.object.ebpf;
+        attach::attach_tracepoints(ebpf, &mut kernel.attachment)?;
+        let cgroup = match &options.cgroup_root {
+            Some(root) => {
+                attach::attach_cgroup(ebpf, root, &mut kernel.attachment)?;
+                CgroupHooks::Attached
+            }
+            None => CgroupHooks::Absent,
+        };
+        attach::attach_interfaces(ebpf, &options.interfaces, cgroup, &mut kernel.attachment)?;
+        let flags = [
+            (&kernel.attachment.ingress_interfaces, interface::INGRESS_COUNTED),
+            (&kernel.attachment.egress_interfaces, interface::EGRESS_COUNTED),
+        ];
+        for (list, flag) in flags {
+            for (name, _) in list {
+                let index = interface_index(name)?;
+                let before = interfaces.get(&index, 0).unwrap_or(0);
+                let link = if has_link_header(name) {
+                    0
+                } else {
+                    interface::NO_LINK_HEADER
+                };
+                interfaces
+                    .set(index, before | flag | link, 0)
+                    .map_err(|source| KernelError::Map {
+                        name: "INTERFACES",
+                        source,
+                    })?;
+            }
+        }
+        Ok(kernel)
+    }
+
+    /// Hooks in force.
+    pub fn sources(&self) -> &[Source] {
+        &self.attachment.sources
+    }
+
+    /// What tells sockets of one port apart.
+    pub fn scope(&self) -> ScopeKind {
+        self.object.options.scope
+    }
+
+    /// Ingress and egress counting points of a server in words.
+    pub fn counting_points(&self, place: NetnsPlace) -> (Option<String>, Option<String>) {
+        let point = |hook: &str, list: &[(String, String)]| {
+            let cgroup = self
+                .attachment
+                .programs
+                .iter()
+                .any(|program| program.hook == hook)
+                .then(|| hook.to_owned());
+            let mut parts: Vec<String> = match place {
+                NetnsPlace::AgentsOwn => list.iter().map(|(_, hook)| hook.clone()).collect(),
+                NetnsPlace::Other => Vec::new(),
+            };
+            parts.extend(cgroup);
+            (!parts.is_empty()).then(|| parts.join("+"))
+        };
+        (
+            point("cgroup_skb/ingress", &self.attachment.ingress_interfaces),
+            point("cgroup_skb/egress", &self.attachment.egress_interfaces),
+        )
+    }
+
+    /// Reserves a server slot.
+    pub fn add_server(&mut self) -> Result<ServerSlotId, KernelError> {
+        let limit = self.object.options.limits.servers;
+        let id = self
+            .free_servers
+            .pop()
+            .ok_or(KernelError::TooManyServers { limit })?;
+        let index = id.0 as usize;
+        let base = ServerBase {
+            slot: self.servers.get(index).unwrap_or_default(),
+            // SAFETY: projects a field of the value that the slab passes.
+            cadence_head: self
+                .cadence
+                .read_field(index, |value| unsafe { &raw mut (*value).head })
+                .unwrap_or(0),
+            life: ServerLife::Followed,
+        };
+        self.followed.insert(id, base);
+        Ok(id)
+    }
+
+    /// Stops following a server; its slot is free again some drains later.
+    pub fn remove_server(&mut self, id: ServerSlotId) {
+        if let Some(base) = self.followed.get_mut(&id) {
+            base.life = ServerLife::Leaving(LEAVING_DRAINS);
+        }
+    }
+
+    /// Follows all threads of a process for a server.
+    pub fn follow(&mut self, pid: u32, server: ServerSlotId) {
+        self.tasks.follow(pid, server);
+    }
+
+    /// Says which socket belongs to which server. Strangers on game ports are part of the list.
+    pub fn set_sockets(&mut self, sockets: &[SocketOwner]) -> Result<&Plan, KernelError> {
+        self.ports.apply(sockets)
+    }
+
+    /// Local addresses of the agent's own network namespace, for XDP and tc.
+    pub fn set_local_addresses(&mut self, addresses: &[std::net::IpAddr]) -> Result<(), KernelError> {
+        let wanted: Vec<[u8; 16]> = addresses.iter().map(|address| mapped(*address)).collect();
+        for address in &self.known_addresses {
+            if !wanted.contains(address) {
+                let _ = self.local_addresses.remove(address);
+            }
+        }
+        for address in &wanted {
+            if !self.known_addresses.contains(address) {
+                self.local_addresses
+                    .insert(address, 1, 0)
+                    .map_err(|source| KernelError::Map {
+                        name: "LOCAL_ADDRS",
+                        source,
+                    })?;
+            }
+        }
+        self.known_addresses = wanted;
+        Ok(())
+    }
+
+    /// Settings that may change without a new load.
+    pub fn reconfigure(&mut self, timeouts: TierTimeouts, run_time: StatsMode) {
+        self.flows.set_timeouts(timeouts);
+        self.sampler.set_mode(run_time);
+    }
+
+    /// Reads all counters since the previous drain.
+    pub fn drain(&mut self) -> KernelDelta {
+        let start = Instant::now();
+        let elapsed = start.duration_since(self.last_drain);
+        self.last_drain = start;
+        self.sampler.tick(start);
+        let mut delta = KernelDelta::default();
+        self.read_records(&mut delta);
+        let followed = &self.followed;
+        let is_gone = |id: ServerSlotId| {
+            followed
+                .get(&id)
+                .is_none_or(|base| base.life != ServerLife::Followed)
+        };
+        for (id, tasks) in self.tasks.drain(is_gone) {
+            delta.servers.entry(id).or_default().tasks = tasks;
+        }
+        for (id, flows) in self.flows.drain(elapsed, is_gone) {
+            delta.servers.entry(id).or_default().flows = flows;
+        }
+        self.drain_servers(&mut delta);
+        delta.drain = start.elapsed();
+        delta
+    }
+
+    fn drain_servers(&mut self, delta: &mut KernelDelta) {
+        let mut left = Vec::new();
+        for (id, base) in &mut self.followed {
+            let index = id.0 as usize;
+            let Some(now) = self.servers.get(index) else {
+                continue;
+            };
+            let server = delta.servers.entry(*id).or_default();
+            server.rx = outside(&now.rx, &base.slot.rx);
+            server.tx = outside(&now.tx, &base.slot.tx);
+            base.slot = now;
+            server.batches_ns = read_cadence(&self.cadence, index, &mut base.cadence_head);
+            match &mut base.life {
+                ServerLife::Followed => {}
+                ServerLife::Leaving(0) => left.push(*id),
+                ServerLife::Leaving(drains) => *drains -= 1,
+            }
+        }
+        for id in left {
+            self.followed.remove(&id);
+            self.free_servers.push(id);
+        }
+    }
+
+    fn read_records(&mut self, delta: &mut KernelDelta) {
+        // Bounded: one drain reads at most what the ring can hold.
+        for _ in 0..65_536 {
+            let Some(item) = self.records.next() else { break };
+            if item.len() < size_of::<Record>() {
+                continue;
+            }
+            // SAFETY: the length was checked; Record is four u32, valid for all bytes; unaligned read.
+            let record: Record = unsafe { std::ptr::read_unaligned(item.as_ptr().cast()) };
+            match record.kind {
+                1 => delta.executed_pids.push(record.tgid),
+                2 => delta.exited_pids.push(record.tgid),
+                _ => {}
+            }
+        }
+    }
+
+    /// Host-wide loss counters, those of the kernel programs and those of the drain.
+    pub fn losses(&self) -> Vec<(&'static str, u64)> {
+        let mut losses: Vec<_> = Stat::ALL
+            .iter()
+            .map(|stat| (stat.name(), self.stats.get(*stat as usize).unwrap_or(0)))
+            .collect();
+        losses.push(("detail_slots_exhausted", self.flows.details_exhausted));
+        losses.push(("flow_slot_returns_failed", self.flows.returns_failed));
+        losses.push(("tick_bursts_overwritten", self.tasks.bursts_missed));
+        losses.push(("task_slots_exhausted_at_discovery", self.tasks.exhausted));
+        losses
+    }
+
+    /// Run count and time of the attached programs while statistics were on.
+    pub fn program_runs(&self) -> Vec<ProgramRun> {
+        program_runs(&self.object.ebpf, &self.attachment.programs)
+    }
+
+    /// Size of every map.
+    pub fn map_sizes(&self) -> &[MapSize] {
+        &self.sizes
+    }
+
+    /// Tables whose fill is known.
+    pub fn table_fills(&self) -> Vec<TableFill> {
+        vec![
+            TableFill {
+                name: "FLOW_SLOTS",
+                used: self.flows.used,
+            },
+            TableFill {
+                name: "FLOWS",
+                used: self.flows.used,
+            },
+            TableFill {
+                name: "DETAILS",
+                used: self.flows.details_used,
+            },
+            TableFill {
+                name: "TASKS",
+                used: self.tasks.used,
+            },
+            TableFill {
+                name: "BURSTS",
+                used: self.tasks.rings_used,
+            },
+            TableFill {
+                name: "SERVERS",
+                used: self.followed.len() as u64,
+            },
+        ]
+    }
+}
+
+fn outside(
+    now: &gsmon_common::server::ServerDirection,
+    before: &gsmon_common::server::ServerDirection,
+) -> OutsideDelta {
+    OutsideDelta {
+        candidate: difference(now.candidate, before.candidate),
+        overflow: difference(now.overflow, before.overflow),
+        delivered: difference(now.delivered, before.delivered),
+    }
+}
+
+fn read_cadence(cadence: &Slab<Cadence>, index: usize, last_head: &mut u64) -> Vec<u64> {
+    // SAFETY: projects a field of the value that the slab passes.
+    let Some(head) = cadence.read_field(index, |value| unsafe { &raw mut (*value).head }) else {
+        return Vec::new();
+    };
+    let readable = head.saturating_sub(*last_head).min(CADENCE_ENTRIES as u64 - 1);
+    *last_head = head;
+    let mut batches = Vec::with_capacity(readable as usize);
+    for number in head - readable..head {
+        let position = (number % CADENCE_ENTRIES as u64) as usize;
+        // SAFETY: projects an element inside the array of the value that the slab passes.
+        let start = cadence.read_field(index, |value| unsafe {
+            (&raw mut (*value).start_ns).cast::<u64>().add(position)
+        });
+        batches.extend(start);
+    }
+    batches
+}
+
+fn map_fd(map: &aya::maps::Map) -> Option<(i32, u64)> {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use aya::maps::Map;
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data)
+        | Map::Stack(data) => data,
+        _ => return None,
+    };
+    let capacity = data.info().ok()?.max_entries();
+    Some((data.fd().as_fd().as_raw_fd(), u64::from(capacity)))
+}
+
+fn interface_index(name: &str) -> Result<u32, KernelError> {
+    std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("ifindex"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| KernelError::UnknownInterface {
+            name: name.to_owned(),
+        })
+}
+
+/// `ARPHRD_ETHER` and `ARPHRD_LOOPBACK` have an Ethernet header.
+fn has_link_header(name: &str) -> bool {
+    std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("type"))
+        .is_ok_and(|text| matches!(text.trim(), "1" | "772"))
+}
+
+/// Forwards aya-log messages of the kernel programs to `tracing`, at most some per drain.
+struct KernelLogger {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl KernelLogger {
+    fn start(object: &mut Object) -> Option<Self> {
+        let mut logger =
+            match aya_log::EbpfLogger::init_with_logger(&mut object.ebpf, TracingLogger::default()) {
+                Ok(logger) => logger,
+                Err(error) => {
+                    tracing::warn!(%error, "messages of kernel programs are not available");
+                    return None;
+                }
+            };
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        std::thread::Builder::new()
+            .name("gsmon-kernel-log".into())
+            .spawn(move || {
+                while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                    logger.flush();
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+            })
+            .ok()?;
+        Some(Self { stop })
+    }
+}
+
+impl Drop for KernelLogger {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Hands messages on, at most ten a second: a full table would otherwise log once per packet.
+#[derive(Default)]
+struct TracingLogger {
+    second: std::sync::atomic::AtomicU64,
+    in_second: std::sync::atomic::AtomicU64,
+}
+
+const MESSAGES_PER_SECOND: u64 = 10;
+
+impl log::Log for TracingLogger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |elapsed| elapsed.as_secs());
+        if self.second.swap(now, Relaxed) != now {
+            self.in_second.store(0, Relaxed);
+        }
+        if self.in_second.fetch_add(1, Relaxed) < MESSAGES_PER_SECOND {
+            tracing::warn!(target: "gsmon::kernel", "{}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}

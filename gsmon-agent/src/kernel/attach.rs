@@ -1,0 +1,288 @@
+//! Attaching programs: for every source the best hook that this kernel has, and the reason in words.
+
+use std::{fs::File, path::Path};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint,
+        SchedClassifier, TcAttachType, Xdp, XdpMode as AyaXdpMode, tc,
+    },
+};
+
+use super::{KernelError, Source};
+use crate::config::{InterfaceSettings, XdpMode};
+
+/// An attached program: its name in the object and its hook in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Name in the object.
+    pub program: &'static str,
+    /// For example `tp_btf/sched_switch`.
+    pub hook: String,
+}
+
+/// What came of attaching.
+#[derive(Debug, Default)]
+pub struct Attachment {
+    /// Programs that run.
+    pub programs: Vec<Attached>,
+    /// What is in force and why.
+    pub sources: Vec<Source>,
+    /// Interfaces where XDP or tc counts ingress, by name.
+    pub ingress_interfaces: Vec<(String, String)>,
+    /// Interfaces where tc counts egress.
+    pub egress_interfaces: Vec<(String, String)>,
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(KernelError::MissingProgram { name })?
+        .try_into()
+        .map_err(|source| KernelError::Program {
+            name,
+            source: Box::new(source),
+        })
+}
+
+fn failed(name: &'static str) -> impl FnOnce(ProgramError) -> KernelError {
+    move |source| KernelError::Program {
+        name,
+        source: Box::new(source),
+    }
+}
+
+/// A tracepoint with its BTF program and its raw fallback.
+struct Tracepoint {
+    source: &'static str,
+    tracepoint: &'static str,
+    btf: &'static str,
+    raw: &'static str,
+}
+
+const TRACEPOINTS: [Tracepoint; 4] = [
+    Tracepoint {
+        source: "sched",
+        tracepoint: "sched_switch",
+        btf: "sched_switch",
+        raw: "sched_switch_raw",
+    },
+    Tracepoint {
+        source: "fork",
+        tracepoint: "sched_process_fork",
+        btf: "process_fork",
+        raw: "process_fork_raw",
+    },
+    Tracepoint {
+        source: "exec",
+        tracepoint: "sched_process_exec",
+        btf: "process_exec",
+        raw: "process_exec_raw",
+    },
+    Tracepoint {
+        source: "exit",
+        tracepoint: "sched_process_exit",
+        btf: "process_exit",
+        raw: "process_exit_raw",
+    },
+];
+
+/// Attaches the scheduler and process hooks: BTF tracepoint, else raw tracepoint.
+pub fn attach_tracepoints(ebpf: &mut Ebpf, into: &mut Attachment) -> Result<(), KernelError> {
+    let btf = Btf::from_sys_fs().ok();
+    for point in &TRACEPOINTS {
+        let why_not = match &btf {
+            Some(btf) => match attach_btf(ebpf, point, btf) {
+                Ok(()) => {
+                    into.add(
+                        point.source,
+                        point.btf,
+                        format!("tp_btf/{}", point.tracepoint),
+                        "BTF tracepoint: fields are plain loads",
+                    );
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            },
+            None => "the kernel has no BTF".to_owned(),
+        };
+        let raw: &mut RawTracePoint = program(ebpf, point.raw)?;
+        raw.load().map_err(failed(point.raw))?;
+        raw.attach(point.tracepoint).map_err(failed(point.raw))?;
+        let reason = format!("raw tracepoint, since the BTF tracepoint failed: {why_not}");
+        into.add(
+            point.source,
+            point.raw,
+            format!("raw_tp/{}", point.tracepoint),
+            &reason,
+        );
+    }
+    Ok(())
+}
+
+fn attach_btf(ebpf: &mut Ebpf, point: &Tracepoint, btf: &Btf) -> Result<(), KernelError> {
+    let loaded: &mut BtfTracePoint = program(ebpf, point.btf)?;
+    loaded.load(point.tracepoint, btf).map_err(failed(point.btf))?;
+    loaded.attach().map_err(failed(point.btf))?;
+    Ok(())
+}
+
+/// Attaches both cgroup hooks at the root of cgroup v2.
+pub fn attach_cgroup(ebpf: &mut Ebpf, root: &Path, into: &mut Attachment) -> Result<(), KernelError> {
+    let cgroup = File::open(root).map_err(|source| KernelError::Cgroup {
+        path: root.to_owned(),
+        source,
+    })?;
+    let directions = [
+        (
+            "flow_ingress",
+            "flow_cgroup_ingress",
+            CgroupSkbAttachType::Ingress,
+            "cgroup_skb/ingress",
+        ),
+        (
+            "flow_egress",
+            "flow_cgroup_egress",
+            CgroupSkbAttachType::Egress,
+            "cgroup_skb/egress",
+        ),
+    ];
+    for (source, name, kind, hook) in directions {
+        let skb: &mut CgroupSkb = program(ebpf, name)?;
+        skb.load().map_err(failed(name))?;
+        // bpf links are always of the multi kind: others' programs stay.
+        skb.attach(&cgroup, kind, CgroupAttachMode::Single)
+            .map_err(failed(name))?;
+        into.add(
+            source,
+            name,
+            hook.to_owned(),
+            "sees the sockets of every container and network namespace",
+        );
+    }
+    Ok(())
+}
+
+/// Attaches what the configuration asks for on interfaces of the agent's own network namespace. `no_cgroup` says that
+/// the cgroup hooks are missing, so that `auto` means tc.
+pub fn attach_interfaces(
+    ebpf: &mut Ebpf,
+    interfaces: &[InterfaceSettings],
+    cgroup: CgroupHooks,
+    into: &mut Attachment,
+) -> Result<(), KernelError> {
+    for interface in interfaces {
+        if !Path::new("/sys/class/net").join(&interface.name).exists() {
+            return Err(KernelError::UnknownInterface {
+                name: interface.name.clone(),
+            });
+        }
+        match (interface.xdp, cgroup) {
+            (XdpMode::Native, _) => {
+                attach_xdp(ebpf, &interface.name, AyaXdpMode::Driver, "xdp-native", into)?
+            }
+            (XdpMode::Generic, _) => attach_xdp(ebpf, &interface.name, AyaXdpMode::Skb, "xdp-generic", into)?,
+            (XdpMode::Tc, _) | (XdpMode::Auto, CgroupHooks::Absent) => {
+                attach_tc(ebpf, &interface.name, into)?
+            }
+            (XdpMode::Auto, CgroupHooks::Attached) | (XdpMode::Off, _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Are the cgroup hooks in force?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupHooks {
+    /// Yes.
+    Attached,
+    /// No cgroup v2 on this host.
+    Absent,
+}
+
+fn attach_xdp(
+    ebpf: &mut Ebpf,
+    interface: &str,
+    mode: AyaXdpMode,
+    words: &str,
+    into: &mut Attachment,
+) -> Result<(), KernelError> {
+    const NAME: &str = "flow_xdp_ingress";
+    let xdp: &mut Xdp = program(ebpf, NAME)?;
+    if xdp.fd().is_err() {
+        xdp.load().map_err(failed(NAME))?;
+    }
+    xdp.attach(interface, mode).map_err(|source| {
+        let busy = matches!(&source, ProgramError::SyscallError(error)
+            if matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)));
+        if busy {
+            KernelError::ForeignXdp {
+                interface: interface.to_owned(),
+            }
+        } else {
+            KernelError::Xdp {
+                interface: interface.to_owned(),
+                mode: words.to_owned(),
+                source: Box::new(source),
+            }
+        }
+    })?;
+    let hook = format!("{words}/{interface}");
+    into.add(
+        "flow_ingress",
+        NAME,
+        hook.clone(),
+        "asked for in the configuration; sees packets before the firewall",
+    );
+    into.ingress_interfaces.push((interface.to_owned(), hook));
+    Ok(())
+}
+
+fn attach_tc(ebpf: &mut Ebpf, interface: &str, into: &mut Attachment) -> Result<(), KernelError> {
+    // EEXIST when somebody else has made it, which is as good.
+    let _ = tc::qdisc_add_clsact(interface);
+    let directions = [
+        (
+            "flow_ingress",
+            "flow_tc_ingress",
+            TcAttachType::Ingress,
+            "tc-ingress",
+        ),
+        ("flow_egress", "flow_tc_egress", TcAttachType::Egress, "tc-egress"),
+    ];
+    for (source, name, kind, words) in directions {
+        // Before 6.6 tc filters survive a killed agent: remove our own by name.
+        let _ = tc::qdisc_detach_program(interface, kind, name);
+        let classifier: &mut SchedClassifier = program(ebpf, name)?;
+        if classifier.fd().is_err() {
+            classifier.load().map_err(failed(name))?;
+        }
+        classifier.attach(interface, kind).map_err(failed(name))?;
+        let hook = format!("{words}/{interface}");
+        into.add(
+            source,
+            name,
+            hook.clone(),
+            "counts the agent's own network namespace on this interface",
+        );
+        match kind {
+            TcAttachType::Ingress => into.ingress_interfaces.push((interface.to_owned(), hook)),
+            _ => into.egress_interfaces.push((interface.to_owned(), hook)),
+        }
+    }
+    Ok(())
+}
+
+impl Attachment {
+    fn add(&mut self, source: &'static str, program: &'static str, hook: String, reason: &str) {
+        self.sources.push(Source {
+            name: source,
+            hook: hook.clone(),
+            reason: reason.to_owned(),
+        });
+        self.programs.push(Attached { program, hook });
+    }
+}

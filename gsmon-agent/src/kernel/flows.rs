@@ -1,0 +1,421 @@
+//! Draining flow slots: baselines, idle flows, quarantine, detail slots.
+//!
+//! A slot's life: a kernel program pops it from the free stack and writes key and generation; here it is noticed by its
+//! generation; when idle, its key is deleted, two drains later (no program can hold it any more) the last counts are
+//! read and it goes back to the stack. Counters are never zeroed.
+
+use std::{collections::HashMap, io, time::Duration};
+
+use aya::maps::MapError;
+use gsmon_common::{
+    flow::{DetailSlot, FlowKey, FlowSlot, Traffic},
+    hist,
+};
+
+use super::{
+    KernelError, ServerSlotId,
+    object::{FreeStack, KernelHash, Object},
+    slab::Slab,
+};
+use crate::config::TierTimeouts;
+
+/// Slots are scanned in chunks of this size, up to the first chunk that was never used.
+const CHUNK: usize = 1024;
+/// Drains that a slot waits between the deletion of its key and its return.
+const QUARANTINE_DRAINS: u8 = 2;
+/// Drains with traffic both ways before a flow gets a detail slot.
+const DRAINS_BEFORE_DETAIL: u8 = 2;
+/// Flows per server that are reported one by one.
+pub const TOP_FLOWS: usize = 64;
+
+// SAFETY: `repr(C)`, 24 bytes, no implicit padding.
+unsafe impl aya::Pod for FlowKeyPod {}
+
+/// [`FlowKey`] for aya's maps.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct FlowKeyPod(pub FlowKey);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Free,
+    Live,
+    Quarantine(u8),
+}
+
+#[derive(Clone, Copy)]
+struct Baseline {
+    generation: u32,
+    life: Life,
+    key: FlowKey,
+    rx: Traffic,
+    tx: Traffic,
+    first_rx: Traffic,
+    first_tx: Traffic,
+    idle: Duration,
+    both_ways: u8,
+    detail: u32,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            life: Life::Free,
+            key: FlowKey::default(),
+            rx: Traffic::default(),
+            tx: Traffic::default(),
+            first_rx: Traffic::default(),
+            first_tx: Traffic::default(),
+            idle: Duration::ZERO,
+            both_ways: 0,
+            detail: 0,
+        }
+    }
+}
+
+/// One flow of the last interval.
+#[derive(Clone, Debug)]
+pub struct FlowReading {
+    /// Who.
+    pub key: FlowKey,
+    /// Since the flow began.
+    pub rx_total: Traffic,
+    /// Since the flow began.
+    pub tx_total: Traffic,
+    /// In the interval.
+    pub rx: Traffic,
+    /// In the interval.
+    pub tx: Traffic,
+    /// Distributions, for flows with a detail slot.
+    pub detail: Option<DetailReading>,
+}
+
+/// Quantiles of a detail slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DetailReading {
+    /// Median size of packets from the client.
+    pub rx_size_p50_bytes: Option<f64>,
+    /// Median size of packets to the client.
+    pub tx_size_p50_bytes: Option<f64>,
+    /// Median inter-arrival time from the client.
+    pub rx_inter_arrival_p50_ns: Option<f64>,
+    /// 95th percentile of the inter-arrival time from the client.
+    pub rx_inter_arrival_p95_ns: Option<f64>,
+    /// Median inter-arrival time to the client.
+    pub tx_inter_arrival_p50_ns: Option<f64>,
+}
+
+/// What a server's flows did.
+#[derive(Clone, Debug, Default)]
+pub struct ServerFlows {
+    /// In the interval, all flows.
+    pub rx: Traffic,
+    /// In the interval, all flows.
+    pub tx: Traffic,
+    /// Live flows.
+    pub live: u64,
+    /// The busiest by bytes.
+    pub top: Vec<FlowReading>,
+    busiest: Vec<(u64, u32, Traffic, Traffic)>,
+}
+
+/// The flow tables.
+pub struct FlowTable {
+    slots: Slab<FlowSlot>,
+    details: Slab<DetailSlot>,
+    keys: KernelHash<FlowKeyPod, u32>,
+    free: FreeStack,
+    baselines: Vec<Baseline>,
+    free_details: Vec<u32>,
+    resting_details: Vec<(u32, u8)>,
+    timeouts: TierTimeouts,
+    /// Slots in use or in quarantine at the last drain.
+    pub used: u64,
+    /// Detail slots in use.
+    pub details_used: u64,
+    /// Flows that asked for a detail slot when none was free.
+    pub details_exhausted: u64,
+    /// Slots that could not be given back.
+    pub returns_failed: u64,
+}
+
+impl FlowTable {
+    /// Takes the flow maps of `object` and fills the free stack.
+    pub fn new(object: &mut Object, timeouts: TierTimeouts) -> Result<Self, KernelError> {
+        let limits = object.options.limits;
+        let slots = object.slab("FLOW_SLOTS", limits.flows + 1)?;
+        let details = object.slab("DETAILS", limits.details + 1)?;
+        let keys = object.take("FLOWS")?;
+        let mut free: FreeStack = object.take("FLOW_FREE")?;
+        // Highest first, so that the lowest slots are used first and the used part stays dense.
+        for slot in (1..=limits.flows).rev() {
+            free.push(slot, 0).map_err(|source| KernelError::Map {
+                name: "FLOW_FREE",
+                source,
+            })?;
+        }
+        Ok(Self {
+            slots,
+            details,
+            keys,
+            free,
+            baselines: vec![Baseline::default(); CHUNK],
+            free_details: (1..=limits.details).rev().collect(),
+            resting_details: Vec::new(),
+            timeouts,
+            used: 0,
+            details_used: 0,
+            details_exhausted: 0,
+            returns_failed: 0,
+        })
+    }
+
+    /// New timeouts after a reload.
+    pub fn set_timeouts(&mut self, timeouts: TierTimeouts) {
+        self.timeouts = timeouts;
+    }
+
+    /// Reads every slot that was ever used. `elapsed` is the time since the previous drain; `is_gone` names servers
+    /// whose flows are to be dropped.
+    pub fn drain(
+        &mut self,
+        elapsed: Duration,
+        is_gone: impl Fn(ServerSlotId) -> bool,
+    ) -> HashMap<ServerSlotId, ServerFlows> {
+        let mut servers: HashMap<ServerSlotId, ServerFlows> = HashMap::new();
+        self.used = 0;
+        self.rest_details();
+        let mut start = 0;
+        while start < self.slots.len() {
+            let end = (start + CHUNK).min(self.slots.len());
+            if self.baselines.len() < end {
+                self.baselines.resize(end, Baseline::default());
+            }
+            let mut ever_used = false;
+            for index in start..end {
+                let Some(slot) = self.slots.get(index) else { break };
+                if slot.generation == 0 {
+                    continue;
+                }
+                ever_used = true;
+                self.drain_slot(index, &slot, elapsed, &is_gone, &mut servers);
+            }
+            if !ever_used {
+                break;
+            }
+            start = end;
+        }
+        for flows in servers.values_mut() {
+            self.pick_top(flows);
+        }
+        servers
+    }
+
+    fn drain_slot(
+        &mut self,
+        index: usize,
+        slot: &FlowSlot,
+        elapsed: Duration,
+        is_gone: &impl Fn(ServerSlotId) -> bool,
+        servers: &mut HashMap<ServerSlotId, ServerFlows>,
+    ) {
+        let base = &mut self.baselines[index];
+        if base.generation != slot.generation {
+            // A new occupant: its first counts come on top of the previous one's last.
+            base.generation = slot.generation;
+            base.life = Life::Live;
+            base.key = slot.key;
+            base.first_rx = base.rx;
+            base.first_tx = base.tx;
+            base.idle = Duration::ZERO;
+            base.both_ways = 0;
+        }
+        if base.life == Life::Free {
+            return;
+        }
+        self.used += 1;
+        let rx = difference(slot.rx, base.rx);
+        let tx = difference(slot.tx, base.tx);
+        base.rx = slot.rx;
+        base.tx = slot.tx;
+        let server = ServerSlotId(base.key.server);
+        let flows = servers.entry(server).or_default();
+        add(&mut flows.rx, rx);
+        add(&mut flows.tx, tx);
+        match base.life {
+            Life::Free => {}
+            Life::Live => {
+                flows.live += 1;
+                let moved = rx.packets + tx.packets > 0;
+                base.idle = if moved {
+                    Duration::ZERO
+                } else {
+                    base.idle + elapsed
+                };
+                if moved {
+                    flows.busiest.push((rx.bytes + tx.bytes, index as u32, rx, tx));
+                }
+                if rx.packets > 0 && tx.packets > 0 {
+                    base.both_ways = base.both_ways.saturating_add(1);
+                }
+                if base.detail == 0 && base.both_ways >= DRAINS_BEFORE_DETAIL && moved {
+                    self.give_detail(index);
+                }
+                let base = &mut self.baselines[index];
+                if base.detail != 0 && base.idle >= self.timeouts.detail {
+                    self.take_detail(index);
+                }
+                let base = &mut self.baselines[index];
+                if base.idle >= self.timeouts.flow || is_gone(server) {
+                    // A key that is not there (deleted under us) is as good as deleted.
+                    let _ = self.keys.remove(&FlowKeyPod(base.key));
+                    base.life = Life::Quarantine(QUARANTINE_DRAINS);
+                    self.take_detail(index);
+                }
+            }
+            Life::Quarantine(0) => {
+                base.life = Life::Free;
+                if self.free.push(index as u32, 0).is_err() {
+                    self.returns_failed += 1;
+                }
+            }
+            Life::Quarantine(left) => base.life = Life::Quarantine(left - 1),
+        }
+    }
+
+    fn give_detail(&mut self, index: usize) {
+        let Some(detail) = self.free_details.pop() else {
+            self.details_exhausted += 1;
+            return;
+        };
+        // SAFETY: all-zero bytes are a valid DetailSlot; nobody writes a detail slot that no flow names.
+        self.details.set(detail as usize, unsafe { std::mem::zeroed() });
+        self.baselines[index].detail = detail;
+        self.details_used += 1;
+        self.set_detail(index, detail);
+    }
+
+    fn take_detail(&mut self, index: usize) {
+        let detail = std::mem::take(&mut self.baselines[index].detail);
+        if detail != 0 {
+            self.details_used -= 1;
+            self.set_detail(index, 0);
+            self.resting_details.push((detail, QUARANTINE_DRAINS));
+        }
+    }
+
+    fn set_detail(&self, index: usize, detail: u32) {
+        // SAFETY: projects a field of the value that `write_field` passes.
+        self.slots
+            .write_field(index, |slot| unsafe { &raw mut (*slot).detail }, detail);
+    }
+
+    /// Detail slots go back to the free list two drains after the last program could have held them.
+    fn rest_details(&mut self) {
+        let free = &mut self.free_details;
+        self.resting_details.retain_mut(|(detail, left)| {
+            if *left == 0 {
+                free.push(*detail);
+                return false;
+            }
+            *left -= 1;
+            true
+        });
+    }
+
+    fn pick_top(&self, flows: &mut ServerFlows) {
+        let mut busiest = std::mem::take(&mut flows.busiest);
+        if busiest.len() > TOP_FLOWS {
+            busiest.select_nth_unstable_by(TOP_FLOWS, |a, b| b.0.cmp(&a.0));
+            busiest.truncate(TOP_FLOWS);
+        }
+        busiest.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        flows.top = busiest
+            .into_iter()
+            .map(|(_, index, rx, tx)| {
+                let base = &self.baselines[index as usize];
+                FlowReading {
+                    key: base.key,
+                    rx_total: difference(base.rx, base.first_rx),
+                    tx_total: difference(base.tx, base.first_tx),
+                    rx,
+                    tx,
+                    detail: self.detail(base.detail),
+                }
+            })
+            .collect();
+    }
+
+    fn detail(&self, detail: u32) -> Option<DetailReading> {
+        if detail == 0 {
+            return None;
+        }
+        let slot = self.details.get(detail as usize)?;
+        let size = |counts: &[u32], q| quantile(&hist::SIZE, counts, q);
+        let gap = |counts: &[u32], q| quantile(&hist::INTER_ARRIVAL, counts, q);
+        Some(DetailReading {
+            rx_size_p50_bytes: size(&slot.rx.size, 0.5),
+            tx_size_p50_bytes: size(&slot.tx.size, 0.5),
+            rx_inter_arrival_p50_ns: gap(&slot.rx.inter_arrival, 0.5),
+            rx_inter_arrival_p95_ns: gap(&slot.rx.inter_arrival, 0.95),
+            tx_inter_arrival_p50_ns: gap(&slot.tx.inter_arrival, 0.5),
+        })
+    }
+
+    /// Puts `count` made-up flows of `server` into the tables, as if kernel programs had: for the drain bench.
+    #[doc(hidden)]
+    pub fn fill_for_bench(&mut self, server: ServerSlotId, count: u32) -> Result<(), KernelError> {
+        for n in 1..=count {
+            let slot = self.free.pop(0).map_err(|source| KernelError::Map {
+                name: "FLOW_FREE",
+                source,
+            })?;
+            let mut key = FlowKey {
+                server: server.0,
+                protocol: 17,
+                remote_port: 1,
+                ..FlowKey::default()
+            };
+            key.remote_addr[12..].copy_from_slice(&n.to_be_bytes());
+            let mut value = self.slots.get(slot as usize).ok_or(KernelError::Mmap {
+                name: "FLOW_SLOTS",
+                source: io::Error::from(io::ErrorKind::NotFound),
+            })?;
+            value.key = key;
+            value.generation += 1;
+            value.rx = Traffic {
+                packets: value.rx.packets + u64::from(n),
+                bytes: value.rx.bytes + 100 * u64::from(n),
+            };
+            value.tx = value.rx;
+            self.slots.set(slot as usize, value);
+            self.keys
+                .insert(FlowKeyPod(key), slot, 0)
+                .map_err(|source: MapError| KernelError::Map {
+                    name: "FLOWS",
+                    source,
+                })?;
+        }
+        Ok(())
+    }
+}
+
+fn quantile(layout: &hist::Layout, counts: &[u32], q: f64) -> Option<f64> {
+    let wide: Vec<u64> = counts.iter().map(|count| u64::from(*count)).collect();
+    hist::quantile(layout, &wide, q)
+}
+
+/// `now - before`, wrapping.
+pub fn difference(now: Traffic, before: Traffic) -> Traffic {
+    Traffic {
+        packets: now.packets.wrapping_sub(before.packets),
+        bytes: now.bytes.wrapping_sub(before.bytes),
+    }
+}
+
+/// Adds in place.
+pub fn add(total: &mut Traffic, more: Traffic) {
+    total.packets += more.packets;
+    total.bytes += more.bytes;
+}

@@ -1,0 +1,125 @@
+//! The kernel object: embedded bytes, load-time settings, programs by name. Everything that names a program or a map
+//! of the object goes through here.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf, Stack},
+};
+use gsmon_common::{limits, server::ScopeKind};
+
+use super::{
+    KernelError,
+    offsets::TaskOffsets,
+    slab::{Plain, Slab},
+};
+use crate::config::Limits;
+
+/// The committed object, built by `cargo xtask ebpf`.
+static OBJECT: &[u8] = include_bytes_aligned!("gsmon.bpf.o");
+
+/// What is decided before load.
+#[derive(Clone, Debug)]
+pub struct ObjectOptions {
+    /// Table sizes.
+    pub limits: Limits,
+    /// Largest thread id plus one (`kernel.pid_max`).
+    pub thread_ids: u32,
+    /// What tells sockets of one port apart.
+    pub scope: ScopeKind,
+    /// Messages through aya-log.
+    pub kernel_log: bool,
+}
+
+/// The loaded object: maps exist, no program runs yet.
+pub struct Object {
+    /// aya's handle.
+    pub ebpf: Ebpf,
+    /// As loaded.
+    pub options: ObjectOptions,
+}
+
+impl Object {
+    /// Creates the maps and relocates the programs.
+    pub fn load(options: ObjectOptions) -> Result<Self, KernelError> {
+        let offsets = TaskOffsets::of_running_kernel()?;
+        let seed = seed();
+        let scope = options.scope as u32;
+        let candidate_mask = limits::CANDIDATES - 1;
+        let kernel_log = u32::from(options.kernel_log);
+        // Slot 0 of every table means "none".
+        let flows = options.limits.flows + 1;
+        let threads = options.limits.threads + 1;
+        let servers = options.limits.servers + 1;
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("TASK_PID_OFFSET", &offsets.pid, true)
+            .override_global("TASK_TGID_OFFSET", &offsets.tgid, true)
+            .override_global("TASK_STATE_OFFSET", &offsets.state, true)
+            .override_global("TASK_CPU_OFFSET", &offsets.cpu, true)
+            .override_global("TASK_RUN_DELAY_OFFSET", &offsets.run_delay, true)
+            .override_global("TASK_NVCSW_OFFSET", &offsets.nvcsw, true)
+            .override_global("TASK_NIVCSW_OFFSET", &offsets.nivcsw, true)
+            .override_global("SCOPE_KIND", &scope, true)
+            .override_global("CANDIDATE_MASK", &candidate_mask, true)
+            .override_global("HASH_SEED", &seed, true)
+            .override_global("KERNEL_LOG", &kernel_log, true)
+            .map_max_entries("FLOWS", flows)
+            .map_max_entries("FLOW_FREE", flows)
+            .map_max_entries("FLOW_SLOTS", flows)
+            .map_max_entries("DETAILS", options.limits.details + 1)
+            .map_max_entries("SERVERS", servers)
+            .map_max_entries("CADENCE", servers)
+            .map_max_entries("TASKS", threads)
+            .map_max_entries("TASK_FREE", threads)
+            .map_max_entries("TID_SLOTS", options.thread_ids);
+        let ebpf = loader.load(OBJECT).map_err(|source| KernelError::Load {
+            source: Box::new(source),
+        })?;
+        Ok(Self { ebpf, options })
+    }
+
+    fn map(&self, name: &'static str) -> Result<&Map, KernelError> {
+        self.ebpf.map(name).ok_or(KernelError::MissingMap { name })
+    }
+
+    /// File descriptor of an array.
+    fn array_fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
+        match self.map(name)? {
+            Map::Array(data) => Ok(data.fd().as_fd()),
+            _ => Err(KernelError::MissingMap { name }),
+        }
+    }
+
+    /// Maps an array of `len` values into memory.
+    pub fn slab<T: Plain>(&self, name: &'static str, len: u32) -> Result<Slab<T>, KernelError> {
+        Slab::map(self.array_fd(name)?, len).map_err(|source| KernelError::Mmap { name, source })
+    }
+
+    /// Takes a map out of the object.
+    pub fn take<M: TryFrom<Map, Error = aya::maps::MapError>>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<M, KernelError> {
+        let map = self.ebpf.take_map(name).ok_or(KernelError::MissingMap { name })?;
+        M::try_from(map).map_err(|source| KernelError::Map { name, source })
+    }
+}
+
+/// A hash map of the object.
+pub type KernelHash<K, V> = BpfHashMap<MapData, K, V>;
+/// A stack of free slots.
+pub type FreeStack = Stack<MapData, u32>;
+/// One value per CPU.
+pub type PerCpu = PerCpuArray<MapData, u32>;
+/// The ring of rare facts.
+pub type Records = RingBuf<MapData>;
+
+/// A seed that senders cannot guess.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}

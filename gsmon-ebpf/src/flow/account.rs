@@ -1,0 +1,245 @@
+//! Counting a packet in exactly one place: its flow, the candidates of its server, or the overflow of its server.
+//!
+//! A remote endpoint gets a slot only after traffic in both directions, so that a flood of random sources cannot take
+//! the slots of players. A TCP handshake alone (SYN, SYN-ACK) is no traffic both ways.
+
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
+use aya_log_ebpf::warn;
+use gsmon_common::{
+    flow::{
+        DetailDirection, FlowKey, FlowSlot, INTER_ARRIVAL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS, Traffic,
+    },
+    hist,
+    server::{CADENCE_ENTRIES, CADENCE_GAP_NS, ServerDirection},
+    stat::Stat,
+};
+
+use super::Direction;
+use crate::{
+    atomic::{add_traffic, add_u32, count},
+    globals,
+    maps::{CADENCE, CANDIDATES, DETAILS, FLOW_FREE, FLOW_SLOTS, FLOWS, SERVERS},
+};
+
+/// TCP flag that only handshakes carry.
+const TCP_SYN: u8 = 0x02;
+
+/// What a packet adds.
+#[derive(Clone, Copy)]
+pub struct Load {
+    /// Datagrams or segments.
+    pub packets: u64,
+    /// IP-layer bytes.
+    pub bytes: u64,
+    /// TCP flags; 0 for UDP.
+    pub tcp_flags: u8,
+}
+
+/// Counts a packet of a server.
+#[inline(always)]
+pub fn account<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, load: Load) {
+    // SAFETY: the value is a u32 that is never changed in place.
+    let slot = match unsafe { FLOWS.get(key) } {
+        Some(slot) => *slot,
+        None => match admit(ctx, key, direction, load) {
+            Some(slot) => slot,
+            None => return,
+        },
+    };
+    let Some(flow) = FLOW_SLOTS.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: non-null map pointers; counters are added to atomically, the rest is estimates.
+    unsafe {
+        let traffic = match direction {
+            Direction::Receive => &raw mut (*flow).rx,
+            Direction::Transmit => &raw mut (*flow).tx,
+        };
+        add_traffic(traffic, load.packets, load.bytes);
+        let detail = core::ptr::read_volatile(&raw const (*flow).detail);
+        if detail != 0 {
+            describe(detail, key.server, direction, load);
+        }
+    }
+}
+
+/// Histograms of a flow with a detail slot, and the send cadence of its server.
+#[inline(always)]
+unsafe fn describe(detail: u32, server: u32, direction: Direction, load: Load) {
+    let Some(detail) = DETAILS.get_ptr_mut(detail) else {
+        return;
+    };
+    // SAFETY: non-null map pointers; indices are checked against the lengths.
+    unsafe {
+        let now_ns = bpf_ktime_get_ns();
+        let side: *mut DetailDirection = match direction {
+            Direction::Receive => &raw mut (*detail).rx,
+            Direction::Transmit => &raw mut (*detail).tx,
+        };
+        let last_ns = (*side).last_ns;
+        (*side).last_ns = now_ns;
+        let bytes = if load.packets > 1 {
+            load.bytes / load.packets
+        } else {
+            load.bytes
+        };
+        let index = hist::SIZE.index(bytes);
+        if index < SIZE_BUCKETS {
+            add_u32(
+                (&raw mut (*side).size).cast::<u32>().add(index),
+                load.packets as u32,
+            );
+        }
+        // The first packet has no predecessor; a racing CPU may have stored a later time.
+        if last_ns != 0 && last_ns <= now_ns {
+            let index = hist::INTER_ARRIVAL.index(now_ns - last_ns);
+            if index < INTER_ARRIVAL_BUCKETS {
+                add_u32((&raw mut (*side).inter_arrival).cast::<u32>().add(index), 1);
+            }
+        }
+        if direction == Direction::Transmit {
+            if let Some(slot) = SERVERS.get_ptr_mut(server) {
+                let previous_ns = (*slot).tx.last_ns;
+                (*slot).tx.last_ns = now_ns;
+                if now_ns.wrapping_sub(previous_ns) >= CADENCE_GAP_NS {
+                    begin_batch(server, now_ns);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn begin_batch(server: u32, now_ns: u64) {
+    let Some(cadence) = CADENCE.get_ptr_mut(server) else {
+        return;
+    };
+    // SAFETY: non-null map pointer; the position is masked. Two CPUs may overwrite each other's entry: an estimate.
+    unsafe {
+        let head = (*cadence).head;
+        let position = head as usize & (CADENCE_ENTRIES - 1);
+        *(&raw mut (*cadence).start_ns).cast::<u64>().add(position) = now_ns;
+        core::ptr::write_volatile(&raw mut (*cadence).head, head + 1);
+    }
+}
+
+/// Slot for a flow that has none yet, or `None` after counting the packet elsewhere.
+#[inline(never)]
+fn admit<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, load: Load) -> Option<u32> {
+    let (mine, other) = match direction {
+        Direction::Receive => (SEEN_RX, SEEN_TX),
+        Direction::Transmit => (SEEN_TX, SEEN_RX),
+    };
+    let tag = tag(key);
+    let candidate = CANDIDATES.get_ptr_mut(tag as u32 & globals::candidate_mask())?;
+    // SAFETY: non-null map pointer. Races replace a candidate early, which delays its promotion.
+    let both_ways = unsafe {
+        if (*candidate).tag == tag {
+            let seen = (*candidate).seen;
+            (*candidate).seen = seen | mine;
+            seen & other != 0
+        } else {
+            if (*candidate).tag != 0 {
+                count(Stat::CandidateReplaced);
+            }
+            (*candidate).tag = tag;
+            (*candidate).seen = mine;
+            false
+        }
+    };
+    if !both_ways || load.tcp_flags & TCP_SYN != 0 {
+        add_outside(key.server, direction, load, Outside::Candidate);
+        return None;
+    }
+    match create(key) {
+        Some(slot) => Some(slot),
+        None => {
+            add_outside(key.server, direction, load, Outside::Overflow);
+            if globals::kernel_log() != 0 {
+                warn!(ctx, "no flow slot for a client of server {}", key.server);
+            }
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn create(key: &FlowKey) -> Option<u32> {
+    let Ok(Some(slot)) = FLOW_FREE.pop() else {
+        count(Stat::FlowSlotsExhausted);
+        return None;
+    };
+    if FLOWS.insert(key, slot, BPF_NOEXIST as u64).is_err() {
+        if FLOW_FREE.push(slot, 0).is_err() {
+            count(Stat::SlotReturnFailed);
+        }
+        // SAFETY: as in `account`.
+        return match unsafe { FLOWS.get(key) } {
+            Some(slot) => {
+                count(Stat::FlowInsertRaced);
+                Some(*slot)
+            }
+            None => {
+                count(Stat::FlowInsertFailed);
+                None
+            }
+        };
+    }
+    let flow: *mut FlowSlot = FLOW_SLOTS.get_ptr_mut(slot)?;
+    // SAFETY: non-null map pointer; the slot came off the free queue, so only its creator writes key and generation.
+    // Other CPUs may already add to its counters.
+    unsafe {
+        (*flow).key = *key;
+        let generation = core::ptr::read_volatile(&raw const (*flow).generation);
+        core::ptr::write_volatile(&raw mut (*flow).generation, generation.wrapping_add(1));
+    }
+    count(Stat::FlowCreated);
+    Some(slot)
+}
+
+/// Where a packet outside any flow is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// One direction only so far.
+    Candidate,
+    /// No slot.
+    Overflow,
+    /// XDP or tc has counted it; the firewall let it through.
+    Delivered,
+}
+
+/// Counts a packet of `server` outside its flows.
+#[inline(always)]
+pub fn add_outside(server: u32, direction: Direction, load: Load, place: Outside) {
+    let Some(slot) = SERVERS.get_ptr_mut(server) else {
+        return;
+    };
+    // SAFETY: non-null map pointer.
+    unsafe {
+        let side: *mut ServerDirection = match direction {
+            Direction::Receive => &raw mut (*slot).rx,
+            Direction::Transmit => &raw mut (*slot).tx,
+        };
+        let traffic: *mut Traffic = match place {
+            Outside::Candidate => &raw mut (*side).candidate,
+            Outside::Overflow => &raw mut (*side).overflow,
+            Outside::Delivered => &raw mut (*side).delivered,
+        };
+        add_traffic(traffic, load.packets, load.bytes);
+    }
+}
+
+/// Seeded hash of a key, never 0. The seed is random per load, so that senders cannot aim for a bucket.
+#[inline(always)]
+fn tag(key: &FlowKey) -> u64 {
+    // SAFETY: FlowKey is 24 bytes without implicit padding and 4-aligned.
+    let words = unsafe { core::mem::transmute::<FlowKey, [u32; 6]>(*key) };
+    let mut hash = globals::hash_seed();
+    for word in words {
+        // The finaliser of MurmurHash3, a public-domain mixing function, per word.
+        hash ^= word as u64;
+        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 33;
+    }
+    hash | 1 << 63
+}

@@ -1,1 +1,18 @@
-//! host
+//! The host as /proc, sysfs and sock_diag show it: which processes and sockets make up a server, what they use, and
+//! what this machine can do. Needs no kernel programs; without privileges it sees less and says so.
+//!
+//! Not here: counting packets and exact CPU time (the kernel room), meaning (world).
+
+pub mod discovery;
+pub mod platform;
+pub mod process;
+pub mod sockets;
+pub mod usage;
+
+pub use self::{
+    discovery::{Discovery, Found, OwnedSocket},
+    platform::Platform,
+    process::{Process, ProcessTable},
+    sockets::{BoundSocket, NetnsId, SocketError},
+    usage::{SchedSource, ServerUsage, UsageTracker},
+};

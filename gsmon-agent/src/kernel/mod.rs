@@ -10,6 +10,7 @@
 mod attach;
 mod cost;
 mod flows;
+pub mod netns_cookie;
 pub mod object;
 mod offsets;
 mod ports;

@@ -1,0 +1,446 @@
+//! Finding configured servers: which processes and which sockets are a server's right now.
+//!
+//! Criteria of an entry are combined with AND. A port is matched in every network namespace that a process of the host
+//! lives in; its owner is looked up in `/proc/PID/fd`, only when a socket is new. A server is its owners and their
+//! descendants, unless another server claims those for itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use regex::Regex;
+
+use super::{
+    process::{Process, ProcessTable},
+    sockets::{BoundSocket, NetnsHandle, NetnsId, RETRY_CLOSED_NETNS},
+};
+use crate::config::GameServer;
+
+/// A socket and the process that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedSocket {
+    /// The socket.
+    pub socket: BoundSocket,
+    /// A process that holds it; absent for strangers that nobody looked up.
+    pub pid: Option<u32>,
+    /// Cgroup v2 id of that process.
+    pub cgroup_id: Option<u64>,
+    /// Cookie of the network namespace.
+    pub netns_cookie: Option<u64>,
+}
+
+/// One server as found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its processes.
+    pub pids: Vec<u32>,
+    /// Its game sockets.
+    pub sockets: Vec<OwnedSocket>,
+}
+
+/// What a refresh found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// In the order of the servers.
+    pub servers: Vec<Found>,
+    /// Sockets of nobody configured on ports of servers.
+    pub strangers: Vec<OwnedSocket>,
+}
+
+struct Wanted {
+    spec: GameServer,
+    command_line: Option<Regex>,
+}
+
+/// The search, with what it remembers between refreshes.
+pub struct Discovery {
+    wanted: Vec<Wanted>,
+    processes: ProcessTable,
+    namespaces: HashMap<NetnsId, NetnsHandle>,
+    closed: HashMap<NetnsId, Instant>,
+    owners: HashMap<u64, u32>,
+    /// Namespaces that could not be entered, so far.
+    pub namespaces_refused: u64,
+}
+
+impl Discovery {
+    /// Looks for `servers`; `cgroup_root` is where cgroup v2 is mounted.
+    pub fn new(servers: &[GameServer], cgroup_root: Option<PathBuf>) -> Self {
+        let mut discovery = Self {
+            wanted: Vec::new(),
+            processes: ProcessTable::new(cgroup_root),
+            namespaces: HashMap::new(),
+            closed: HashMap::new(),
+            owners: HashMap::new(),
+            namespaces_refused: 0,
+        };
+        discovery.set_servers(servers);
+        discovery
+    }
+
+    /// Replaces the list of servers.
+    pub fn set_servers(&mut self, servers: &[GameServer]) {
+        self.wanted = servers
+            .iter()
+            .map(|spec| Wanted {
+                spec: spec.clone(),
+                // Checked with the configuration; a pattern that is none matches nothing.
+                command_line: spec
+                    .command_line
+                    .as_deref()
+                    .and_then(|pattern| Regex::new(pattern).ok()),
+            })
+            .collect();
+    }
+
+    /// The processes of the last refresh.
+    pub fn processes(&self) -> &ProcessTable {
+        &self.processes
+    }
+
+    /// Looks again. `touched` are PIDs that called exec since the last time, `None` when nobody watched.
+    pub fn refresh(&mut self, touched: Option<&[u32]>) -> Discovered {
+        self.processes.refresh(touched);
+        self.open_namespaces();
+        let sockets = self.dump();
+        let claims = self.claim(&sockets);
+        let trees = self.grow(&claims);
+        self.collect(sockets, trees)
+    }
+
+    fn open_namespaces(&mut self) {
+        let mut paths: BTreeMap<NetnsId, PathBuf> = BTreeMap::new();
+        for process in self.processes.iter() {
+            if let Some(id) = process.netns {
+                paths
+                    .entry(id)
+                    .or_insert_with(|| PathBuf::from(format!("/proc/{}/ns/net", process.pid)));
+            }
+        }
+        if paths.is_empty() {
+            paths.extend(
+                NetnsId::own()
+                    .ok()
+                    .map(|id| (id, PathBuf::from("/proc/self/ns/net"))),
+            );
+        }
+        self.namespaces.retain(|id, _| paths.contains_key(id));
+        self.closed
+            .retain(|id, since| paths.contains_key(id) && since.elapsed() < RETRY_CLOSED_NETNS);
+        for (id, path) in paths {
+            if self.namespaces.contains_key(&id) || self.closed.contains_key(&id) {
+                continue;
+            }
+            match NetnsHandle::open(&path) {
+                Ok(handle) => {
+                    self.namespaces.insert(id, handle);
+                }
+                Err(error) => {
+                    self.namespaces_refused += 1;
+                    tracing::debug!(%error, "a network namespace stays closed");
+                    self.closed.insert(id, Instant::now());
+                }
+            }
+        }
+    }
+
+    fn dump(&mut self) -> Vec<(BoundSocket, Option<u64>)> {
+        let mut all = Vec::new();
+        let mut broken = Vec::new();
+        for (id, handle) in &mut self.namespaces {
+            match handle.dump() {
+                Ok(sockets) => {
+                    let cookie = handle.cookie;
+                    all.extend(sockets.into_iter().map(|socket| (socket, cookie)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the sockets of a network namespace could not be read");
+                    broken.push(*id);
+                }
+            }
+        }
+        for id in broken {
+            self.namespaces.remove(&id);
+            self.closed.insert(id, Instant::now());
+        }
+        all
+    }
+
+    /// Process to the server that names it itself.
+    fn claim(&mut self, sockets: &[(BoundSocket, Option<u64>)]) -> HashMap<u32, usize> {
+        let mut claims = HashMap::new();
+        let mut wanted_sockets: Vec<(usize, &BoundSocket)> = Vec::new();
+        for (index, wanted) in self.wanted.iter().enumerate() {
+            match wanted.spec.port_match() {
+                None => {
+                    for process in self.processes.iter().filter(|process| wanted.matches(process)) {
+                        claims.entry(process.pid).or_insert(index);
+                    }
+                }
+                Some(port) => {
+                    let netns = wanted.spec.netns.as_deref().map(NetnsId::of);
+                    let here = sockets.iter().map(|(socket, _)| socket).filter(|socket| {
+                        socket.port == port.port
+                            && socket.protocol == port.protocol
+                            && match &netns {
+                                None => true,
+                                Some(Ok(id)) => socket.netns == *id,
+                                Some(Err(_)) => false,
+                            }
+                    });
+                    let (exact, any): (Vec<_>, Vec<_>) = here
+                        .filter(|socket| address_fits(port.address, socket))
+                        .partition(|socket| port.address == Some(socket.address));
+                    let chosen = if exact.is_empty() { any } else { exact };
+                    wanted_sockets.extend(chosen.into_iter().map(|socket| (index, socket)));
+                }
+            }
+        }
+        let inodes: HashSet<u64> = wanted_sockets.iter().map(|(_, socket)| socket.inode).collect();
+        self.find_owners(&inodes);
+        for (index, socket) in wanted_sockets {
+            let Some(process) = self
+                .owners
+                .get(&socket.inode)
+                .and_then(|pid| self.processes.get(*pid))
+            else {
+                continue;
+            };
+            if self.wanted[index].matches(process) {
+                claims.entry(process.pid).or_insert(index);
+            }
+        }
+        claims
+    }
+
+    /// Learns who holds sockets that were not seen before.
+    fn find_owners(&mut self, inodes: &HashSet<u64>) {
+        let processes = &self.processes;
+        self.owners
+            .retain(|inode, pid| inodes.contains(inode) && processes.get(*pid).is_some());
+        let mut unknown: HashSet<u64> = inodes
+            .iter()
+            .filter(|inode| !self.owners.contains_key(inode))
+            .copied()
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        // The oldest holder is the server; a child that inherited the descriptor comes later.
+        let mut in_order: Vec<&Process> = processes.iter().collect();
+        in_order.sort_unstable_by_key(|process| (process.start_ticks, process.pid));
+        for process in in_order {
+            for inode in socket_inodes(process.pid) {
+                if unknown.remove(&inode) {
+                    self.owners.insert(inode, process.pid);
+                }
+            }
+            if unknown.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Adds descendants to claimed processes.
+    fn grow(&self, claims: &HashMap<u32, usize>) -> Vec<BTreeSet<u32>> {
+        let children = self.processes.children();
+        let mut trees = vec![BTreeSet::new(); self.wanted.len()];
+        for (pid, index) in claims {
+            let mut open = vec![*pid];
+            while let Some(pid) = open.pop() {
+                if !trees[*index].insert(pid) {
+                    continue;
+                }
+                let heirs = children.get(&pid).into_iter().flatten();
+                open.extend(heirs.filter(|child| !claims.contains_key(child)).copied());
+            }
+        }
+        trees
+    }
+
+    fn collect(&self, sockets: Vec<(BoundSocket, Option<u64>)>, trees: Vec<BTreeSet<u32>>) -> Discovered {
+        let owner_tree: HashMap<u32, usize> = trees
+            .iter()
+            .enumerate()
+            .flat_map(|(index, pids)| pids.iter().map(move |pid| (*pid, index)))
+            .collect();
+        // Servers without a port: everything that their processes are bound to is a game socket.
+        let mut held: HashMap<u64, u32> = self.owners.clone();
+        for (index, wanted) in self.wanted.iter().enumerate() {
+            if wanted.spec.port.is_none() {
+                for pid in &trees[index] {
+                    held.extend(socket_inodes(*pid).into_iter().map(|inode| (inode, *pid)));
+                }
+            }
+        }
+        let mut servers: Vec<Found> = trees
+            .into_iter()
+            .map(|pids| Found {
+                pids: pids.into_iter().collect(),
+                sockets: Vec::new(),
+            })
+            .collect();
+        let mut rest = Vec::new();
+        for (socket, netns_cookie) in sockets {
+            let pid = held.get(&socket.inode).copied();
+            let owned = OwnedSocket {
+                cgroup_id: pid
+                    .and_then(|pid| self.processes.get(pid))
+                    .and_then(|process| process.cgroup_id),
+                pid,
+                netns_cookie,
+                socket,
+            };
+            let index = pid.and_then(|pid| owner_tree.get(&pid)).copied();
+            match index.filter(|index| self.wanted[*index].is_game_socket(&owned.socket)) {
+                Some(index) => servers[index].sockets.push(owned),
+                None => rest.push(owned),
+            }
+        }
+        let ports: HashSet<_> = servers
+            .iter()
+            .flat_map(|found| &found.sockets)
+            .map(|owned| (owned.socket.protocol, owned.socket.port))
+            .collect();
+        rest.retain(|owned| ports.contains(&(owned.socket.protocol, owned.socket.port)));
+        for stranger in &mut rest {
+            // A stranger's cgroup decides whether the cgroup alone tells it apart; unknown counts as "in every one".
+            stranger.cgroup_id = stranger
+                .cgroup_id
+                .or_else(|| self.cgroup_of_inode(stranger.socket.inode));
+        }
+        Discovered {
+            servers,
+            strangers: rest,
+        }
+    }
+
+    fn cgroup_of_inode(&self, inode: u64) -> Option<u64> {
+        self.processes
+            .iter()
+            .find(|process| socket_inodes(process.pid).contains(&inode))
+            .and_then(|p| p.cgroup_id)
+    }
+}
+
+fn address_fits(wanted: Option<std::net::IpAddr>, socket: &BoundSocket) -> bool {
+    wanted.is_none_or(|address| socket.address == address || socket.address.is_unspecified())
+}
+
+impl Wanted {
+    /// Does the process meet every criterion but the port?
+    fn matches(&self, process: &Process) -> bool {
+        let spec = &self.spec;
+        let executable = spec.executable.as_deref().is_none_or(|wanted| {
+            process.executable.as_deref().is_some_and(|path| {
+                if wanted.contains('/') {
+                    path == Path::new(wanted)
+                } else {
+                    path.file_name() == Some(wanted.as_ref())
+                }
+            })
+        });
+        let command_line = match (&spec.command_line, &self.command_line) {
+            (None, _) => true,
+            (Some(_), Some(pattern)) => pattern.is_match(&process.command_line),
+            (Some(_), None) => false,
+        };
+        let netns = spec
+            .netns
+            .as_deref()
+            .is_none_or(|path| NetnsId::of(path).is_ok_and(|wanted| process.netns == Some(wanted)));
+        executable
+            && command_line
+            && netns
+            && spec
+                .cgroup
+                .as_deref()
+                .is_none_or(|cgroup| process.in_cgroup(cgroup))
+            && spec
+                .systemd_unit
+                .as_deref()
+                .is_none_or(|unit| process.systemd_unit() == Some(unit))
+    }
+
+    fn is_game_socket(&self, socket: &BoundSocket) -> bool {
+        self.spec.port_match().is_none_or(|port| {
+            port.port == socket.port && port.protocol == socket.protocol && address_fits(port.address, socket)
+        })
+    }
+}
+
+/// Inodes of all sockets that a process holds.
+fn socket_inodes(pid: u32) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::config::Game;
+
+    #[test]
+    fn a_server_is_found_by_port_with_its_socket() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let spec = GameServer::new("a", Game::Custom).port(port);
+        let mut discovery = Discovery::new(&[spec], None);
+        let found = discovery.refresh(None);
+        assert!(found.servers[0].pids.contains(&std::process::id()));
+        assert_eq!(found.servers[0].sockets.len(), 1);
+        drop(socket);
+        let found = discovery.refresh(None);
+        assert!(found.servers[0].pids.is_empty() && found.servers[0].sockets.is_empty());
+    }
+
+    #[test]
+    fn all_criteria_must_hold() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let base = GameServer::new("a", Game::Custom).port(port);
+        let me = std::env::current_exe().unwrap();
+        let file_name = me.file_name().unwrap().to_str().unwrap();
+        let specs = [
+            base.clone().executable(file_name),
+            base.clone().executable("no-such-server"),
+            base.clone().command_line("^no such$"),
+            base.clone().address("127.0.0.2".parse().unwrap()),
+        ];
+        for (spec, expected) in specs.into_iter().zip([true, false, false, false]) {
+            let found = Discovery::new(std::slice::from_ref(&spec), None).refresh(None);
+            assert_eq!(!found.servers[0].pids.is_empty(), expected, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_on_the_same_port_is_reported() {
+        let mine = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = mine.local_addr().unwrap().port();
+        let _other = UdpSocket::bind(("127.0.0.2", port)).unwrap();
+        let spec = GameServer::new("a", Game::Custom)
+            .port(port)
+            .address("127.0.0.1".parse().unwrap());
+        let found = Discovery::new(&[spec], None).refresh(None);
+        assert_eq!(found.servers[0].sockets.len(), 1);
+        assert_eq!(found.strangers.len(), 1);
+    }
+}

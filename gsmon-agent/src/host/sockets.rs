@@ -1,0 +1,264 @@
+//! Bound UDP sockets and listening TCP sockets of a network namespace, through sock_diag (inet_diag(7)).
+//!
+//! A netlink socket stays in the namespace it was made in, so a namespace is entered once, on a thread of its own, and
+//! dumped from anywhere afterwards.
+
+use std::{
+    fs::File,
+    io,
+    net::{IpAddr, UdpSocket},
+    os::fd::AsFd,
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::sched::{CloneFlags, setns};
+
+use crate::{config::Protocol, kernel::netns_cookie::netns_cookie};
+
+/// A network namespace, by the inode of its `/proc/PID/ns/net`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetnsId(pub u64);
+
+impl NetnsId {
+    /// The namespace behind a path such as `/proc/1/ns/net` or `/run/netns/arena`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(Self(std::fs::metadata(path)?.ino()))
+    }
+
+    /// The namespace of this process.
+    pub fn own() -> io::Result<Self> {
+        Self::of(Path::new("/proc/self/ns/net"))
+    }
+}
+
+/// A socket that others can send to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundSocket {
+    /// Transport.
+    pub protocol: Protocol,
+    /// Local address; unspecified for any, IPv4-mapped ones as IPv4.
+    pub address: IpAddr,
+    /// Local port.
+    pub port: u16,
+    /// Inode, as in `/proc/PID/fd`.
+    pub inode: u64,
+    /// Socket cookie, as kernel programs see it.
+    pub cookie: u64,
+    /// Where it lives.
+    pub netns: NetnsId,
+}
+
+/// Why sockets could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The namespace could not be entered.
+    #[error("cannot enter network namespace {path}: {source} (CAP_SYS_ADMIN is needed)")]
+    Enter {
+        /// Where.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel did not answer.
+    #[error("sock_diag: {0}")]
+    Netlink(#[from] io::Error),
+    /// An answer that makes no sense.
+    #[error("sock_diag answered with something unreadable: {0}")]
+    Decode(String),
+}
+
+/// An open door to a namespace.
+pub struct NetnsHandle {
+    /// Which.
+    pub id: NetnsId,
+    /// `SO_NETNS_COOKIE`, where the kernel has it.
+    pub cookie: Option<u64>,
+    socket: Socket,
+}
+
+impl NetnsHandle {
+    /// Opens the agent's own namespace.
+    pub fn own() -> Result<Self, SocketError> {
+        Self::here(NetnsId::own()?)
+    }
+
+    /// Opens the namespace behind `path`.
+    pub fn open(path: &Path) -> Result<Self, SocketError> {
+        let enter = |source| SocketError::Enter {
+            path: path.display().to_string(),
+            source,
+        };
+        let id = NetnsId::of(path).map_err(enter)?;
+        if NetnsId::own().is_ok_and(|own| own == id) {
+            return Self::here(id);
+        }
+        let namespace = File::open(path).map_err(enter)?;
+        // setns changes the calling thread only; this one ends right after.
+        let opened = thread::Builder::new().name("gsmon-netns".into()).spawn(move || {
+            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
+            Ok::<_, io::Error>(Self::here(id))
+        })?;
+        match opened.join() {
+            Ok(Ok(handle)) => handle,
+            Ok(Err(source)) => Err(enter(source)),
+            Err(_) => Err(enter(io::Error::other("the thread that entered it panicked"))),
+        }
+    }
+
+    fn here(id: NetnsId) -> Result<Self, SocketError> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // A dump answers at once; a bound on waiting keeps a kernel bug from stopping the agent.
+        let timeout = nix::sys::time::TimeVal::new(1, 0);
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &timeout)
+            .map_err(io::Error::from)?;
+        let cookie = UdpSocket::bind("127.0.0.1:0")
+            .or_else(|_| UdpSocket::bind("0.0.0.0:0"))
+            .and_then(|probe| netns_cookie(probe.as_fd()))
+            .ok();
+        Ok(Self { id, cookie, socket })
+    }
+
+    /// All bound UDP and listening TCP sockets.
+    pub fn dump(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
+        let mut found = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            self.dump_one(family, Protocol::Udp, &mut found)?;
+            self.dump_one(family, Protocol::Tcp, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn dump_one(
+        &mut self,
+        family: u8,
+        protocol: Protocol,
+        into: &mut Vec<BoundSocket>,
+    ) -> Result<(), SocketError> {
+        let (number, states) = match protocol {
+            Protocol::Udp => (IPPROTO_UDP, StateFlags::all()),
+            Protocol::Tcp => (IPPROTO_TCP, StateFlags::LISTEN),
+        };
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let request = InetRequest {
+            family,
+            protocol: number,
+            extensions: ExtensionFlags::empty(),
+            states,
+            socket_id: if family == AF_INET {
+                SocketId::new_v4()
+            } else {
+                SocketId::new_v6()
+            },
+        };
+        let mut packet = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        let mut buffer = vec![0u8; 65_536];
+        // Bounded: 16 Ki datagrams of several sockets each.
+        for _ in 0..16_384 {
+            let size = self.socket.recv(&mut &mut buffer[..], 0)?;
+            if self.read_datagram(&buffer[..size], protocol, into)? == Dump::Done {
+                return Ok(());
+            }
+        }
+        Err(SocketError::Decode("a dump without end".into()))
+    }
+
+    fn read_datagram(
+        &self,
+        mut bytes: &[u8],
+        protocol: Protocol,
+        into: &mut Vec<BoundSocket>,
+    ) -> Result<Dump, SocketError> {
+        while bytes.len() >= 16 {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(bytes)
+                .map_err(|error| SocketError::Decode(error.to_string()))?;
+            let length = (message.header.length as usize).next_multiple_of(4);
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(Dump::Done),
+                NetlinkPayload::Error(error) => return Err(SocketError::Netlink(error.to_io())),
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    into.extend(self.bound(&response, protocol));
+                }
+                _ => {}
+            }
+            if length == 0 {
+                break;
+            }
+            bytes = bytes.get(length..).unwrap_or_default();
+        }
+        Ok(Dump::More)
+    }
+
+    fn bound(&self, response: &InetResponse, protocol: Protocol) -> Option<BoundSocket> {
+        let id = &response.header.socket_id;
+        (id.source_port != 0).then(|| BoundSocket {
+            protocol,
+            address: id.source_address.to_canonical(),
+            port: id.source_port,
+            inode: u64::from(response.header.inode),
+            cookie: u64::from_ne_bytes(id.cookie),
+            netns: self.id,
+        })
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Dump {
+    More,
+    Done,
+}
+
+/// How long a namespace that could not be opened is left alone.
+pub const RETRY_CLOSED_NETNS: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_udp_socket_is_found_with_its_inode() {
+        use std::os::{fd::AsRawFd, unix::fs::MetadataExt};
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+            .unwrap()
+            .ino();
+        let port = socket.local_addr().unwrap().port();
+        let found = NetnsHandle::own().unwrap().dump().unwrap();
+        let found = found
+            .iter()
+            .find(|found| found.inode == inode)
+            .expect("the socket is listed");
+        assert_eq!((found.protocol, found.port), (Protocol::Udp, port));
+        assert_eq!(found.address, IpAddr::from([127, 0, 0, 1]));
+        assert_ne!(found.cookie, 0);
+    }
+
+    #[test]
+    fn a_listening_tcp_socket_is_found_and_a_connection_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let found = NetnsHandle::own().unwrap().dump().unwrap();
+        let mine: Vec<_> = found
+            .iter()
+            .filter(|found| found.protocol == Protocol::Tcp && found.port == address.port())
+            .collect();
+        assert_eq!(mine.len(), 1);
+    }
+}

@@ -1,0 +1,208 @@
+//! Memory, page faults, disk and threads of a server's processes from /proc, as totals that never fall when a process
+//! ends; and, without a kernel side, CPU, run-queue wait and switches from /proc as well.
+//!
+//! A process that was there before its server was found counts from then on; one that starts later counts from zero.
+
+use std::{collections::HashMap, fs};
+
+use super::process::Stat;
+
+/// Where scheduling figures come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedSource {
+    /// Kernel programs: not read here.
+    Kernel,
+    /// /proc/PID/task: exact for live threads, blind to threads that came and went between two looks.
+    Proc,
+}
+
+/// What a server used. `None` is "not known", never zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerUsage {
+    /// Resident memory now.
+    pub rss_bytes: Option<u64>,
+    /// Threads now.
+    pub threads: Option<u32>,
+    /// Total.
+    pub minor_faults: Option<u64>,
+    /// Total.
+    pub major_faults: Option<u64>,
+    /// Total bytes fetched from storage; needs privilege for processes of others.
+    pub disk_read_bytes: Option<u64>,
+    /// Total bytes sent to storage.
+    pub disk_write_bytes: Option<u64>,
+    /// Total; only with [`SchedSource::Proc`].
+    pub cpu_ns: Option<u64>,
+    /// Total; only with [`SchedSource::Proc`].
+    pub run_queue_wait_ns: Option<u64>,
+    /// Total; only with [`SchedSource::Proc`].
+    pub voluntary_switches: Option<u64>,
+    /// Total; only with [`SchedSource::Proc`].
+    pub involuntary_switches: Option<u64>,
+}
+
+/// Monotonic figures of one process; `None` where they cannot be read.
+type Counters = [Option<u64>; 8];
+
+#[derive(Clone, Copy)]
+struct Followed {
+    start_ticks: u64,
+    last: Counters,
+}
+
+/// Totals of one server.
+#[derive(Default)]
+pub struct UsageTracker {
+    processes: HashMap<u32, Followed>,
+    totals: Counters,
+    first_seen_ticks: Option<u64>,
+}
+
+impl UsageTracker {
+    /// Reads the server's processes.
+    pub fn update(&mut self, pids: &[u32], source: SchedSource) -> ServerUsage {
+        let page_bytes = procfs::page_size();
+        let (mut rss_bytes, mut threads) = (None, None);
+        let newest = self.first_seen_ticks;
+        let mut youngest_now = newest;
+        for pid in pids {
+            let Some(stat) = fs::read_to_string(format!("/proc/{pid}/stat"))
+                .ok()
+                .and_then(|text| Stat::parse(&text))
+            else {
+                continue;
+            };
+            *rss_bytes.get_or_insert(0) += stat.rss_pages * page_bytes;
+            *threads.get_or_insert(0) += stat.threads;
+            let now = counters(*pid, &stat, source);
+            let known = self
+                .processes
+                .get(pid)
+                .filter(|known| known.start_ticks == stat.start_ticks);
+            let before = match (known, newest) {
+                (Some(known), _) => known.last,
+                // Started after the server was first seen: all of it is the server's.
+                (None, Some(newest)) if stat.start_ticks > newest => [Some(0); 8],
+                (None, _) => now,
+            };
+            for (total, (now, before)) in self.totals.iter_mut().zip(now.into_iter().zip(before)) {
+                if let (Some(now), Some(before)) = (now, before) {
+                    *total = Some(total.unwrap_or(0) + now.saturating_sub(before));
+                }
+            }
+            self.processes.insert(
+                *pid,
+                Followed {
+                    start_ticks: stat.start_ticks,
+                    last: now,
+                },
+            );
+            youngest_now = youngest_now.max(Some(stat.start_ticks));
+        }
+        if newest.is_none() {
+            self.first_seen_ticks = youngest_now;
+        }
+        self.processes.retain(|pid, _| pids.contains(pid));
+        let [minor, major, read, write, cpu, wait, voluntary, involuntary] = self.totals;
+        ServerUsage {
+            rss_bytes,
+            threads,
+            minor_faults: minor,
+            major_faults: major,
+            disk_read_bytes: read,
+            disk_write_bytes: write,
+            cpu_ns: cpu,
+            run_queue_wait_ns: wait,
+            voluntary_switches: voluntary,
+            involuntary_switches: involuntary,
+        }
+    }
+}
+
+fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
+    let (read, write) = io_bytes(pid).map_or((None, None), |(read, write)| (Some(read), Some(write)));
+    let sched = match source {
+        SchedSource::Kernel => None,
+        SchedSource::Proc => sched_totals(pid),
+    };
+    let of = |index: usize| sched.map(|sched| sched[index]);
+    [
+        Some(stat.minor_faults),
+        Some(stat.major_faults),
+        read,
+        write,
+        of(0),
+        of(1),
+        of(2),
+        of(3),
+    ]
+}
+
+/// `read_bytes` and `write_bytes` of `/proc/PID/io`.
+fn io_bytes(pid: u32) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    Some((field(&text, "read_bytes:")?, field(&text, "write_bytes:")?))
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// CPU, wait, voluntary and involuntary switches of all threads.
+fn sched_totals(pid: u32) -> Option<[u64; 4]> {
+    let mut sums = [0u64; 4];
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let task = entry.path();
+        let Ok(schedstat) = fs::read_to_string(task.join("schedstat")) else {
+            continue;
+        };
+        let mut parts = schedstat
+            .split_ascii_whitespace()
+            .filter_map(|part| part.parse::<u64>().ok());
+        let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+        let now = [
+            parts.next(),
+            parts.next(),
+            field(&status, "voluntary_ctxt_switches:"),
+            field(&status, "nonvoluntary_ctxt_switches:"),
+        ];
+        for (sum, value) in sums.iter_mut().zip(now) {
+            *sum += value?;
+        }
+    }
+    Some(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_start_at_zero_and_do_not_fall_when_processes_end() {
+        let me = [std::process::id()];
+        let mut tracker = UsageTracker::default();
+        let first = tracker.update(&me, SchedSource::Proc);
+        assert_eq!(first.minor_faults, Some(0));
+        assert!(first.rss_bytes.unwrap() > 0 && first.threads.unwrap() > 0);
+        let mut sum = 0u64;
+        for n in 0..20_000_000u64 {
+            sum = sum.wrapping_add(std::hint::black_box(n));
+        }
+        std::hint::black_box(sum);
+        let second = tracker.update(&me, SchedSource::Proc);
+        assert!(second.cpu_ns > Some(0));
+        let third = tracker.update(&[], SchedSource::Proc);
+        assert_eq!(third.cpu_ns, second.cpu_ns);
+        assert_eq!(third.rss_bytes, None);
+    }
+
+    #[test]
+    fn without_asking_there_is_no_cpu_figure() {
+        let usage = UsageTracker::default().update(&[std::process::id()], SchedSource::Kernel);
+        assert_eq!(usage.cpu_ns, None);
+    }
+}

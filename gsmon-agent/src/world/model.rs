@@ -1,0 +1,284 @@
+//! One server over time: what the kernel and the host say about it, added up, and its picture for the snapshot.
+//!
+//! Attribution itself happens below (a thread and a packet carry their server's slot); this is where differences
+//! become totals and rates, bursts become ticks, and absent stays absent.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use gsmon_common::{flow::Traffic, proto};
+
+use super::{
+    snapshot::{
+        CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
+        ServerSnapshot, ServerState, ServerTotals, TickSnapshot,
+    },
+    tick::{Detector, Evidence, ThreadWindow, TickEstimate},
+};
+use crate::{
+    config::{GameServer, Protocol},
+    host::ServerUsage,
+    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerSlotId},
+};
+
+/// A configured server and what is known of it.
+pub struct ServerModel {
+    /// From the configuration.
+    pub spec: GameServer,
+    /// Its slot in the kernel's tables, with a kernel side.
+    pub slot: Option<ServerSlotId>,
+    state: ServerState,
+    starts: u64,
+    pids: Vec<u32>,
+    endpoints: Vec<Endpoint>,
+    counting: CountingPoints,
+    totals: ServerTotals,
+    previous: ServerTotals,
+    detector: Detector,
+    tick: Option<TickSnapshot>,
+}
+
+/// What one interval brought.
+pub struct Interval<'a> {
+    /// Measured length.
+    pub seconds: f64,
+    /// CLOCK_MONOTONIC at its end.
+    pub now_ns: u64,
+    /// From the kernel; `None` without a kernel side.
+    pub kernel: Option<&'a ServerDelta>,
+    /// From /proc.
+    pub usage: &'a ServerUsage,
+}
+
+impl ServerModel {
+    /// A server that has not been found yet.
+    pub fn new(spec: GameServer) -> Self {
+        Self {
+            spec,
+            slot: None,
+            state: ServerState::Waiting,
+            starts: 0,
+            pids: Vec::new(),
+            endpoints: Vec::new(),
+            counting: CountingPoints::default(),
+            totals: ServerTotals::default(),
+            previous: ServerTotals::default(),
+            detector: Detector::default(),
+            tick: None,
+        }
+    }
+
+    /// Processes and sockets as discovery sees them now.
+    pub fn found(&mut self, pids: &[u32], endpoints: Vec<Endpoint>, counting: CountingPoints) {
+        if !pids.is_empty() && !pids.iter().any(|pid| self.pids.contains(pid)) {
+            self.starts += 1;
+            self.detector = Detector::default();
+            self.tick = None;
+        }
+        self.state = match (pids.is_empty(), self.state) {
+            (false, _) => ServerState::Up,
+            (true, ServerState::Waiting) => ServerState::Waiting,
+            (true, _) => ServerState::Gone,
+        };
+        self.pids = pids.to_vec();
+        self.endpoints = endpoints;
+        self.counting = counting;
+    }
+
+    /// Adds an interval and makes the picture.
+    pub fn advance(&mut self, interval: &Interval<'_>) -> ServerSnapshot {
+        self.previous = self.totals.clone();
+        match interval.kernel {
+            Some(delta) => self.add_kernel(delta, interval),
+            None => self.add_proc(interval.usage),
+        }
+        let usage = interval.usage;
+        self.totals.minor_faults = usage.minor_faults;
+        self.totals.major_faults = usage.major_faults;
+        self.totals.disk_read_bytes = usage.disk_read_bytes;
+        self.totals.disk_write_bytes = usage.disk_write_bytes;
+        let up = self.state == ServerState::Up;
+        if !up {
+            self.tick = None;
+        }
+        ServerSnapshot {
+            name: self.spec.name.clone(),
+            game: self.spec.game,
+            state: self.state,
+            pids: self.pids.clone(),
+            starts: self.starts,
+            endpoints: self.endpoints.clone(),
+            max_players: self.spec.max_players,
+            counting: self.counting.clone(),
+            totals: self.totals.clone(),
+            rates: if up {
+                self.rates(interval)
+            } else {
+                ServerRates::default()
+            },
+            tick: self.tick.clone(),
+            flows: interval.kernel.map(|delta| delta.flows.live),
+            top_flows: interval
+                .kernel
+                .map(|delta| {
+                    delta
+                        .flows
+                        .top
+                        .iter()
+                        .map(|flow| flow_snapshot(flow, interval.seconds))
+                        .collect()
+                })
+                .unwrap_or_default(),
+        }
+    }
+
+    fn add_kernel(&mut self, delta: &ServerDelta, interval: &Interval<'_>) {
+        let totals = &mut self.totals;
+        let add = |total: &mut Option<u64>, more| *total = Some(total.unwrap_or(0) + more);
+        add(&mut totals.cpu_ns, delta.tasks.cpu_ns);
+        add(&mut totals.run_queue_wait_ns, delta.tasks.wait_ns);
+        add(&mut totals.voluntary_switches, delta.tasks.voluntary);
+        add(&mut totals.involuntary_switches, delta.tasks.involuntary);
+        add_direction(&mut totals.rx, delta.flows.rx, &delta.rx);
+        add_direction(&mut totals.tx, delta.flows.tx, &delta.tx);
+        let windows: Vec<ThreadWindow<'_>> = delta
+            .tasks
+            .threads
+            .iter()
+            .filter(|thread| thread.cpu_ns > 0)
+            .map(|thread| ThreadWindow {
+                tid: thread.tid,
+                bursts: &thread.bursts,
+                missed: thread.bursts_missed,
+                cpu_ns: thread.cpu_ns,
+                interval_ns: (interval.seconds * 1e9) as u64,
+            })
+            .collect();
+        let estimate = self.detector.update(
+            interval.now_ns,
+            &Evidence {
+                threads: &windows,
+                batches: &delta.batches_ns,
+            },
+        );
+        if let Some(estimate) = &estimate {
+            add(&mut self.totals.ticks, estimate.ticks);
+        }
+        self.tick = estimate.map(tick_snapshot);
+    }
+
+    fn add_proc(&mut self, usage: &ServerUsage) {
+        self.totals.cpu_ns = usage.cpu_ns;
+        self.totals.run_queue_wait_ns = usage.run_queue_wait_ns;
+        self.totals.voluntary_switches = usage.voluntary_switches;
+        self.totals.involuntary_switches = usage.involuntary_switches;
+    }
+
+    fn rates(&self, interval: &Interval<'_>) -> ServerRates {
+        let seconds = interval.seconds;
+        let rate = |now: Option<u64>, before: Option<u64>| {
+            // The first interval of a total has no rate.
+            (seconds > 0.0).then_some(())?;
+            Some(now?.saturating_sub(before?) as f64 / seconds)
+        };
+        let (now, before) = (&self.totals, &self.previous);
+        let nanoseconds = |now, before| rate(now, before).map(|rate| rate / 1e9);
+        let packets = |side: Option<DirectionTotals>| side.map(|side| side.all().packets);
+        let bytes = |side: Option<DirectionTotals>| side.map(|side| side.all().bytes);
+        ServerRates {
+            cpu_cores: nanoseconds(now.cpu_ns, before.cpu_ns),
+            run_queue_wait_ratio: nanoseconds(now.run_queue_wait_ns, before.run_queue_wait_ns),
+            voluntary_switches_per_second: rate(now.voluntary_switches, before.voluntary_switches),
+            involuntary_switches_per_second: rate(now.involuntary_switches, before.involuntary_switches),
+            threads: interval.usage.threads,
+            rss_bytes: interval.usage.rss_bytes,
+            minor_faults_per_second: rate(now.minor_faults, before.minor_faults),
+            major_faults_per_second: rate(now.major_faults, before.major_faults),
+            disk_read_bytes_per_second: rate(now.disk_read_bytes, before.disk_read_bytes),
+            disk_write_bytes_per_second: rate(now.disk_write_bytes, before.disk_write_bytes),
+            rx_packets_per_second: rate(packets(now.rx), packets(before.rx)),
+            rx_bytes_per_second: rate(bytes(now.rx), bytes(before.rx)),
+            tx_packets_per_second: rate(packets(now.tx), packets(before.tx)),
+            tx_bytes_per_second: rate(bytes(now.tx), bytes(before.tx)),
+        }
+    }
+}
+
+fn add_direction(total: &mut Option<DirectionTotals>, flow: Traffic, outside: &OutsideDelta) {
+    let total = total.get_or_insert_default();
+    add_packets(&mut total.flow, flow);
+    add_packets(&mut total.candidate, outside.candidate);
+    add_packets(&mut total.overflow, outside.overflow);
+    if outside.delivered.packets > 0 || total.delivered.is_some() {
+        add_packets(total.delivered.get_or_insert_default(), outside.delivered);
+    }
+}
+
+fn add_packets(total: &mut PacketTotals, more: Traffic) {
+    total.packets += more.packets;
+    total.bytes += more.bytes;
+}
+
+fn packets(traffic: Traffic) -> PacketTotals {
+    PacketTotals {
+        packets: traffic.packets,
+        bytes: traffic.bytes,
+    }
+}
+
+fn tick_snapshot(mut estimate: TickEstimate) -> TickSnapshot {
+    estimate.tick_times_ns.sort_unstable();
+    let times = &estimate.tick_times_ns;
+    // Nearest rank.
+    let quantile = |q: f64| {
+        let rank = (q * times.len() as f64).ceil() as usize;
+        times.get(rank.max(1) - 1).map(|time| *time as f64)
+    };
+    TickSnapshot {
+        rate_hz: estimate.rate_hz,
+        time_p50_ns: quantile(0.5),
+        time_p95_ns: quantile(0.95),
+        time_p99_ns: quantile(0.99),
+        method: estimate.method,
+        confidence: estimate.confidence,
+        thread: estimate.thread,
+    }
+}
+
+fn flow_snapshot(flow: &FlowReading, seconds: f64) -> FlowSnapshot {
+    let per_second = |count: u64| {
+        if seconds > 0.0 {
+            count as f64 / seconds
+        } else {
+            0.0
+        }
+    };
+    FlowSnapshot {
+        remote: SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port),
+        protocol: if flow.key.protocol == proto::TCP {
+            Protocol::Tcp
+        } else {
+            Protocol::Udp
+        },
+        rx: packets(flow.rx_total),
+        tx: packets(flow.tx_total),
+        rx_packets_per_second: per_second(flow.rx.packets),
+        rx_bytes_per_second: per_second(flow.rx.bytes),
+        tx_packets_per_second: per_second(flow.tx.packets),
+        tx_bytes_per_second: per_second(flow.tx.bytes),
+        detail: flow.detail.map(flow_detail),
+    }
+}
+
+fn flow_detail(detail: DetailReading) -> FlowDetail {
+    FlowDetail {
+        rx_size_p50_bytes: detail.rx_size_p50_bytes,
+        tx_size_p50_bytes: detail.tx_size_p50_bytes,
+        rx_inter_arrival_p50_ns: detail.rx_inter_arrival_p50_ns,
+        rx_inter_arrival_p95_ns: detail.rx_inter_arrival_p95_ns,
+        tx_inter_arrival_p50_ns: detail.tx_inter_arrival_p50_ns,
+    }
+}
+
+fn remote_address(octets: [u8; 16]) -> IpAddr {
+    Ipv6Addr::from(octets).to_canonical()
+}

@@ -1,0 +1,154 @@
+//! Ticks from the bursts of one thread: which bursts belong together, and which groups are ticks.
+//!
+//! A burst is not a tick: a server that wakes for every packet has hundreds per tick, one that waits for a lock inside
+//! its tick has several. So bursts are merged over gaps, groups below a size are left out, and of all combinations
+//! (a grid of gap and size) the one is taken whose groups come most regularly and explain most of the thread's CPU.
+
+use gsmon_common::sched::Burst;
+use ndarray::Array2;
+
+use super::series::{FEWEST, Period, period};
+
+/// Gaps over which bursts are merged.
+const MERGE_GAPS_NS: [u64; 9] = [
+    0, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000,
+];
+/// Least CPU of a group that counts as a tick, as log2 of microseconds; the first means "any".
+const SIZES: usize = 15;
+/// A gap may be at most this share of the period that results.
+const GAP_SHARE: f64 = 0.3;
+/// A better score must be better by this much before a larger gap or size is preferred.
+const MARGIN: f64 = 0.02;
+/// Share of regular gaps below which nothing is claimed.
+const LEAST_REGULAR: f64 = 0.7;
+/// Share of the thread's CPU that ticks must explain.
+const LEAST_COVERAGE: f64 = 0.3;
+
+/// What decides which groups are ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    gap: usize,
+    size: usize,
+}
+
+/// Bursts merged into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Wall start of the first burst.
+    pub start_ns: u64,
+    /// End of the last burst.
+    pub end_ns: u64,
+    /// CPU of all bursts.
+    pub cpu_ns: u64,
+}
+
+/// Ticks of one thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadTicks {
+    /// How they were found.
+    pub cut: Cut,
+    /// Their period.
+    pub period: Period,
+    /// Share of the thread's CPU that they explain.
+    pub coverage: f64,
+    /// The ticks.
+    pub ticks: Vec<Group>,
+}
+
+impl ThreadTicks {
+    /// Narrowness and completeness, 0 to 1.
+    pub fn score(&self) -> f64 {
+        score(&self.period, self.coverage)
+    }
+
+    /// Median wall time of a tick.
+    pub fn median_wall_ns(&self) -> u64 {
+        let mut walls: Vec<u64> = self
+            .ticks
+            .iter()
+            .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
+            .collect();
+        walls.sort_unstable();
+        walls.get(walls.len() / 2).copied().unwrap_or(0)
+    }
+}
+
+fn score(period: &Period, coverage: f64) -> f64 {
+    period.regular_ratio * period.regular_ratio * (0.3 + 0.7 * coverage)
+}
+
+/// Ticks by a known cut, if they still look like ticks.
+pub fn with_cut(bursts: &[Burst], cut: Cut) -> Option<ThreadTicks> {
+    accept(evaluate(&merge(bursts, MERGE_GAPS_NS[cut.gap]), cut)?)
+}
+
+/// Ticks by the best cut of all.
+pub fn search(bursts: &[Burst]) -> Option<ThreadTicks> {
+    if bursts.len() < FEWEST {
+        return None;
+    }
+    let mut scores = Array2::<f64>::zeros((MERGE_GAPS_NS.len(), SIZES));
+    for (gap, gap_ns) in MERGE_GAPS_NS.into_iter().enumerate() {
+        let groups = merge(bursts, gap_ns);
+        for size in 0..SIZES {
+            let Some(found) = evaluate(&groups, Cut { gap, size }) else {
+                break;
+            };
+            if gap_ns as f64 <= GAP_SHARE * found.period.period_ns {
+                scores[[gap, size]] = found.score();
+            }
+        }
+    }
+    let mut best: Option<(Cut, f64)> = None;
+    for ((gap, size), score) in scores.indexed_iter() {
+        if best.is_none_or(|(_, known)| *score > known + MARGIN) && *score > 0.0 {
+            best = Some((Cut { gap, size }, *score));
+        }
+    }
+    with_cut(bursts, best?.0)
+}
+
+fn accept(found: ThreadTicks) -> Option<ThreadTicks> {
+    (found.period.regular_ratio >= LEAST_REGULAR && found.coverage >= LEAST_COVERAGE).then_some(found)
+}
+
+/// `None` when fewer groups are left than say anything.
+fn evaluate(groups: &[Group], cut: Cut) -> Option<ThreadTicks> {
+    let least_ns = if cut.size == 0 { 0 } else { 1024u64 << cut.size };
+    let ticks: Vec<Group> = groups
+        .iter()
+        .filter(|group| group.cpu_ns >= least_ns)
+        .copied()
+        .collect();
+    let starts: Vec<u64> = ticks.iter().map(|tick| tick.start_ns).collect();
+    let period = period(&starts)?;
+    let sum = |groups: &[Group]| groups.iter().map(|group| group.cpu_ns as f64).sum::<f64>();
+    let all = sum(groups);
+    let coverage = if all > 0.0 { sum(&ticks) / all } else { 0.0 };
+    Some(ThreadTicks {
+        cut,
+        period,
+        coverage,
+        ticks,
+    })
+}
+
+fn merge(bursts: &[Burst], gap_ns: u64) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::with_capacity(bursts.len());
+    for burst in bursts {
+        let wall_ns = u64::from(burst.cpu_ns) + u64::from(burst.wait_ns);
+        let start_ns = burst.end_ns.saturating_sub(wall_ns);
+        match groups.last_mut() {
+            Some(last) if gap_ns > 0 && start_ns.saturating_sub(last.end_ns) <= gap_ns => {
+                last.end_ns = last.end_ns.max(burst.end_ns);
+                last.cpu_ns += u64::from(burst.cpu_ns);
+            }
+            _ => groups.push(Group {
+                start_ns,
+                end_ns: burst.end_ns,
+                cpu_ns: u64::from(burst.cpu_ns),
+            }),
+        }
+    }
+    groups
+}

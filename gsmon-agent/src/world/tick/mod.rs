@@ -1,0 +1,283 @@
+//! Tick detection: how often a game loop turns, and how long one turn is busy, from outside.
+//!
+//! Two witnesses. The scheduler saw the bursts of the server's busiest threads ([`bursts`]); the network saw when the
+//! server began to send ([`series`]). Where both speak they must agree, a whole multiple allowed (many servers send
+//! every k-th tick); where they contradict each other, nothing is claimed. A loop that spins has no bursts: then the
+//! cadence decides the rate, and tick time is absent.
+//!
+//! What it cannot tell apart: a server without a loop that answers one regular client looks like a loop of that
+//! client's rate. What it does not do: read a tick that the game itself states (log, query, probe), which would
+//! override it.
+
+mod bursts;
+mod series;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use gsmon_common::sched::Burst;
+
+use self::{
+    bursts::{Cut, ThreadTicks},
+    series::{Period, agree, merge, period},
+};
+use super::snapshot::TickMethod;
+
+/// Share of one CPU from which a thread without sleeps counts as spinning.
+const SPINNING_SHARE: f64 = 0.9;
+/// Share of regular gaps that makes a cadence a witness.
+const CADENCE_REGULAR: f64 = 0.8;
+/// Intervals between two searches of the whole grid while the known cut works, and while nothing is found.
+const SEARCH_EVERY: u32 = 10;
+const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 3;
+/// Bursts kept per thread for slow ticks, and for how long.
+const KEPT_BURSTS: usize = 2_048;
+const KEPT_NS: u64 = 4_000_000_000;
+/// Gaps over which send batches are merged.
+const BATCH_GAPS_NS: [u64; 4] = [0, 500_000, 2_000_000, 5_000_000];
+
+/// One thread in one interval.
+#[derive(Clone, Debug)]
+pub struct ThreadWindow<'a> {
+    /// Thread id.
+    pub tid: u32,
+    /// Bursts that ended in the interval, oldest first.
+    pub bursts: &'a [Burst],
+    /// Older bursts of the interval that were overwritten.
+    pub missed: u64,
+    /// CPU in the interval.
+    pub cpu_ns: u64,
+    /// Length of the interval.
+    pub interval_ns: u64,
+}
+
+/// What one interval says of one server.
+#[derive(Clone, Debug)]
+pub struct Evidence<'a> {
+    /// Its busiest threads.
+    pub threads: &'a [ThreadWindow<'a>],
+    /// Starts of its send batches, CLOCK_MONOTONIC.
+    pub batches: &'a [u64],
+}
+
+/// A tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TickEstimate {
+    /// Ticks per second.
+    pub rate_hz: f64,
+    /// Which witnesses spoke.
+    pub method: TickMethod,
+    /// 0 to 1.
+    pub confidence: f64,
+    /// The loop's thread, where known.
+    pub thread: Option<u32>,
+    /// Wall time of each tick of the window, waits inside a tick included; empty where only the cadence is known.
+    pub tick_times_ns: Vec<u64>,
+    /// Ticks of this interval.
+    pub ticks: u64,
+}
+
+/// Detection for one server over time.
+#[derive(Debug, Default)]
+pub struct Detector {
+    kept: HashMap<u32, Vec<Burst>>,
+    cuts: HashMap<u32, Cut>,
+    kept_batches: Vec<u64>,
+    intervals_until_search: u32,
+}
+
+impl Detector {
+    /// Takes in one interval that ends at `now_ns`.
+    pub fn update(&mut self, now_ns: u64, evidence: &Evidence<'_>) -> Option<TickEstimate> {
+        let interval_ns = evidence
+            .threads
+            .iter()
+            .map(|thread| thread.interval_ns)
+            .max()
+            .unwrap_or(1_000_000_000);
+        let searching = self.intervals_until_search == 0;
+        self.keep(now_ns, evidence);
+        let candidates: Vec<(&ThreadWindow<'_>, ThreadTicks)> = evidence
+            .threads
+            .iter()
+            .filter_map(|thread| Some((thread, self.thread_ticks(thread, searching)?)))
+            .collect();
+        let cadence = self.cadence(evidence.batches);
+        let estimate = decide(evidence, candidates, cadence, interval_ns);
+        if searching {
+            self.intervals_until_search = if estimate.is_some() {
+                SEARCH_EVERY
+            } else {
+                SEARCH_EVERY_WITHOUT_SUCCESS
+            };
+        } else {
+            self.intervals_until_search -= 1;
+            if estimate.is_none() {
+                self.intervals_until_search = self.intervals_until_search.min(SEARCH_EVERY_WITHOUT_SUCCESS);
+            }
+        }
+        estimate
+    }
+
+    fn keep(&mut self, now_ns: u64, evidence: &Evidence<'_>) {
+        let oldest_ns = now_ns.saturating_sub(KEPT_NS);
+        self.kept
+            .retain(|tid, _| evidence.threads.iter().any(|thread| thread.tid == *tid));
+        self.cuts
+            .retain(|tid, _| evidence.threads.iter().any(|thread| thread.tid == *tid));
+        for thread in evidence.threads {
+            let kept = self.kept.entry(thread.tid).or_default();
+            kept.extend_from_slice(thread.bursts);
+            kept.retain(|burst| burst.end_ns >= oldest_ns);
+            let excess = kept.len().saturating_sub(KEPT_BURSTS);
+            kept.drain(..excess);
+        }
+        self.kept_batches.extend_from_slice(evidence.batches);
+        self.kept_batches.retain(|start| *start >= oldest_ns);
+        let excess = self.kept_batches.len().saturating_sub(KEPT_BURSTS);
+        self.kept_batches.drain(..excess);
+    }
+
+    /// Ticks of one thread: in this interval if it has enough, else over the kept window.
+    fn thread_ticks(&mut self, thread: &ThreadWindow<'_>, searching: bool) -> Option<ThreadTicks> {
+        let kept = self.kept.get(&thread.tid).map_or(&[][..], Vec::as_slice);
+        let by_cut =
+            |cut: &Cut| bursts::with_cut(thread.bursts, *cut).or_else(|| bursts::with_cut(kept, *cut));
+        let found = match self.cuts.get(&thread.tid) {
+            Some(cut) if !searching => by_cut(cut),
+            _ if searching => bursts::search(thread.bursts).or_else(|| bursts::search(kept)),
+            _ => None,
+        };
+        match &found {
+            Some(found) => {
+                self.cuts.insert(thread.tid, found.cut);
+            }
+            None if searching => {
+                self.cuts.remove(&thread.tid);
+            }
+            None => {}
+        }
+        found
+    }
+
+    fn cadence(&self, batches: &[u64]) -> Option<Period> {
+        let of = |times: &[u64]| {
+            BATCH_GAPS_NS
+                .iter()
+                .filter_map(|gap_ns| {
+                    let found = period(&merge(times, *gap_ns))?;
+                    (*gap_ns as f64 <= 0.3 * found.period_ns).then_some(found)
+                })
+                .max_by(|a, b| a.regular_ratio.total_cmp(&b.regular_ratio))
+                .filter(|found| found.regular_ratio >= CADENCE_REGULAR)
+        };
+        of(batches).or_else(|| of(&self.kept_batches))
+    }
+}
+
+fn decide(
+    evidence: &Evidence<'_>,
+    candidates: Vec<(&ThreadWindow<'_>, ThreadTicks)>,
+    cadence: Option<Period>,
+    interval_ns: u64,
+) -> Option<TickEstimate> {
+    let spinning = evidence.threads.iter().find(|thread| {
+        thread.cpu_ns as f64 >= SPINNING_SHARE * thread.interval_ns as f64 && thread.bursts.len() < 8
+    });
+    match (pick(candidates, cadence.as_ref()), cadence) {
+        (None, None) => None,
+        (None, Some(cadence)) => Some(from_cadence(
+            &cadence,
+            spinning.map(|thread| thread.tid),
+            interval_ns,
+        )),
+        // The spinning thread is the loop; what else ticks in that process is a side show.
+        (Some(_), Some(cadence)) if spinning.is_some() => Some(from_cadence(
+            &cadence,
+            spinning.map(|thread| thread.tid),
+            interval_ns,
+        )),
+        (Some(_), None) if spinning.is_some() => None,
+        (Some((thread, ticks)), cadence) => {
+            let agreed = cadence.map(|cadence| agree(ticks.period.period_ns, cadence.period_ns));
+            if agreed == Some(false) {
+                return None;
+            }
+            Some(from_bursts(thread, ticks, agreed.is_some(), interval_ns))
+        }
+    }
+}
+
+/// The thread that is the loop. Those that agree with the cadence come first; among threads of one period the one whose
+/// ticks last longest (it waits for the others); among different periods the one that works most.
+fn pick<'a>(
+    mut candidates: Vec<(&'a ThreadWindow<'a>, ThreadTicks)>,
+    cadence: Option<&Period>,
+) -> Option<(&'a ThreadWindow<'a>, ThreadTicks)> {
+    if let Some(cadence) = cadence {
+        let agrees = |ticks: &ThreadTicks| agree(ticks.period.period_ns, cadence.period_ns);
+        if candidates.iter().any(|(_, ticks)| agrees(ticks)) {
+            candidates.retain(|(_, ticks)| agrees(ticks));
+        }
+    }
+    let heaviest = candidates.iter().max_by(|a, b| {
+        let weight =
+            |(thread, ticks): &(&ThreadWindow<'_>, ThreadTicks)| ticks.score() * thread.cpu_ns as f64;
+        weight(a).total_cmp(&weight(b))
+    })?;
+    let period_ns = heaviest.1.period.period_ns;
+    candidates.retain(|(_, ticks)| (ticks.period.period_ns - period_ns).abs() <= 0.02 * period_ns);
+    candidates
+        .into_iter()
+        .max_by_key(|(_, ticks)| ticks.median_wall_ns())
+}
+
+fn from_cadence(cadence: &Period, thread: Option<u32>, interval_ns: u64) -> TickEstimate {
+    // One witness only, and none of the tick itself, unless the loop is known to spin.
+    let trust = if thread.is_some() { 0.8 } else { 0.5 };
+    TickEstimate {
+        rate_hz: 1e9 / cadence.period_ns,
+        method: TickMethod::SendCadence,
+        confidence: trust * cadence.regular_ratio,
+        thread,
+        tick_times_ns: Vec::new(),
+        ticks: (interval_ns as f64 / cadence.period_ns).round() as u64,
+    }
+}
+
+fn from_bursts(
+    thread: &ThreadWindow<'_>,
+    found: ThreadTicks,
+    agreed: bool,
+    interval_ns: u64,
+) -> TickEstimate {
+    let trust = if agreed { 1.0 } else { 0.9 };
+    let first_burst_ns = thread.bursts.first().map_or(u64::MAX, |burst| burst.end_ns);
+    let in_interval = found
+        .ticks
+        .iter()
+        .filter(|tick| tick.end_ns >= first_burst_ns)
+        .count() as u64;
+    let ticks = if thread.missed > 0 {
+        (interval_ns as f64 / found.period.period_ns).round() as u64
+    } else {
+        in_interval
+    };
+    TickEstimate {
+        rate_hz: 1e9 / found.period.period_ns,
+        method: if agreed {
+            TickMethod::BurstsAndCadence
+        } else {
+            TickMethod::SchedulerBursts
+        },
+        confidence: trust * found.score(),
+        thread: Some(thread.tid),
+        ticks,
+        tick_times_ns: found
+            .ticks
+            .iter()
+            .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
+            .collect(),
+    }
+}

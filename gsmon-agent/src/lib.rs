@@ -15,3 +15,4 @@ pub mod top;
 pub mod world;
 
 pub use config::{Game, GameServer};
+pub use monitor::GameServerMonitor;

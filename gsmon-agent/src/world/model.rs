@@ -84,6 +84,11 @@ impl ServerModel {
         self.counting = counting;
     }
 
+    /// Its processes as of the last look.
+    pub fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
     /// Adds an interval and makes the picture.
     pub fn advance(&mut self, interval: &Interval<'_>) -> ServerSnapshot {
         self.previous = self.totals.clone();

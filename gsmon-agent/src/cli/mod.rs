@@ -1,1 +1,131 @@
-//! cli
+//! The command line: one file per subcommand, arguments in, text or JSON out, no logic.
+//!
+//! Results go to stdout, logs to stderr. Exit codes: 0 fine, 1 failed, 2 wrong use or configuration.
+
+mod check_config;
+mod completions;
+mod demo;
+mod doctor;
+mod run;
+mod selftest;
+mod top;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::demo::{bots::BotsArgs, server::ServerArgs};
+
+/// Where the agent listens unless told otherwise.
+const DEFAULT_SOCKET: &str = "/run/gsmon/api.sock";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "gsmon",
+    version,
+    about = "What every game server on this host costs, measured in the kernel",
+    after_help = "Examples:\n  sudo gsmon demo                          three real small servers with bots, live\n  sudo gsmon run --config /etc/gsmon.toml  the agent\n  gsmon top                                the live view of the running agent\n  sudo gsmon selftest                      hold the agent against the truth"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent in the foreground.
+    #[command(after_help = "Example:\n  sudo gsmon run --config /etc/gsmon.toml")]
+    Run(run::RunArgs),
+    /// Start small game servers with bots and watch them.
+    #[command(
+        after_help = "Examples:\n  sudo gsmon demo\n  sudo gsmon demo --headless --duration 15s --json"
+    )]
+    Demo(demo::DemoArgs),
+    /// Live view of the running agent; needs no root.
+    #[command(after_help = "Examples:\n  gsmon top\n  gsmon top --once\n  gsmon top --once --json | jq .servers[0].rates")]
+    Top(top::TopArgs),
+    /// Run the demo and hold the agent against what the servers and bots counted themselves.
+    #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
+    Selftest(selftest::SelftestArgs),
+    /// Say what this machine can measure, what is missing and how to get it.
+    #[command(after_help = "Examples:\n  gsmon doctor\n  sudo gsmon doctor --json")]
+    Doctor(doctor::DoctorArgs),
+    /// Check a configuration file.
+    #[command(after_help = "Example:\n  gsmon check-config /etc/gsmon.toml")]
+    CheckConfig(check_config::CheckConfigArgs),
+    /// Print shell completions.
+    #[command(after_help = "Example:\n  gsmon completions bash > /etc/bash_completion.d/gsmon")]
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    DemoServer(ServerArgs),
+    #[command(hide = true)]
+    DemoBots(BotsArgs),
+}
+
+/// A failure with its exit code.
+enum Failure {
+    /// It did not work.
+    Failed(anyhow::Error),
+    /// It was asked wrongly.
+    Usage(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a subcommand comes to.
+type Outcome = Result<ExitCode, Failure>;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("GSMON_LOG").unwrap_or_else(|_| "gsmon=info,gsmon_agent=info".into()),
+        )
+        .init();
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::DemoServer(args) => crate::demo::server::run(args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::DemoBots(args) => crate::demo::bots::run(args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+    };
+    let (error, code) = match outcome {
+        Ok(code) => return code,
+        Err(Failure::Failed(error)) => (error, 1),
+        Err(Failure::Usage(error)) => (error, 2),
+    };
+    eprintln!("gsmon: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Prints one JSON document.
+fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, document)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// A runtime for the few things that wait.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+/// The socket to talk to.
+#[derive(Debug, clap::Args)]
+struct SocketArg {
+    /// Socket of the running agent.
+    #[arg(long, default_value = DEFAULT_SOCKET, env = "GSMON_SOCKET")]
+    socket: PathBuf,
+}

@@ -1,1 +1,11 @@
-//! serve
+//! Exposing the newest snapshot: Prometheus text and health over TCP, the JSON API over a Unix socket, and the client
+//! side of that socket. Not here: anything that is measured or computed.
+
+pub mod client;
+pub mod http;
+pub mod metrics;
+
+pub use self::{
+    client::{ClientError, fetch_snapshot},
+    http::{ServeError, Servers},
+};

@@ -1,0 +1,188 @@
+//! `gsmon doctor`: what this machine can measure, what is missing, what the tables take.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::Outcome;
+use crate::{
+    config::Config,
+    host::Platform,
+    kernel::{Kernel, TaskOffsets, best_scope},
+    monitor::kernel_options,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// Configuration whose limits and interfaces are tried.
+    #[arg(long, short)]
+    config: Option<std::path::PathBuf>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    kernel: String,
+    btf: String,
+    task_offsets_found: bool,
+    initial_pid_namespace: bool,
+    cgroup_v2: Option<String>,
+    missing_capabilities: Vec<Missing>,
+    socket_scope: Option<String>,
+    hooks: Vec<Hook>,
+    interfaces: Vec<InterfaceReport>,
+    tables: Vec<Table>,
+    table_bytes: u64,
+    problems: Vec<String>,
+    can_measure_in_kernel: bool,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    name: String,
+    needed_to: String,
+}
+
+#[derive(Serialize)]
+struct Hook {
+    source: String,
+    hook: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct InterfaceReport {
+    name: String,
+    driver: Option<String>,
+    lower_devices: Vec<String>,
+    xdp: String,
+}
+
+#[derive(Serialize)]
+struct Table {
+    name: String,
+    entries: u64,
+    bytes: u64,
+}
+
+pub fn run(args: &DoctorArgs) -> Outcome {
+    let config = match &args.config {
+        Some(path) => Config::read(path).map_err(|error| super::Failure::Usage(error.into()))?,
+        None => Config::default(),
+    };
+    let report = examine(&config);
+    if args.json {
+        super::print_json(&report)?;
+    } else {
+        print(&report);
+    }
+    Ok(if report.can_measure_in_kernel { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn examine(config: &Config) -> Report {
+    let platform = Platform::detect();
+    let mut problems = platform.obstacles();
+    let mut hooks = Vec::new();
+    let mut tables = Vec::new();
+    let mut scope = None;
+    // The real thing, loaded and dropped again: the only test that proves anything.
+    if problems.is_empty() {
+        scope = Some(format!("{:?}", best_scope()).to_lowercase());
+        match Kernel::load(&kernel_options(config, &platform)) {
+            Ok(kernel) => {
+                hooks = kernel
+                    .sources()
+                    .iter()
+                    .map(|source| Hook {
+                        source: source.name.to_owned(),
+                        hook: source.hook.clone(),
+                        reason: source.reason.clone(),
+                    })
+                    .collect();
+                tables = kernel
+                    .map_sizes()
+                    .iter()
+                    .map(|size| Table { name: size.name.clone(), entries: size.capacity, bytes: size.bytes })
+                    .collect();
+                tables.sort_unstable_by(|a, b| b.bytes.cmp(&a.bytes));
+            }
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    let mode = |name: &str| {
+        config.interfaces.iter().find(|interface| interface.name == name).map(|interface| interface.xdp).unwrap_or_default()
+    };
+    Report {
+        btf: if std::path::Path::new(crate::kernel::VMLINUX_BTF).exists() { "present".into() } else { "missing".into() },
+        task_offsets_found: TaskOffsets::of_running_kernel().is_ok(),
+        initial_pid_namespace: platform.initial_pid_namespace,
+        cgroup_v2: platform.cgroup_root.as_ref().map(|path| path.display().to_string()),
+        missing_capabilities: platform
+            .missing_capabilities()
+            .into_iter()
+            .map(|(name, purpose)| Missing { name: name.to_owned(), needed_to: purpose.to_owned() })
+            .collect(),
+        socket_scope: scope,
+        interfaces: platform
+            .interfaces
+            .iter()
+            .map(|interface| InterfaceReport {
+                name: interface.name.clone(),
+                driver: interface.driver.clone(),
+                lower_devices: interface.lower.clone(),
+                xdp: format!("{:?}", mode(&interface.name)).to_lowercase(),
+            })
+            .collect(),
+        kernel: platform.kernel_release,
+        table_bytes: tables.iter().map(|table| table.bytes).sum(),
+        can_measure_in_kernel: problems.is_empty(),
+        hooks,
+        tables,
+        problems,
+    }
+}
+
+fn print(report: &Report) {
+    let yes = |value: bool| if value { "yes" } else { "no" };
+    println!("kernel            {}", report.kernel);
+    println!("BTF               {}, task fields found: {}", report.btf, yes(report.task_offsets_found));
+    println!("PID namespace     {}", if report.initial_pid_namespace { "the host's" } else { "foreign" });
+    println!("cgroup v2         {}", report.cgroup_v2.as_deref().unwrap_or("not mounted: tc must count instead"));
+    if let Some(scope) = &report.socket_scope {
+        println!("sockets by        {scope}");
+    }
+    println!("hooks");
+    for hook in &report.hooks {
+        println!("  {:<14}  {:<28}  {}", hook.source, hook.hook, hook.reason);
+    }
+    println!("interfaces");
+    for interface in &report.interfaces {
+        println!(
+            "  {:<14}  driver {:<12}  xdp {}",
+            interface.name,
+            interface.driver.as_deref().unwrap_or("-"),
+            interface.xdp
+        );
+    }
+    println!("kernel tables     {:.1} MiB", mebibytes(report.table_bytes));
+    for table in report.tables.iter().filter(|table| table.bytes >= 1 << 20) {
+        println!("  {:<14}  {:>8} entries  {:>6.1} MiB", table.name, table.entries, mebibytes(table.bytes));
+    }
+    for missing in &report.missing_capabilities {
+        println!("missing           {} ({})", missing.name, missing.needed_to);
+    }
+    for problem in &report.problems {
+        println!("problem           {problem}");
+    }
+    if report.can_measure_in_kernel {
+        println!("gsmon can measure in this kernel.");
+    } else {
+        println!("gsmon cannot measure in this kernel as it is; `gsmon run --allow-unprivileged` shows what /proc has.");
+    }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}

@@ -1,0 +1,81 @@
+//! `gsmon run`: the agent in the foreground. SIGHUP reloads, SIGTERM and SIGINT detach everything.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{Failure, Outcome, runtime};
+use crate::{
+    config::Config,
+    monitor::{GameServerMonitor, Privilege},
+    serve::Servers,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration file.
+    #[arg(long, short)]
+    config: PathBuf,
+    /// Go on with /proc alone when kernel programs cannot be loaded.
+    #[arg(long)]
+    allow_unprivileged: bool,
+}
+
+pub fn run(args: &RunArgs) -> Outcome {
+    let config = Config::read(&args.config).map_err(|error| Failure::Usage(error.into()))?;
+    runtime()?.block_on(serve(args, config))
+}
+
+async fn serve(args: &RunArgs, config: Config) -> Outcome {
+    // Listeners first: a second agent is noticed before anything is attached.
+    let servers = Servers::bind(&config.api).await?;
+    let privilege = if args.allow_unprivileged { Privilege::Optional } else { Privilege::Required };
+    let monitor = GameServerMonitor::builder().config(config.clone()).privilege(privilege).start()?;
+    tracing::info!(
+        servers = config.servers.len(),
+        listen = %servers.address()?,
+        socket = %config.api.socket.display(),
+        "gsmon {} is measuring",
+        env!("CARGO_PKG_VERSION")
+    );
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(servers.run(monitor.cell(), stopped));
+    let (mut hangup, mut terminate, mut interrupt) =
+        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut first = monitor.cell().subscribe();
+    let mut announced = false;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(args, &monitor),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            changed = first.changed(), if !announced => {
+                announced = true;
+                if let (Ok(()), Some(snapshot)) = (changed, monitor.snapshot()) {
+                    for source in &snapshot.sources {
+                        tracing::info!(source = source.source, hook = source.hook, reason = source.reason, "in force");
+                    }
+                }
+            }
+        }
+    }
+    tracing::info!("stopping; all kernel programs are detached");
+    // Nobody is left when it fails: that is what is wanted.
+    let _ = stop.send(true);
+    let _ = serving.await;
+    drop(monitor);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reload(args: &RunArgs, monitor: &GameServerMonitor) {
+    let result = Config::read(&args.config)
+        .map_err(anyhow::Error::from)
+        .and_then(|config| monitor.reload(config).map_err(anyhow::Error::from));
+    match result {
+        Ok(()) => tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart"),
+        Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
+    }
+}

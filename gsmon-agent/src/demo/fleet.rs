@@ -1,0 +1,135 @@
+//! Several servers with their bots: the three of `gsmon demo`, the six of `gsmon selftest`.
+
+use std::path::Path;
+
+use super::{
+    bots::BotsArgs,
+    game_loop::LoopKind,
+    process::{DemoError, DemoProcess},
+    protocol::Header,
+    server::ServerArgs,
+};
+use crate::config::{Game, GameServer, Protocol};
+
+/// Why a fleet did not come up.
+pub type FleetError = DemoError;
+
+/// What a server of a fleet is.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Name for the monitor.
+    pub name: String,
+    /// The server.
+    pub server: ServerArgs,
+    /// Its bots.
+    pub bots: u32,
+}
+
+/// A server and its bots, running.
+#[derive(Debug)]
+pub struct Running {
+    /// Name for the monitor.
+    pub name: String,
+    /// How it waits and works.
+    pub kind: LoopKind,
+    /// Ticks per second that it aims for.
+    pub tick_hz: f64,
+    /// The server.
+    pub server: DemoProcess,
+    /// Its bots.
+    pub bots: DemoProcess,
+}
+
+/// Servers and bots, running.
+#[derive(Debug)]
+pub struct Fleet {
+    /// In the order of the members.
+    pub members: Vec<Running>,
+}
+
+fn member(name: &str, kind: LoopKind, header: Header, tick_hz: f64, work_us: (u64, u64), bots: u32) -> Member {
+    let server = ServerArgs {
+        kind,
+        header,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        tick_hz,
+        base_work_us: work_us.0,
+        work_per_player_us: work_us.1,
+        ticks_per_snapshot: if kind == LoopKind::Millisecond { 20 } else { 1 },
+        max_players: 256,
+        lifetime_seconds: 3_600,
+    };
+    Member { name: name.to_owned(), server, bots }
+}
+
+/// The servers of `gsmon demo`: three kinds in turn.
+pub fn demo_members(servers: u32, players: u32) -> Vec<Member> {
+    let kinds = [
+        ("sleeping", LoopKind::Sleeping, Header::Quake3, 20.0, (500, 100)),
+        ("epoll", LoopKind::Epoll, Header::Source, 60.0, (300, 50)),
+        ("worker-pool", LoopKind::WorkerPool, Header::Enet, 30.0, (1_000, 100)),
+    ];
+    (0..servers as usize)
+        .map(|n| {
+            let (name, kind, header, tick_hz, work) = kinds[n % kinds.len()];
+            let name =
+                if n < kinds.len() { format!("demo-{name}") } else { format!("demo-{name}-{}", n / kinds.len() + 1) };
+            member(&name, kind, header, tick_hz, work, players)
+        })
+        .collect()
+}
+
+/// The servers of `gsmon selftest`: every kind, light enough for two cores, one of which the spinning one takes.
+pub fn selftest_members() -> Vec<Member> {
+    vec![
+        member("sleeping", LoopKind::Sleeping, Header::Quake3, 20.0, (1_000, 100), 8),
+        member("epoll", LoopKind::Epoll, Header::Source, 60.0, (800, 50), 6),
+        member("lock-wait", LoopKind::LockWait, Header::Enet, 30.0, (1_200, 50), 4),
+        member("spinning", LoopKind::Spinning, Header::Plain, 64.0, (500, 50), 4),
+        member("worker-pool", LoopKind::WorkerPool, Header::Quake3, 30.0, (2_000, 100), 4),
+        member("millisecond", LoopKind::Millisecond, Header::Source, 1_000.0, (60, 2), 4),
+    ]
+}
+
+impl Fleet {
+    /// Starts every member: the `gsmon` binary, re-executed.
+    pub fn start(gsmon: &Path, members: &[Member]) -> Result<Self, FleetError> {
+        let mut running = Vec::new();
+        for (n, member) in members.iter().enumerate() {
+            let server = DemoProcess::server(gsmon, &[], &member.server)?;
+            let bots = BotsArgs {
+                header: member.server.header,
+                address: member.server.address,
+                port: server.ready.port,
+                count: member.bots,
+                input_hz: 30.0,
+                stay_seconds: 0,
+                seed: n as u64 + 1,
+                lifetime_seconds: member.server.lifetime_seconds,
+            };
+            let bots = DemoProcess::bots(gsmon, &[], &bots)?;
+            running.push(Running {
+                name: member.name.clone(),
+                kind: member.server.kind,
+                tick_hz: member.server.tick_hz,
+                server,
+                bots,
+            });
+        }
+        Ok(Self { members: running })
+    }
+
+    /// Entries for the monitor.
+    pub fn game_servers(&self) -> Vec<GameServer> {
+        self.members
+            .iter()
+            .map(|member| {
+                GameServer::new(&member.name, Game::Demo)
+                    .port(member.server.ready.port)
+                    .protocol(Protocol::Udp)
+                    .max_players(256)
+            })
+            .collect()
+    }
+}

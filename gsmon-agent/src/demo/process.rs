@@ -1,0 +1,187 @@
+//! Parent side: start a demo process, ask it, end it. Bounded waits everywhere; a dropped handle ends its process.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    bots::BotsArgs,
+    server::ServerArgs,
+    truth::{BotsTruth, Ready, ServerTruth},
+};
+
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an ending process may take before it is killed.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a demo process failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// It could not be started.
+    #[error("cannot start {program}: {source}")]
+    Spawn {
+        /// Which program.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It said nothing in time.
+    #[error("a demo process did not answer `{request}` within {seconds} s")]
+    Silent {
+        /// What was asked.
+        request: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// It has ended or its pipe is broken.
+    #[error("a demo process has ended: {0}")]
+    Ended(std::io::Error),
+    /// It said something else.
+    #[error("a demo process answered `{line}`: {source}")]
+    Answer {
+        /// What it said.
+        line: String,
+        /// Why that is no answer.
+        source: serde_json::Error,
+    },
+}
+
+/// A running demo process.
+#[derive(Debug)]
+pub struct DemoProcess {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+    /// What it said first.
+    pub ready: Ready,
+}
+
+impl DemoProcess {
+    /// Starts a server. `launcher` goes in front of the command, for example `ip netns exec NAME`.
+    pub fn server(gsmon: &Path, launcher: &[String], args: &ServerArgs) -> Result<Self, DemoError> {
+        let words = [
+            ("--kind", value_name(&args.kind)),
+            ("--header", value_name(&args.header)),
+            ("--address", args.address.to_string()),
+            ("--port", args.port.to_string()),
+            ("--tick-hz", args.tick_hz.to_string()),
+            ("--base-work-us", args.base_work_us.to_string()),
+            ("--work-per-player-us", args.work_per_player_us.to_string()),
+            ("--ticks-per-snapshot", args.ticks_per_snapshot.to_string()),
+            ("--max-players", args.max_players.to_string()),
+            ("--lifetime-seconds", args.lifetime_seconds.to_string()),
+        ];
+        Self::start(gsmon, launcher, "demo-server", &words)
+    }
+
+    /// Starts a group of bots.
+    pub fn bots(gsmon: &Path, launcher: &[String], args: &BotsArgs) -> Result<Self, DemoError> {
+        let words = [
+            ("--header", value_name(&args.header)),
+            ("--address", args.address.to_string()),
+            ("--port", args.port.to_string()),
+            ("--count", args.count.to_string()),
+            ("--input-hz", args.input_hz.to_string()),
+            ("--stay-seconds", args.stay_seconds.to_string()),
+            ("--seed", args.seed.to_string()),
+            ("--lifetime-seconds", args.lifetime_seconds.to_string()),
+        ];
+        Self::start(gsmon, launcher, "demo-bots", &words)
+    }
+
+    fn start(
+        gsmon: &Path,
+        launcher: &[String],
+        subcommand: &str,
+        words: &[(&str, String)],
+    ) -> Result<Self, DemoError> {
+        let program = launcher.first().map_or_else(|| gsmon.to_owned(), PathBuf::from);
+        let mut command = Command::new(&program);
+        if !launcher.is_empty() {
+            command.args(&launcher[1..]).arg(gsmon);
+        }
+        command.arg(subcommand);
+        for (name, value) in words {
+            command.arg(name).arg(value);
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|source| DemoError::Spawn { program: program.clone(), source })?;
+        let stdin = child.stdin.take();
+        let (sender, lines) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let mut process = Self { child, stdin, lines, ready: Ready { port: 0, pid: 0 } };
+        process.ready = process.hear("ready")?;
+        Ok(process)
+    }
+
+    fn hear<T: DeserializeOwned>(&self, request: &str) -> Result<T, DemoError> {
+        let line = self.lines.recv_timeout(ANSWER_TIMEOUT).map_err(|_| DemoError::Silent {
+            request: request.to_owned(),
+            seconds: ANSWER_TIMEOUT.as_secs(),
+        })?;
+        serde_json::from_str(&line).map_err(|source| DemoError::Answer { line, source })
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, request: &str) -> Result<T, DemoError> {
+        let stdin = self
+            .stdin
+            .as_mut()
+            .ok_or_else(|| DemoError::Ended(std::io::Error::from(std::io::ErrorKind::BrokenPipe)))?;
+        writeln!(stdin, "{request}").and_then(|()| stdin.flush()).map_err(DemoError::Ended)?;
+        self.hear(request)
+    }
+
+    /// Asks a server: `truth`, `mark`, `pause` or `resume`.
+    pub fn ask_server(&mut self, request: &str) -> Result<ServerTruth, DemoError> {
+        self.ask(request)
+    }
+
+    /// Asks bots: `truth`, `pause` or `resume`.
+    pub fn ask_bots(&mut self, request: &str) -> Result<BotsTruth, DemoError> {
+        self.ask(request)
+    }
+}
+
+impl Drop for DemoProcess {
+    fn drop(&mut self) {
+        // End of stdin asks it to leave politely.
+        self.stdin = None;
+        let end = Instant::now() + END_TIMEOUT;
+        while Instant::now() < end {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn value_name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,230 @@
+//! The two listeners. TCP serves `/metrics` and `/healthz` only, since any process of the host can reach loopback; the
+//! Unix socket (0660, group gsmon) serves the JSON API as well.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::watch,
+};
+
+use super::metrics;
+use crate::{config::ApiSettings, world::cell::SnapshotCell};
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// TCP.
+    #[error("cannot listen on {address}: {source}; set another address as `listen` under [api]")]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Unix socket.
+    #[error("cannot listen on {path}: {source}; set another path as `socket` under [api]")]
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another agent.
+    #[error("another gsmon agent is running: it answers on {path}; stop it first (systemctl stop gsmon)")]
+    SecondAgent {
+        /// Its socket.
+        path: PathBuf,
+    },
+}
+
+/// Both listeners, bound.
+#[derive(Debug)]
+pub struct Servers {
+    tcp: TcpListener,
+    unix: UnixListener,
+    socket: PathBuf,
+}
+
+/// A request may take this long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A snapshot older than so many intervals means that the agent hangs.
+const STALE_INTERVALS: f64 = 3.0;
+
+impl Servers {
+    /// Binds both. A socket that nobody answers on is a leftover of a killed agent and is removed.
+    pub async fn bind(settings: &ApiSettings) -> Result<Self, ServeError> {
+        let path = settings.socket.clone();
+        let unix_error = |source| ServeError::Unix { path: path.clone(), source };
+        if UnixStream::connect(&path).await.is_ok() {
+            return Err(ServeError::SecondAgent { path });
+        }
+        let tcp = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|source| ServeError::Tcp { address: settings.listen, source })?;
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(unix_error)?;
+        }
+        remove_leftover(&path).map_err(unix_error)?;
+        let unix = UnixListener::bind(&path).map_err(unix_error)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(unix_error)?;
+        give_to_group(&path, &settings.socket_group);
+        Ok(Self { tcp, unix, socket: path })
+    }
+
+    /// Where TCP listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `stop` turns true.
+    pub async fn run(self, cell: Arc<SnapshotCell>, stop: watch::Receiver<bool>) {
+        let public = Router::new().route("/metrics", get(metrics_page)).route("/healthz", get(health));
+        let private = public.clone().route("/api/v1/snapshot", get(snapshot)).with_state(cell.clone());
+        let public = public.with_state(cell);
+        let until = |mut stop: watch::Receiver<bool>| async move {
+            // An error means that the sender has gone, which is a stop as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let tcp = axum::serve(self.tcp, public).with_graceful_shutdown(until(stop.clone()));
+        let unix = axum::serve(self.unix, private).with_graceful_shutdown(until(stop.clone()));
+        let both = async {
+            let (tcp, unix) = tokio::join!(tcp.into_future(), unix.into_future());
+            for error in [tcp, unix].into_iter().filter_map(Result::err) {
+                tracing::error!(%error, "a listener has failed");
+            }
+        };
+        // A client that holds its connection open must not hold up the shutdown.
+        let limit = async {
+            until(stop).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! { () = both => {}, () = limit => {} }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Ok(file) if file.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::other("something that is no socket is in the way")),
+        Err(_) => Ok(()),
+    }
+}
+
+fn give_to_group(path: &Path, group: &str) {
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(group)) => {
+            if let Err(error) = nix::unistd::chown(path, None, Some(group.gid)) {
+                tracing::warn!(%error, "the API socket keeps its group");
+            }
+        }
+        _ => tracing::warn!("there is no group `{group}`: only root can use `gsmon top` (groupadd --system {group})"),
+    }
+}
+
+async fn metrics_page(State(cell): State<Arc<SnapshotCell>>) -> Response {
+    let Some(snapshot) = cell.load() else { return not_yet() };
+    match metrics::encode(&snapshot) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn snapshot(State(cell): State<Arc<SnapshotCell>>) -> Response {
+    let Some(snapshot) = cell.load() else { return not_yet() };
+    // Serialising thousands of flows takes a while: not on the thread that accepts connections.
+    let work = tokio::task::spawn_blocking(move || serde_json::to_vec(&*snapshot));
+    match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        Ok(Ok(Ok(body))) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the snapshot could not be written").into_response(),
+    }
+}
+
+async fn health(State(cell): State<Arc<SnapshotCell>>) -> Response {
+    let Some(snapshot) = cell.load() else { return not_yet() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let age_seconds = now - snapshot.unix_time_seconds;
+    let fresh = age_seconds < STALE_INTERVALS * snapshot.interval_seconds.max(1.0);
+    let status = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({ "healthy": fresh, "snapshot_age_seconds": age_seconds });
+    (status, Json(body)).into_response()
+}
+
+fn not_yet() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the first interval has not ended yet\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::{client, metrics::tests::sample};
+
+    fn settings(directory: &Path) -> ApiSettings {
+        ApiSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            socket: directory.join("run/api.sock"),
+            socket_group: "no-such-group".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn tcp_has_metrics_and_health_but_no_api() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = settings(directory.path());
+        let servers = Servers::bind(&settings).await.unwrap();
+        let address = servers.address().unwrap();
+        let cell = Arc::new(SnapshotCell::default());
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(servers.run(cell.clone(), stopped));
+        let over_tcp = |path: &'static str| async move { client::get_tcp(address, path).await.unwrap() };
+        assert_eq!(over_tcp("/metrics").await.0, 503);
+        cell.store(sample(true));
+        let (status, body) = over_tcp("/metrics").await;
+        assert!(status == 200 && body.contains("gsmon_server_up"));
+        assert_eq!(over_tcp("/api/v1/snapshot").await.0, 404);
+        let fetched = client::fetch_snapshot(&settings.socket).await.unwrap();
+        assert_eq!(fetched, sample(true));
+        assert!(matches!(Servers::bind(&settings).await, Err(ServeError::SecondAgent { .. })));
+        stop.send(true).unwrap();
+        serving.await.unwrap();
+        assert!(!settings.socket.exists());
+    }
+
+    #[tokio::test]
+    async fn a_leftover_socket_is_replaced_and_a_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = settings(directory.path());
+        std::fs::create_dir_all(settings.socket.parent().unwrap()).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&settings.socket).unwrap());
+        drop(Servers::bind(&settings).await.unwrap());
+        std::fs::remove_file(&settings.socket).unwrap();
+        std::fs::write(&settings.socket, "precious").unwrap();
+        assert!(matches!(Servers::bind(&settings).await, Err(ServeError::Unix { .. })));
+        assert_eq!(std::fs::read_to_string(&settings.socket).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = ApiSettings { listen: taken.local_addr().unwrap(), ..settings(directory.path()) };
+        let message = Servers::bind(&settings).await.unwrap_err().to_string();
+        assert!(message.contains(&settings.listen.to_string()) && message.contains("[api]"), "{message}");
+    }
+}

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod host;
 pub mod kernel;
 pub mod monitor;
+pub mod selftest;
 pub mod serve;
 pub mod top;
 pub mod world;

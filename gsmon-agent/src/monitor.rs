@@ -101,7 +101,11 @@ impl GameServerMonitorBuilder {
             .name("gsmon-monitor".into())
             .spawn(move || engine.run(&inbox))
             .map_err(MonitorError::Thread)?;
-        Ok(GameServerMonitor { cell, commands, thread: Some(thread) })
+        Ok(GameServerMonitor {
+            cell,
+            commands,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -135,7 +139,10 @@ pub struct GameServerMonitor {
 impl GameServerMonitor {
     /// A monitor with default settings and no servers yet.
     pub fn builder() -> GameServerMonitorBuilder {
-        GameServerMonitorBuilder { config: Config::default(), privilege: Privilege::Required }
+        GameServerMonitorBuilder {
+            config: Config::default(),
+            privilege: Privilege::Required,
+        }
     }
 
     /// The newest snapshot; `None` in the first interval.
@@ -151,7 +158,9 @@ impl GameServerMonitor {
     /// The servers that are looked for.
     pub fn servers(&self) -> Result<Vec<GameServer>, MonitorError> {
         let (reply, answer) = mpsc::channel();
-        self.commands.send(Command::Servers(reply)).map_err(|_| MonitorError::Stopped)?;
+        self.commands
+            .send(Command::Servers(reply))
+            .map_err(|_| MonitorError::Stopped)?;
         answer.recv().map_err(|_| MonitorError::Stopped)
     }
 
@@ -176,7 +185,9 @@ impl GameServerMonitor {
         command: impl FnOnce(mpsc::Sender<Result<(), MonitorError>>) -> Command,
     ) -> Result<(), MonitorError> {
         let (reply, answer) = mpsc::channel();
-        self.commands.send(command(reply)).map_err(|_| MonitorError::Stopped)?;
+        self.commands
+            .send(command(reply))
+            .map_err(|_| MonitorError::Stopped)?;
         answer.recv().map_err(|_| MonitorError::Stopped)?
     }
 }
@@ -267,7 +278,11 @@ impl Engine {
                 let mut config = self.config.clone();
                 config.servers.retain(|server| server.name != name);
                 let known = config.servers.len() < self.config.servers.len();
-                let _ = reply.send(if known { self.reload(config) } else { Err(MonitorError::UnknownServer(name)) });
+                let _ = reply.send(if known {
+                    self.reload(config)
+                } else {
+                    Err(MonitorError::UnknownServer(name))
+                });
             }
             Command::Reload(config, reply) => {
                 let _ = reply.send(self.reload(*config));
@@ -281,8 +296,11 @@ impl Engine {
 
     fn reload(&mut self, config: Config) -> Result<(), MonitorError> {
         config.check()?;
-        let mut old: HashMap<String, ServerModel> =
-            self.models.drain(..).map(|model| (model.spec.name.clone(), model)).collect();
+        let mut old: HashMap<String, ServerModel> = self
+            .models
+            .drain(..)
+            .map(|model| (model.spec.name.clone(), model))
+            .collect();
         self.models = config
             .servers
             .iter()
@@ -303,7 +321,11 @@ impl Engine {
         if let Some(kernel) = &mut self.kernel {
             kernel.reconfigure(config.agent.flow_timeouts, config.agent.kernel_run_time);
         }
-        self.config = Config { limits: self.config.limits, interfaces: self.config.interfaces.clone(), ..config };
+        self.config = Config {
+            limits: self.config.limits,
+            interfaces: self.config.interfaces.clone(),
+            ..config
+        };
         self.discovery.set_servers(&self.config.servers);
         self.give_slots()?;
         self.look(None);
@@ -322,8 +344,11 @@ impl Engine {
     /// Finds servers and tells the kernel side whose threads and sockets are whose.
     fn look(&mut self, touched: Option<&[u32]>) {
         let discovered = self.discovery.refresh(touched);
-        let mut sockets: Vec<SocketOwner> =
-            discovered.strangers.iter().map(|owned| socket_owner(None, owned, self.own_netns)).collect();
+        let mut sockets: Vec<SocketOwner> = discovered
+            .strangers
+            .iter()
+            .map(|owned| socket_owner(None, owned, self.own_netns))
+            .collect();
         for (model, found) in self.models.iter_mut().zip(&discovered.servers) {
             let mut endpoints: Vec<Endpoint> = found
                 .sockets
@@ -342,7 +367,12 @@ impl Engine {
                 for pid in &found.pids {
                     kernel.follow(*pid, slot);
                 }
-                sockets.extend(found.sockets.iter().map(|owned| socket_owner(Some(slot), owned, self.own_netns)));
+                sockets.extend(
+                    found
+                        .sockets
+                        .iter()
+                        .map(|owned| socket_owner(Some(slot), owned, self.own_netns)),
+                );
                 if let Some(first) = found.sockets.first() {
                     let (ingress, egress) = kernel.counting_points(place(first.socket.netns, self.own_netns));
                     counting = CountingPoints { ingress, egress };
@@ -377,7 +407,9 @@ impl Engine {
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,
-            unix_time_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
+            unix_time_seconds: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |time| time.as_secs_f64()),
             interval_seconds: seconds,
             sources: self.sources(),
             servers,
@@ -388,17 +420,32 @@ impl Engine {
     }
 
     fn advance(&mut self, seconds: f64, delta: Option<&KernelDelta>) -> Vec<ServerSnapshot> {
-        let source = if delta.is_some() { SchedSource::Kernel } else { SchedSource::Proc };
+        let source = if delta.is_some() {
+            SchedSource::Kernel
+        } else {
+            SchedSource::Proc
+        };
         let now_ns = monotonic_ns();
         let nothing = crate::kernel::ServerDelta::default();
         let mut snapshots = Vec::with_capacity(self.models.len());
         for model in &mut self.models {
-            let usage =
-                self.usage.entry(model.spec.name.clone()).or_default().update(model.pids(), source);
+            let usage = self
+                .usage
+                .entry(model.spec.name.clone())
+                .or_default()
+                .update(model.pids(), source);
             let kernel = delta.map(|delta| {
-                model.slot.and_then(|slot: ServerSlotId| delta.servers.get(&slot)).unwrap_or(&nothing)
+                model
+                    .slot
+                    .and_then(|slot: ServerSlotId| delta.servers.get(&slot))
+                    .unwrap_or(&nothing)
             });
-            snapshots.push(model.advance(&Interval { seconds, now_ns, kernel, usage: &usage }));
+            snapshots.push(model.advance(&Interval {
+                seconds,
+                now_ns,
+                kernel,
+                usage: &usage,
+            }));
         }
         snapshots
     }
@@ -410,21 +457,37 @@ impl Engine {
             reason: reason.to_owned(),
         };
         match &self.kernel {
-            Some(kernel) => {
-                kernel.sources().iter().map(|source| report(source.name, &source.hook, &source.reason)).collect()
-            }
+            Some(kernel) => kernel
+                .sources()
+                .iter()
+                .map(|source| report(source.name, &source.hook, &source.reason))
+                .collect(),
             None => {
                 let why = self.absent_because.as_deref().unwrap_or("not asked for");
-                vec![report("sched", "/proc", why), report("flow_ingress", "none", why), report("flow_egress", "none", why)]
+                vec![
+                    report("sched", "/proc", why),
+                    report("flow_ingress", "none", why),
+                    report("flow_egress", "none", why),
+                ]
             }
         }
     }
 
     fn losses(&self) -> Vec<LossCounter> {
-        let counter = |(kind, total): (&str, u64)| LossCounter { kind: kind.to_owned(), total };
-        let mut losses: Vec<LossCounter> =
-            self.kernel.iter().flat_map(|kernel| kernel.losses()).map(counter).collect();
-        losses.push(counter(("network_namespaces_refused", self.discovery.namespaces_refused)));
+        let counter = |(kind, total): (&str, u64)| LossCounter {
+            kind: kind.to_owned(),
+            total,
+        };
+        let mut losses: Vec<LossCounter> = self
+            .kernel
+            .iter()
+            .flat_map(|kernel| kernel.losses())
+            .map(counter)
+            .collect();
+        losses.push(counter((
+            "network_namespaces_refused",
+            self.discovery.namespaces_refused,
+        )));
         losses
     }
 
@@ -436,7 +499,9 @@ impl Engine {
             .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
         let fills = self.kernel.as_ref().map(Kernel::table_fills).unwrap_or_default();
         AgentCost {
-            cpu_seconds: usage.map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time())),
+            cpu_seconds: usage.map_or(0.0, |usage| {
+                seconds(usage.user_time()) + seconds(usage.system_time())
+            }),
             rss_bytes: rss_pages.unwrap_or(0) * procfs::page_size(),
             drain_seconds: delta.map_or(0.0, |delta| delta.drain.as_secs_f64()),
             late_intervals: self.late_intervals,
@@ -457,7 +522,10 @@ impl Engine {
                 .flat_map(Kernel::map_sizes)
                 .map(|size| MapFill {
                     name: size.name.clone(),
-                    used: fills.iter().find(|fill| fill.name == size.name).map(|fill| fill.used),
+                    used: fills
+                        .iter()
+                        .find(|fill| fill.name == size.name)
+                        .map(|fill| fill.used),
                     capacity: size.capacity,
                     bytes: size.bytes,
                 })
@@ -489,7 +557,11 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
 }
 
 fn place(netns: NetnsId, own: Option<NetnsId>) -> NetnsPlace {
-    if own == Some(netns) { NetnsPlace::AgentsOwn } else { NetnsPlace::Other }
+    if own == Some(netns) {
+        NetnsPlace::AgentsOwn
+    } else {
+        NetnsPlace::Other
+    }
 }
 
 fn socket_owner(server: Option<ServerSlotId>, owned: &OwnedSocket, own: Option<NetnsId>) -> SocketOwner {
@@ -507,6 +579,7 @@ fn socket_owner(server: Option<ServerSlotId>, owned: &OwnedSocket, own: Option<N
 
 /// CLOCK_MONOTONIC, the clock of `bpf_ktime_get_ns`.
 fn monotonic_ns() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    })
 }

@@ -13,6 +13,11 @@ pub struct CompletionsArgs {
 }
 
 pub fn run(args: &CompletionsArgs) -> Outcome {
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "gsmon", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut super::Cli::command(),
+        "gsmon",
+        &mut std::io::stdout(),
+    );
     Ok(ExitCode::SUCCESS)
 }

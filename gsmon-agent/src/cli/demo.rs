@@ -36,7 +36,9 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Outcome {
     let gsmon = std::env::current_exe()?;
     // The kernel side first: without it there is nothing to show.
-    let monitor = GameServerMonitor::builder().privilege(Privilege::Required).start()?;
+    let monitor = GameServerMonitor::builder()
+        .privilege(Privilege::Required)
+        .start()?;
     let fleet = Fleet::start(&gsmon, &demo_members(args.servers, args.players))?;
     for server in fleet.game_servers() {
         monitor.add_game_server(server)?;
@@ -58,7 +60,11 @@ pub fn run(args: &DemoArgs) -> Outcome {
     } else {
         print!("{}", top::text::once(&snapshot));
     }
-    Ok(if all_measured(&snapshot, args.players) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_measured(&snapshot, args.players) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Every server was found, worked and talked to all its bots.

@@ -78,7 +78,11 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     } else {
         print(&report);
     }
-    Ok(if report.can_measure_in_kernel { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.can_measure_in_kernel {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn examine(config: &Config) -> Report {
@@ -104,7 +108,11 @@ fn examine(config: &Config) -> Report {
                 tables = kernel
                     .map_sizes()
                     .iter()
-                    .map(|size| Table { name: size.name.clone(), entries: size.capacity, bytes: size.bytes })
+                    .map(|size| Table {
+                        name: size.name.clone(),
+                        entries: size.capacity,
+                        bytes: size.bytes,
+                    })
                     .collect();
                 tables.sort_unstable_by(|a, b| b.bytes.cmp(&a.bytes));
             }
@@ -112,17 +120,32 @@ fn examine(config: &Config) -> Report {
         }
     }
     let mode = |name: &str| {
-        config.interfaces.iter().find(|interface| interface.name == name).map(|interface| interface.xdp).unwrap_or_default()
+        config
+            .interfaces
+            .iter()
+            .find(|interface| interface.name == name)
+            .map(|interface| interface.xdp)
+            .unwrap_or_default()
     };
     Report {
-        btf: if std::path::Path::new(crate::kernel::VMLINUX_BTF).exists() { "present".into() } else { "missing".into() },
+        btf: if std::path::Path::new(crate::kernel::VMLINUX_BTF).exists() {
+            "present".into()
+        } else {
+            "missing".into()
+        },
         task_offsets_found: TaskOffsets::of_running_kernel().is_ok(),
         initial_pid_namespace: platform.initial_pid_namespace,
-        cgroup_v2: platform.cgroup_root.as_ref().map(|path| path.display().to_string()),
+        cgroup_v2: platform
+            .cgroup_root
+            .as_ref()
+            .map(|path| path.display().to_string()),
         missing_capabilities: platform
             .missing_capabilities()
             .into_iter()
-            .map(|(name, purpose)| Missing { name: name.to_owned(), needed_to: purpose.to_owned() })
+            .map(|(name, purpose)| Missing {
+                name: name.to_owned(),
+                needed_to: purpose.to_owned(),
+            })
             .collect(),
         socket_scope: scope,
         interfaces: platform
@@ -147,9 +170,26 @@ fn examine(config: &Config) -> Report {
 fn print(report: &Report) {
     let yes = |value: bool| if value { "yes" } else { "no" };
     println!("kernel            {}", report.kernel);
-    println!("BTF               {}, task fields found: {}", report.btf, yes(report.task_offsets_found));
-    println!("PID namespace     {}", if report.initial_pid_namespace { "the host's" } else { "foreign" });
-    println!("cgroup v2         {}", report.cgroup_v2.as_deref().unwrap_or("not mounted: tc must count instead"));
+    println!(
+        "BTF               {}, task fields found: {}",
+        report.btf,
+        yes(report.task_offsets_found)
+    );
+    println!(
+        "PID namespace     {}",
+        if report.initial_pid_namespace {
+            "the host's"
+        } else {
+            "foreign"
+        }
+    );
+    println!(
+        "cgroup v2         {}",
+        report
+            .cgroup_v2
+            .as_deref()
+            .unwrap_or("not mounted: tc must count instead")
+    );
     if let Some(scope) = &report.socket_scope {
         println!("sockets by        {scope}");
     }
@@ -168,7 +208,12 @@ fn print(report: &Report) {
     }
     println!("kernel tables     {:.1} MiB", mebibytes(report.table_bytes));
     for table in report.tables.iter().filter(|table| table.bytes >= 1 << 20) {
-        println!("  {:<14}  {:>8} entries  {:>6.1} MiB", table.name, table.entries, mebibytes(table.bytes));
+        println!(
+            "  {:<14}  {:>8} entries  {:>6.1} MiB",
+            table.name,
+            table.entries,
+            mebibytes(table.bytes)
+        );
     }
     for missing in &report.missing_capabilities {
         println!("missing           {} ({})", missing.name, missing.needed_to);
@@ -179,7 +224,9 @@ fn print(report: &Report) {
     if report.can_measure_in_kernel {
         println!("gsmon can measure in this kernel.");
     } else {
-        println!("gsmon cannot measure in this kernel as it is; `gsmon run --allow-unprivileged` shows what /proc has.");
+        println!(
+            "gsmon cannot measure in this kernel as it is; `gsmon run --allow-unprivileged` shows what /proc has."
+        );
     }
 }
 

@@ -42,7 +42,9 @@ enum Command {
     )]
     Demo(demo::DemoArgs),
     /// Live view of the running agent; needs no root.
-    #[command(after_help = "Examples:\n  gsmon top\n  gsmon top --once\n  gsmon top --once --json | jq .servers[0].rates")]
+    #[command(
+        after_help = "Examples:\n  gsmon top\n  gsmon top --once\n  gsmon top --once --json | jq .servers[0].rates"
+    )]
     Top(top::TopArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.
     #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
@@ -85,7 +87,8 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("GSMON_LOG").unwrap_or_else(|_| "gsmon=info,gsmon_agent=info".into()),
+            tracing_subscriber::EnvFilter::try_from_env("GSMON_LOG")
+                .unwrap_or_else(|_| "gsmon=info,gsmon_agent=info".into()),
         )
         .init();
     let outcome = match cli.command {
@@ -96,8 +99,12 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::DemoServer(args) => crate::demo::server::run(args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
-        Command::DemoBots(args) => crate::demo::bots::run(args).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::DemoServer(args) => crate::demo::server::run(args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Failure::from),
+        Command::DemoBots(args) => crate::demo::bots::run(args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Failure::from),
     };
     let (error, code) = match outcome {
         Ok(code) => return code,
@@ -119,7 +126,10 @@ fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
 
 /// A runtime for the few things that wait.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// The socket to talk to.

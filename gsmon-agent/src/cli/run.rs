@@ -32,8 +32,15 @@ pub fn run(args: &RunArgs) -> Outcome {
 async fn serve(args: &RunArgs, config: Config) -> Outcome {
     // Listeners first: a second agent is noticed before anything is attached.
     let servers = Servers::bind(&config.api).await?;
-    let privilege = if args.allow_unprivileged { Privilege::Optional } else { Privilege::Required };
-    let monitor = GameServerMonitor::builder().config(config.clone()).privilege(privilege).start()?;
+    let privilege = if args.allow_unprivileged {
+        Privilege::Optional
+    } else {
+        Privilege::Required
+    };
+    let monitor = GameServerMonitor::builder()
+        .config(config.clone())
+        .privilege(privilege)
+        .start()?;
     tracing::info!(
         servers = config.servers.len(),
         listen = %servers.address()?,
@@ -43,8 +50,11 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     );
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(servers.run(monitor.cell(), stopped));
-    let (mut hangup, mut terminate, mut interrupt) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut hangup, mut terminate, mut interrupt) = (
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let mut first = monitor.cell().subscribe();
     let mut announced = false;
     loop {
@@ -75,7 +85,9 @@ fn reload(args: &RunArgs, monitor: &GameServerMonitor) {
         .map_err(anyhow::Error::from)
         .and_then(|config| monitor.reload(config).map_err(anyhow::Error::from));
     match result {
-        Ok(()) => tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart"),
+        Ok(()) => {
+            tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart")
+        }
         Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
     }
 }

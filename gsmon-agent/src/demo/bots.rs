@@ -84,7 +84,10 @@ pub fn run(args: BotsArgs) -> std::io::Result<()> {
         let bot = all.join()?;
         all.bots.push(bot);
     }
-    answer(&Ready { port: 0, pid: std::process::id() });
+    answer(&Ready {
+        port: 0,
+        pid: std::process::id(),
+    });
     while Instant::now() < end {
         all.wait();
         all.receive();
@@ -113,14 +116,25 @@ pub fn run(args: BotsArgs) -> std::io::Result<()> {
 
 impl Bots {
     fn join(&mut self) -> std::io::Result<Bot> {
-        let local: IpAddr = if self.server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+        let local: IpAddr = if self.server.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        };
         let socket = UdpSocket::bind((local, 0))?;
         socket.connect(self.server)?;
         socket.set_nonblocking(true)?;
         self.truth.sockets += 1;
         let now = Instant::now();
         let delay = Duration::from_millis(self.jitter(100));
-        Ok(Bot { socket, accepted: false, next: now + delay, joined: now, sequence: 0, heard: 0 })
+        Ok(Bot {
+            socket,
+            accepted: false,
+            next: now + delay,
+            joined: now,
+            sequence: 0,
+            heard: 0,
+        })
     }
 
     /// 0 to `below`, xorshift64.
@@ -135,10 +149,19 @@ impl Bots {
         let now = Instant::now();
         let soonest = self.bots.iter().map(|bot| bot.next).min().unwrap_or(now);
         // A paused group still looks for requests.
-        let left = soonest.saturating_duration_since(now).clamp(Duration::from_micros(200), Duration::from_millis(20));
-        let left = if self.paused { Duration::from_millis(10) } else { left };
-        let mut watched: Vec<PollFd<'_>> =
-            self.bots.iter().map(|bot| PollFd::new(bot.socket.as_fd(), PollFlags::POLLIN)).collect();
+        let left = soonest
+            .saturating_duration_since(now)
+            .clamp(Duration::from_micros(200), Duration::from_millis(20));
+        let left = if self.paused {
+            Duration::from_millis(10)
+        } else {
+            left
+        };
+        let mut watched: Vec<PollFd<'_>> = self
+            .bots
+            .iter()
+            .map(|bot| PollFd::new(bot.socket.as_fd(), PollFlags::POLLIN))
+            .collect();
         let _ = ppoll(&mut watched, Some(left.into()), None);
     }
 
@@ -146,7 +169,9 @@ impl Bots {
         let mut buffer = [0u8; 2_048];
         for bot in &mut self.bots {
             for _ in 0..256 {
-                let Ok(length) = bot.socket.recv(&mut buffer) else { break };
+                let Ok(length) = bot.socket.recv(&mut buffer) else {
+                    break;
+                };
                 self.truth.received.count(length, self.header_bytes);
                 if let Some((kind, sequence)) = decode(self.args.header, &buffer[..length]) {
                     bot.heard = sequence;
@@ -192,4 +217,3 @@ impl Bots {
         }
     }
 }
-

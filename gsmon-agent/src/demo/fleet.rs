@@ -47,7 +47,14 @@ pub struct Fleet {
     pub members: Vec<Running>,
 }
 
-fn member(name: &str, kind: LoopKind, header: Header, tick_hz: f64, work_us: (u64, u64), bots: u32) -> Member {
+fn member(
+    name: &str,
+    kind: LoopKind,
+    header: Header,
+    tick_hz: f64,
+    work_us: (u64, u64),
+    bots: u32,
+) -> Member {
     let server = ServerArgs {
         kind,
         header,
@@ -60,7 +67,11 @@ fn member(name: &str, kind: LoopKind, header: Header, tick_hz: f64, work_us: (u6
         max_players: 256,
         lifetime_seconds: 3_600,
     };
-    Member { name: name.to_owned(), server, bots }
+    Member {
+        name: name.to_owned(),
+        server,
+        bots,
+    }
 }
 
 /// The servers of `gsmon demo`: three kinds in turn.
@@ -68,13 +79,22 @@ pub fn demo_members(servers: u32, players: u32) -> Vec<Member> {
     let kinds = [
         ("sleeping", LoopKind::Sleeping, Header::Quake3, 20.0, (500, 100)),
         ("epoll", LoopKind::Epoll, Header::Source, 60.0, (300, 50)),
-        ("worker-pool", LoopKind::WorkerPool, Header::Enet, 30.0, (1_000, 100)),
+        (
+            "worker-pool",
+            LoopKind::WorkerPool,
+            Header::Enet,
+            30.0,
+            (1_000, 100),
+        ),
     ];
     (0..servers as usize)
         .map(|n| {
             let (name, kind, header, tick_hz, work) = kinds[n % kinds.len()];
-            let name =
-                if n < kinds.len() { format!("demo-{name}") } else { format!("demo-{name}-{}", n / kinds.len() + 1) };
+            let name = if n < kinds.len() {
+                format!("demo-{name}")
+            } else {
+                format!("demo-{name}-{}", n / kinds.len() + 1)
+            };
             member(&name, kind, header, tick_hz, work, players)
         })
         .collect()
@@ -83,12 +103,40 @@ pub fn demo_members(servers: u32, players: u32) -> Vec<Member> {
 /// The servers of `gsmon selftest`: every kind, light enough for two cores, one of which the spinning one takes.
 pub fn selftest_members() -> Vec<Member> {
     vec![
-        member("sleeping", LoopKind::Sleeping, Header::Quake3, 20.0, (1_000, 100), 8),
+        member(
+            "sleeping",
+            LoopKind::Sleeping,
+            Header::Quake3,
+            20.0,
+            (1_000, 100),
+            8,
+        ),
         member("epoll", LoopKind::Epoll, Header::Source, 60.0, (800, 50), 6),
-        member("lock-wait", LoopKind::LockWait, Header::Enet, 30.0, (1_200, 50), 4),
+        member(
+            "lock-wait",
+            LoopKind::LockWait,
+            Header::Enet,
+            30.0,
+            (1_200, 50),
+            4,
+        ),
         member("spinning", LoopKind::Spinning, Header::Plain, 64.0, (500, 50), 4),
-        member("worker-pool", LoopKind::WorkerPool, Header::Quake3, 30.0, (2_000, 100), 4),
-        member("millisecond", LoopKind::Millisecond, Header::Source, 1_000.0, (60, 2), 4),
+        member(
+            "worker-pool",
+            LoopKind::WorkerPool,
+            Header::Quake3,
+            30.0,
+            (2_000, 100),
+            4,
+        ),
+        member(
+            "millisecond",
+            LoopKind::Millisecond,
+            Header::Source,
+            1_000.0,
+            (60, 2),
+            4,
+        ),
     ]
 }
 

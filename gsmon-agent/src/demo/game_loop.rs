@@ -33,7 +33,11 @@ pub enum LoopKind {
 
 /// Burns CPU time of the calling thread; time taken away by others does not count.
 pub fn burn(cpu: Duration) {
-    let now = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or(Duration::MAX);
+    let now = || {
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+            .map(Duration::from)
+            .unwrap_or(Duration::MAX)
+    };
     let end = now().saturating_add(cpu);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     while now() < end {
@@ -72,8 +76,11 @@ impl Work {
     /// Starts the helpers that `kind` needs; they end with the process.
     pub fn new(kind: LoopKind) -> Self {
         let helper = (kind == LoopKind::LockWait).then(|| {
-            let helper =
-                Arc::new(Helper { asked: Mutex::new(false), changed: Condvar::new(), stop: AtomicBool::new(false) });
+            let helper = Arc::new(Helper {
+                asked: Mutex::new(false),
+                changed: Condvar::new(),
+                stop: AtomicBool::new(false),
+            });
             let theirs = helper.clone();
             thread::spawn(move || theirs.run());
             helper
@@ -95,7 +102,8 @@ impl Work {
             }
             LoopKind::WorkerPool => {
                 if let Some(pool) = &self.pool {
-                    pool.share_ns.store((cpu / WORKERS as u32).as_nanos() as u64, Ordering::Relaxed);
+                    pool.share_ns
+                        .store((cpu / WORKERS as u32).as_nanos() as u64, Ordering::Relaxed);
                     pool.begin.wait();
                     pool.end.wait();
                 }

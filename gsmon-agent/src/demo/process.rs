@@ -121,7 +121,10 @@ impl DemoProcess {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|source| DemoError::Spawn { program: program.clone(), source })?;
+            .map_err(|source| DemoError::Spawn {
+                program: program.clone(),
+                source,
+            })?;
         let stdin = child.stdin.take();
         let (sender, lines) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
@@ -133,16 +136,24 @@ impl DemoProcess {
                 }
             });
         }
-        let mut process = Self { child, stdin, lines, ready: Ready { port: 0, pid: 0 } };
+        let mut process = Self {
+            child,
+            stdin,
+            lines,
+            ready: Ready { port: 0, pid: 0 },
+        };
         process.ready = process.hear("ready")?;
         Ok(process)
     }
 
     fn hear<T: DeserializeOwned>(&self, request: &str) -> Result<T, DemoError> {
-        let line = self.lines.recv_timeout(ANSWER_TIMEOUT).map_err(|_| DemoError::Silent {
-            request: request.to_owned(),
-            seconds: ANSWER_TIMEOUT.as_secs(),
-        })?;
+        let line = self
+            .lines
+            .recv_timeout(ANSWER_TIMEOUT)
+            .map_err(|_| DemoError::Silent {
+                request: request.to_owned(),
+                seconds: ANSWER_TIMEOUT.as_secs(),
+            })?;
         serde_json::from_str(&line).map_err(|source| DemoError::Answer { line, source })
     }
 
@@ -151,11 +162,13 @@ impl DemoProcess {
             .stdin
             .as_mut()
             .ok_or_else(|| DemoError::Ended(std::io::Error::from(std::io::ErrorKind::BrokenPipe)))?;
-        writeln!(stdin, "{request}").and_then(|()| stdin.flush()).map_err(DemoError::Ended)?;
+        writeln!(stdin, "{request}")
+            .and_then(|()| stdin.flush())
+            .map_err(DemoError::Ended)?;
         self.hear(request)
     }
 
-    /// Asks a server: `truth`, `mark`, `pause` or `resume`.
+    /// Asks a server: `truth`, `mark`, `hold` or `resume`.
     pub fn ask_server(&mut self, request: &str) -> Result<ServerTruth, DemoError> {
         self.ask(request)
     }
@@ -183,5 +196,8 @@ impl Drop for DemoProcess {
 }
 
 fn value_name(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
 }

@@ -99,7 +99,13 @@ mod tests {
     #[test]
     fn every_header_survives_a_round_trip() {
         for header in [Header::Quake3, Header::Source, Header::Enet, Header::Plain] {
-            for kind in [Kind::Connect, Kind::Accept, Kind::Input, Kind::Snapshot, Kind::Leave] {
+            for kind in [
+                Kind::Connect,
+                Kind::Accept,
+                Kind::Input,
+                Kind::Snapshot,
+                Kind::Leave,
+            ] {
                 let bytes = encode(header, kind, 77, 5, 10);
                 let (back, sequence) = decode(header, &bytes).unwrap();
                 assert_eq!(back, kind);

@@ -76,7 +76,6 @@ struct Server {
     received: Wire,
     sent: Wire,
     send_failures: u64,
-    paused: bool,
     sequence: u32,
     mark: Instant,
     tick_times_ns: Vec<u64>,
@@ -89,7 +88,10 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
     socket.set_nonblocking(true)?;
     let port = socket.local_addr()?.port();
     let inbox = requests();
-    answer(&Ready { port, pid: std::process::id() });
+    answer(&Ready {
+        port,
+        pid: std::process::id(),
+    });
     let end = Instant::now() + Duration::from_secs(args.lifetime_seconds);
     let mut server = Server {
         ip_header_bytes: if args.address.is_ipv4() { 28 } else { 48 },
@@ -99,7 +101,6 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
         received: Wire::default(),
         sent: Wire::default(),
         send_failures: 0,
-        paused: false,
         sequence: 0,
         mark: Instant::now(),
         tick_times_ns: Vec::new(),
@@ -121,9 +122,11 @@ impl Server {
             self.read(Duration::ZERO);
             self.drop_silent(start);
             let players = self.players.len() as u64;
-            work.tick(Duration::from_micros(self.args.base_work_us + players * self.args.work_per_player_us));
+            work.tick(Duration::from_micros(
+                self.args.base_work_us + players * self.args.work_per_player_us,
+            ));
             number += 1;
-            if number.is_multiple_of(self.args.ticks_per_snapshot.max(1)) && !self.paused {
+            if number.is_multiple_of(self.args.ticks_per_snapshot.max(1)) {
                 self.send_snapshots();
             }
             self.ticks += 1;
@@ -136,10 +139,32 @@ impl Server {
             }
             match inbox.try_recv() {
                 Ok(Request::Quit) | Err(TryRecvError::Disconnected) => return,
-                Ok(request) => self.obey(request),
+                Ok(Request::Hold) => {
+                    answer(&self.truth());
+                    if inbox.recv() != Ok(Request::Resume) {
+                        return;
+                    }
+                    self.begin_window();
+                    answer(&self.truth());
+                    next = Instant::now() + period;
+                }
+                Ok(Request::Mark) => {
+                    // The answer still speaks of the window that ends here.
+                    answer(&self.truth());
+                    self.begin_window();
+                }
+                Ok(_) => {
+                    answer(&self.truth());
+                }
                 Err(TryRecvError::Empty) => {}
             }
         }
+    }
+
+    fn begin_window(&mut self) {
+        self.mark = Instant::now();
+        self.ticks = 0;
+        self.tick_times_ns.clear();
     }
 
     fn wait_until(&mut self, next: Instant) {
@@ -179,11 +204,19 @@ impl Server {
             if !work_per_packet.is_zero() {
                 burn(work_per_packet);
             }
-            let Some((kind, sequence)) = decode(self.args.header, &buffer[..length]) else { continue };
+            let Some((kind, sequence)) = decode(self.args.header, &buffer[..length]) else {
+                continue;
+            };
             match kind {
                 Kind::Connect => {
                     if self.players.len() < self.args.max_players || self.players.contains_key(&from) {
-                        self.players.insert(from, Player { last_seen: Instant::now(), received: sequence });
+                        self.players.insert(
+                            from,
+                            Player {
+                                last_seen: Instant::now(),
+                                received: sequence,
+                            },
+                        );
                         self.send(from, Kind::Accept, sequence, 16);
                     }
                 }
@@ -202,16 +235,18 @@ impl Server {
     }
 
     fn drop_silent(&mut self, now: Instant) {
-        if !self.paused {
-            self.players.retain(|_, player| now.duration_since(player.last_seen) < PLAYER_TIMEOUT);
-        }
+        self.players
+            .retain(|_, player| now.duration_since(player.last_seen) < PLAYER_TIMEOUT);
     }
 
     fn send_snapshots(&mut self) {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = SNAPSHOT_BYTES + SNAPSHOT_BYTES_PER_PLAYER * self.players.len();
-        let targets: Vec<(SocketAddr, u32)> =
-            self.players.iter().map(|(address, player)| (*address, player.received)).collect();
+        let targets: Vec<(SocketAddr, u32)> = self
+            .players
+            .iter()
+            .map(|(address, player)| (*address, player.received))
+            .collect();
         for (address, received) in targets {
             self.send(address, Kind::Snapshot, received, bytes);
         }
@@ -225,28 +260,14 @@ impl Server {
         }
     }
 
-    fn obey(&mut self, request: Request) {
-        match request {
-            Request::Mark => {
-                // The answer still speaks of the window that ends here.
-                let truth = self.truth();
-                self.mark = Instant::now();
-                self.ticks = 0;
-                self.tick_times_ns.clear();
-                answer(&truth);
-                return;
-            }
-            Request::Pause => self.paused = true,
-            Request::Resume => self.paused = false,
-            Request::Truth | Request::Quit => {}
-        }
-        answer(&self.truth());
-    }
-
     fn truth(&self) -> ServerTruth {
         let mut times = self.tick_times_ns.clone();
         times.sort_unstable();
-        let at = |q: f64| times.get(((times.len() as f64 * q) as usize).min(times.len().saturating_sub(1))).copied();
+        let at = |q: f64| {
+            times
+                .get(((times.len() as f64 * q) as usize).min(times.len().saturating_sub(1)))
+                .copied()
+        };
         ServerTruth {
             players: self.players.len() as u32,
             ticks: self.ticks,
@@ -260,4 +281,3 @@ impl Server {
         }
     }
 }
-

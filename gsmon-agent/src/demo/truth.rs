@@ -1,5 +1,5 @@
 //! What the demo processes know about themselves, and the line protocol in which a parent asks: `truth`, `mark`,
-//! `pause` on stdin, one JSON document per line on stdout. End of stdin ends the process.
+//! `pause`, `hold`, `resume` on stdin, one JSON document per line on stdout. End of stdin ends the process.
 
 use std::{
     fs,
@@ -57,12 +57,15 @@ impl CpuTruth {
     pub fn read() -> Self {
         let mut truth = Self::default();
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
-            let ns = |time: nix::sys::time::TimeVal| (time.tv_sec() * 1_000_000 + time.tv_usec()) as u64 * 1_000;
+            let ns =
+                |time: nix::sys::time::TimeVal| (time.tv_sec() * 1_000_000 + time.tv_usec()) as u64 * 1_000;
             truth.rusage_cpu_ns = ns(usage.user_time()) + ns(usage.system_time());
         }
         for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
             let schedstat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            let mut fields = schedstat.split_ascii_whitespace().filter_map(|field| field.parse::<u64>().ok());
+            let mut fields = schedstat
+                .split_ascii_whitespace()
+                .filter_map(|field| field.parse::<u64>().ok());
             truth.schedstat_cpu_ns += fields.next().unwrap_or(0);
             truth.run_queue_wait_ns += fields.next().unwrap_or(0);
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
@@ -124,9 +127,11 @@ pub enum Request {
     Truth,
     /// Begin a new measuring window, then tell the truth.
     Mark,
-    /// Send nothing more, then tell the truth.
+    /// Bots: send nothing more, then tell the truth.
     Pause,
-    /// Send again, then tell the truth.
+    /// Servers: tell the truth, then stand still until `resume`, so that every count settles.
+    Hold,
+    /// Go on, in a new measuring window, then tell the truth.
     Resume,
     /// End.
     Quit,
@@ -141,6 +146,7 @@ pub fn requests() -> mpsc::Receiver<Request> {
                 Ok("truth") => Request::Truth,
                 Ok("mark") => Request::Mark,
                 Ok("pause") => Request::Pause,
+                Ok("hold") => Request::Hold,
                 Ok("resume") => Request::Resume,
                 _ => break,
             };
@@ -156,7 +162,9 @@ pub fn requests() -> mpsc::Receiver<Request> {
 
 /// Answers on stdout; false when nobody reads any more.
 pub fn answer(document: &impl Serialize) -> bool {
-    let Ok(line) = serde_json::to_string(document) else { return false };
+    let Ok(line) = serde_json::to_string(document) else {
+        return false;
+    };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }

@@ -63,13 +63,18 @@ pub enum ClientError {
 /// Asks the agent for its newest snapshot.
 pub async fn fetch_snapshot(socket: &Path) -> Result<Snapshot, ClientError> {
     let path = socket.to_owned();
-    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => ClientError::Permission { path: path.clone() },
-        _ => ClientError::NoAgent { path: path.clone() },
-    })?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Permission { path: path.clone() },
+            _ => ClientError::NoAgent { path: path.clone() },
+        })?;
     let (status, body) = tokio::time::timeout(TIMEOUT, get(stream, "/api/v1/snapshot"))
         .await
-        .map_err(|_| ClientError::Timeout { path, seconds: TIMEOUT.as_secs() })??;
+        .map_err(|_| ClientError::Timeout {
+            path,
+            seconds: TIMEOUT.as_secs(),
+        })??;
     if status != 200 {
         return Err(ClientError::Status { status, body });
     }
@@ -81,16 +86,23 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let transport = |error: &dyn std::fmt::Display| ClientError::Transport(error.to_string());
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| transport(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| transport(&error))?;
     let connection = tokio::spawn(connection);
     let request = Request::get(path)
         .header(hyper::header::HOST, "gsmon")
         .body(Empty::<Bytes>::new())
         .map_err(|error| transport(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| transport(&error))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| transport(&error))?;
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(|error| transport(&error))?;
+    let body = Limited::new(response.into_body(), MOST_BYTES)
+        .collect()
+        .await
+        .map_err(|error| transport(&error))?;
     connection.abort();
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
 }

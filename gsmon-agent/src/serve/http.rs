@@ -69,13 +69,19 @@ impl Servers {
     /// Binds both. A socket that nobody answers on is a leftover of a killed agent and is removed.
     pub async fn bind(settings: &ApiSettings) -> Result<Self, ServeError> {
         let path = settings.socket.clone();
-        let unix_error = |source| ServeError::Unix { path: path.clone(), source };
+        let unix_error = |source| ServeError::Unix {
+            path: path.clone(),
+            source,
+        };
         if UnixStream::connect(&path).await.is_ok() {
             return Err(ServeError::SecondAgent { path });
         }
         let tcp = TcpListener::bind(settings.listen)
             .await
-            .map_err(|source| ServeError::Tcp { address: settings.listen, source })?;
+            .map_err(|source| ServeError::Tcp {
+                address: settings.listen,
+                source,
+            })?;
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(unix_error)?;
         }
@@ -83,7 +89,11 @@ impl Servers {
         let unix = UnixListener::bind(&path).map_err(unix_error)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(unix_error)?;
         give_to_group(&path, &settings.socket_group);
-        Ok(Self { tcp, unix, socket: path })
+        Ok(Self {
+            tcp,
+            unix,
+            socket: path,
+        })
     }
 
     /// Where TCP listens.
@@ -93,8 +103,13 @@ impl Servers {
 
     /// Serves until `stop` turns true.
     pub async fn run(self, cell: Arc<SnapshotCell>, stop: watch::Receiver<bool>) {
-        let public = Router::new().route("/metrics", get(metrics_page)).route("/healthz", get(health));
-        let private = public.clone().route("/api/v1/snapshot", get(snapshot)).with_state(cell.clone());
+        let public = Router::new()
+            .route("/metrics", get(metrics_page))
+            .route("/healthz", get(health));
+        let private = public
+            .clone()
+            .route("/api/v1/snapshot", get(snapshot))
+            .with_state(cell.clone());
         let public = public.with_state(cell);
         let until = |mut stop: watch::Receiver<bool>| async move {
             // An error means that the sender has gone, which is a stop as well.
@@ -134,12 +149,16 @@ fn give_to_group(path: &Path, group: &str) {
                 tracing::warn!(%error, "the API socket keeps its group");
             }
         }
-        _ => tracing::warn!("there is no group `{group}`: only root can use `gsmon top` (groupadd --system {group})"),
+        _ => tracing::warn!(
+            "there is no group `{group}`: only root can use `gsmon top` (groupadd --system {group})"
+        ),
     }
 }
 
 async fn metrics_page(State(cell): State<Arc<SnapshotCell>>) -> Response {
-    let Some(snapshot) = cell.load() else { return not_yet() };
+    let Some(snapshot) = cell.load() else {
+        return not_yet();
+    };
     match metrics::encode(&snapshot) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -147,27 +166,45 @@ async fn metrics_page(State(cell): State<Arc<SnapshotCell>>) -> Response {
 }
 
 async fn snapshot(State(cell): State<Arc<SnapshotCell>>) -> Response {
-    let Some(snapshot) = cell.load() else { return not_yet() };
+    let Some(snapshot) = cell.load() else {
+        return not_yet();
+    };
     // Serialising thousands of flows takes a while: not on the thread that accepts connections.
     let work = tokio::task::spawn_blocking(move || serde_json::to_vec(&*snapshot));
     match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(Ok(body))) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the snapshot could not be written").into_response(),
+        _ => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the snapshot could not be written",
+        )
+            .into_response(),
     }
 }
 
 async fn health(State(cell): State<Arc<SnapshotCell>>) -> Response {
-    let Some(snapshot) = cell.load() else { return not_yet() };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let Some(snapshot) = cell.load() else {
+        return not_yet();
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64());
     let age_seconds = now - snapshot.unix_time_seconds;
     let fresh = age_seconds < STALE_INTERVALS * snapshot.interval_seconds.max(1.0);
-    let status = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if fresh {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = serde_json::json!({ "healthy": fresh, "snapshot_age_seconds": age_seconds });
     (status, Json(body)).into_response()
 }
 
 fn not_yet() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "the first interval has not ended yet\n").into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the first interval has not ended yet\n",
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -200,7 +237,10 @@ mod tests {
         assert_eq!(over_tcp("/api/v1/snapshot").await.0, 404);
         let fetched = client::fetch_snapshot(&settings.socket).await.unwrap();
         assert_eq!(fetched, sample(true));
-        assert!(matches!(Servers::bind(&settings).await, Err(ServeError::SecondAgent { .. })));
+        assert!(matches!(
+            Servers::bind(&settings).await,
+            Err(ServeError::SecondAgent { .. })
+        ));
         stop.send(true).unwrap();
         serving.await.unwrap();
         assert!(!settings.socket.exists());
@@ -215,7 +255,10 @@ mod tests {
         drop(Servers::bind(&settings).await.unwrap());
         std::fs::remove_file(&settings.socket).unwrap();
         std::fs::write(&settings.socket, "precious").unwrap();
-        assert!(matches!(Servers::bind(&settings).await, Err(ServeError::Unix { .. })));
+        assert!(matches!(
+            Servers::bind(&settings).await,
+            Err(ServeError::Unix { .. })
+        ));
         assert_eq!(std::fs::read_to_string(&settings.socket).unwrap(), "precious");
     }
 
@@ -223,8 +266,14 @@ mod tests {
     async fn a_port_in_use_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let settings = ApiSettings { listen: taken.local_addr().unwrap(), ..settings(directory.path()) };
+        let settings = ApiSettings {
+            listen: taken.local_addr().unwrap(),
+            ..settings(directory.path())
+        };
         let message = Servers::bind(&settings).await.unwrap_err().to_string();
-        assert!(message.contains(&settings.listen.to_string()) && message.contains("[api]"), "{message}");
+        assert!(
+            message.contains(&settings.listen.to_string()) && message.contains("[api]"),
+            "{message}"
+        );
     }
 }

@@ -10,7 +10,9 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Encodes a snapshot.
 pub fn encode(snapshot: &Snapshot) -> Result<String, prometheus::Error> {
-    let page = Page { registry: Registry::new() };
+    let page = Page {
+        registry: Registry::new(),
+    };
     page.servers(snapshot)?;
     page.agent(snapshot)?;
     let mut text = Vec::new();
@@ -89,7 +91,11 @@ impl Page {
     }
 
     fn servers(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
-        let info = self.gauge("gsmon_server_info", "Game family of each configured server.", &["server", "game"])?;
+        let info = self.gauge(
+            "gsmon_server_info",
+            "Game family of each configured server.",
+            &["server", "game"],
+        )?;
         let tick_info = self.gauge(
             "gsmon_server_tick_source_info",
             "How the tick of each server is known at the moment.",
@@ -108,15 +114,24 @@ impl Page {
             }
         }
         let s = snapshot;
-        self.server_gauge(s, "gsmon_server_up", "1 while processes of the server are found, else 0.", |server| {
-            Some(if server.state == ServerState::Up { 1.0 } else { 0.0 })
-        })?;
-        self.server_counter(s, "gsmon_server_starts_total", "Times the server was found with new processes.", |server| {
-            Some(server.starts as f64)
-        })?;
-        self.server_counter(s, "gsmon_server_cpu_seconds_total", "CPU time of all threads of the server.", |server| {
-            seconds(server.totals.cpu_ns)
-        })?;
+        self.server_gauge(
+            s,
+            "gsmon_server_up",
+            "1 while processes of the server are found, else 0.",
+            |server| Some(if server.state == ServerState::Up { 1.0 } else { 0.0 }),
+        )?;
+        self.server_counter(
+            s,
+            "gsmon_server_starts_total",
+            "Times the server was found with new processes.",
+            |server| Some(server.starts as f64),
+        )?;
+        self.server_counter(
+            s,
+            "gsmon_server_cpu_seconds_total",
+            "CPU time of all threads of the server.",
+            |server| seconds(server.totals.cpu_ns),
+        )?;
         self.server_counter(
             s,
             "gsmon_server_run_queue_wait_seconds_total",
@@ -135,30 +150,54 @@ impl Page {
                 ]
             },
         )?;
-        self.server_counters(s, "gsmon_server_page_faults_total", "Page faults of the server.", "kind", |server| {
-            [("minor", float(server.totals.minor_faults)), ("major", float(server.totals.major_faults))]
-        })?;
+        self.server_counters(
+            s,
+            "gsmon_server_page_faults_total",
+            "Page faults of the server.",
+            "kind",
+            |server| {
+                [
+                    ("minor", float(server.totals.minor_faults)),
+                    ("major", float(server.totals.major_faults)),
+                ]
+            },
+        )?;
         self.server_counters(
             s,
             "gsmon_server_disk_bytes_total",
             "Bytes that the server fetched from or sent to storage.",
             "operation",
             |server| {
-                [("read", float(server.totals.disk_read_bytes)), ("write", float(server.totals.disk_write_bytes))]
+                [
+                    ("read", float(server.totals.disk_read_bytes)),
+                    ("write", float(server.totals.disk_write_bytes)),
+                ]
             },
         )?;
-        self.server_gauge(s, "gsmon_server_threads", "Live threads of the server.", |server| {
-            server.rates.threads.map(f64::from)
-        })?;
-        self.server_gauge(s, "gsmon_server_resident_memory_bytes", "Resident memory of the server.", |server| {
-            float(server.rates.rss_bytes)
-        })?;
-        self.server_gauge(s, "gsmon_server_flows", "Remote endpoints with traffic both ways.", |server| {
-            float(server.flows)
-        })?;
-        self.server_gauge(s, "gsmon_server_max_players", "Player limit from the configuration.", |server| {
-            server.max_players.map(f64::from)
-        })?;
+        self.server_gauge(
+            s,
+            "gsmon_server_threads",
+            "Live threads of the server.",
+            |server| server.rates.threads.map(f64::from),
+        )?;
+        self.server_gauge(
+            s,
+            "gsmon_server_resident_memory_bytes",
+            "Resident memory of the server.",
+            |server| float(server.rates.rss_bytes),
+        )?;
+        self.server_gauge(
+            s,
+            "gsmon_server_flows",
+            "Remote endpoints with traffic both ways.",
+            |server| float(server.flows),
+        )?;
+        self.server_gauge(
+            s,
+            "gsmon_server_max_players",
+            "Player limit from the configuration.",
+            |server| server.max_players.map(f64::from),
+        )?;
         self.packets(s)?;
         self.ticks(s)
     }
@@ -170,8 +209,11 @@ impl Page {
             "UDP datagrams and TCP segments on game ports; kind is flow, candidate (no traffic both ways yet) or overflow (no slot free).",
             labels,
         )?;
-        let bytes =
-            self.counter("gsmon_server_network_bytes_total", "IP-layer bytes on game ports, kinds as for packets.", labels)?;
+        let bytes = self.counter(
+            "gsmon_server_network_bytes_total",
+            "IP-layer bytes on game ports, kinds as for packets.",
+            labels,
+        )?;
         let delivered = self.counter(
             "gsmon_server_delivered_packets_total",
             "Packets that passed the firewall, where XDP or tc counts before it.",
@@ -182,15 +224,20 @@ impl Page {
                 [("receive", &server.totals.rx), ("transmit", &server.totals.tx)];
             for (direction, totals) in sides {
                 let Some(totals) = totals else { continue };
-                let kinds =
-                    [("flow", totals.flow), ("candidate", totals.candidate), ("overflow", totals.overflow)];
+                let kinds = [
+                    ("flow", totals.flow),
+                    ("candidate", totals.candidate),
+                    ("overflow", totals.overflow),
+                ];
                 for (kind, total) in kinds {
                     let values: &[&str] = &[&server.name, direction, kind];
                     packets.with_label_values(values).inc_by(total.packets as f64);
                     bytes.with_label_values(values).inc_by(total.bytes as f64);
                 }
                 if let Some(passed) = totals.delivered {
-                    delivered.with_label_values(&[&server.name, direction]).inc_by(passed.packets as f64);
+                    delivered
+                        .with_label_values(&[&server.name, direction])
+                        .inc_by(passed.packets as f64);
                 }
             }
         }
@@ -199,12 +246,18 @@ impl Page {
 
     fn ticks(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
         let s = snapshot;
-        self.server_counter(s, "gsmon_server_ticks_total", "Ticks of the game loop seen.", |server| {
-            float(server.totals.ticks)
-        })?;
-        self.server_gauge(s, "gsmon_server_tick_rate_hertz", "Ticks per second; absent when it cannot be told.", |server| {
-            server.tick.as_ref().map(|tick| tick.rate_hz)
-        })?;
+        self.server_counter(
+            s,
+            "gsmon_server_ticks_total",
+            "Ticks of the game loop seen.",
+            |server| float(server.totals.ticks),
+        )?;
+        self.server_gauge(
+            s,
+            "gsmon_server_tick_rate_hertz",
+            "Ticks per second; absent when it cannot be told.",
+            |server| server.tick.as_ref().map(|tick| tick.rate_hz),
+        )?;
         self.server_gauge(
             s,
             "gsmon_server_tick_confidence_ratio",
@@ -218,7 +271,11 @@ impl Page {
         )?;
         for server in &snapshot.servers {
             let Some(tick) = &server.tick else { continue };
-            for (name, value) in [("p50", tick.time_p50_ns), ("p95", tick.time_p95_ns), ("p99", tick.time_p99_ns)] {
+            for (name, value) in [
+                ("p50", tick.time_p50_ns),
+                ("p95", tick.time_p95_ns),
+                ("p99", tick.time_p99_ns),
+            ] {
                 if let Some(value) = value {
                     times.with_label_values(&[&server.name, name]).set(value / 1e9);
                 }
@@ -230,30 +287,59 @@ impl Page {
     fn agent(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
         let agent = &snapshot.agent;
         let one = |name: &str, help: &str, value: f64| -> Result<(), prometheus::Error> {
-            self.gauge(name, help, &[])?.with_label_values::<&str>(&[]).set(value);
+            self.gauge(name, help, &[])?
+                .with_label_values::<&str>(&[])
+                .set(value);
             Ok(())
         };
         let total = |name: &str, help: &str, value: f64| -> Result<(), prometheus::Error> {
-            self.counter(name, help, &[])?.with_label_values::<&str>(&[]).inc_by(value);
+            self.counter(name, help, &[])?
+                .with_label_values::<&str>(&[])
+                .inc_by(value);
             Ok(())
         };
         self.gauge("gsmon_build_info", "Version of the agent.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1.0);
-        total("gsmon_agent_cpu_seconds_total", "CPU time of the agent.", agent.cpu_seconds)?;
-        one("gsmon_agent_resident_memory_bytes", "Resident memory of the agent.", agent.rss_bytes as f64)?;
-        one("gsmon_agent_drain_seconds", "Time of the last drain of the kernel tables.", agent.drain_seconds)?;
-        one("gsmon_agent_interval_seconds", "Measured length of the last interval.", snapshot.interval_seconds)?;
+        total(
+            "gsmon_agent_cpu_seconds_total",
+            "CPU time of the agent.",
+            agent.cpu_seconds,
+        )?;
+        one(
+            "gsmon_agent_resident_memory_bytes",
+            "Resident memory of the agent.",
+            agent.rss_bytes as f64,
+        )?;
+        one(
+            "gsmon_agent_drain_seconds",
+            "Time of the last drain of the kernel tables.",
+            agent.drain_seconds,
+        )?;
+        one(
+            "gsmon_agent_interval_seconds",
+            "Measured length of the last interval.",
+            snapshot.interval_seconds,
+        )?;
         total(
             "gsmon_agent_late_intervals_total",
             "Intervals that began late by more than half their length.",
             agent.late_intervals as f64,
         )?;
-        total("gsmon_agent_snapshots_total", "Snapshots made.", snapshot.sequence as f64)?;
-        let sources =
-            self.gauge("gsmon_agent_source_info", "Hook in force for each source.", &["source", "hook"])?;
+        total(
+            "gsmon_agent_snapshots_total",
+            "Snapshots made.",
+            snapshot.sequence as f64,
+        )?;
+        let sources = self.gauge(
+            "gsmon_agent_source_info",
+            "Hook in force for each source.",
+            &["source", "hook"],
+        )?;
         for source in &snapshot.sources {
-            sources.with_label_values(&[&source.source, &source.hook]).set(1.0);
+            sources
+                .with_label_values(&[&source.source, &source.hook])
+                .set(1.0);
         }
         let losses = self.counter(
             "gsmon_agent_losses_total",
@@ -283,8 +369,16 @@ impl Page {
     }
 
     fn maps(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
-        let capacity = self.gauge("gsmon_kernel_map_capacity", "Entries that a kernel table holds.", &["map"])?;
-        let used = self.gauge("gsmon_kernel_map_used", "Entries of a kernel table in use, where known.", &["map"])?;
+        let capacity = self.gauge(
+            "gsmon_kernel_map_capacity",
+            "Entries that a kernel table holds.",
+            &["map"],
+        )?;
+        let used = self.gauge(
+            "gsmon_kernel_map_used",
+            "Entries of a kernel table in use, where known.",
+            &["map"],
+        )?;
         let bytes = self.gauge("gsmon_kernel_map_bytes", "Kernel memory of a table.", &["map"])?;
         for map in &snapshot.agent.maps {
             capacity.with_label_values(&[&map.name]).set(map.capacity as f64);
@@ -307,7 +401,10 @@ fn seconds(nanoseconds: Option<u64>) -> Option<f64> {
 
 /// The name that serde gives a plain enum value.
 fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -315,12 +412,20 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         config::Game,
-        world::snapshot::{CountingPoints, LossCounter, PacketTotals, ServerRates, ServerTotals, TickSnapshot},
+        world::snapshot::{
+            CountingPoints, LossCounter, PacketTotals, ServerRates, ServerTotals, TickSnapshot,
+        },
     };
 
     /// A snapshot with one server; `full` fills what can be absent.
     pub fn sample(full: bool) -> Snapshot {
-        let traffic = DirectionTotals { flow: PacketTotals { packets: 10, bytes: 1_000 }, ..DirectionTotals::default() };
+        let traffic = DirectionTotals {
+            flow: PacketTotals {
+                packets: 10,
+                bytes: 1_000,
+            },
+            ..DirectionTotals::default()
+        };
         let tick = TickSnapshot {
             rate_hz: 20.0,
             time_p50_ns: Some(2e6),
@@ -351,12 +456,18 @@ pub(crate) mod tests {
                 max_players: full.then_some(16),
                 counting: CountingPoints::default(),
                 totals: if full { totals } else { ServerTotals::default() },
-                rates: ServerRates { rss_bytes: full.then_some(1 << 20), ..ServerRates::default() },
+                rates: ServerRates {
+                    rss_bytes: full.then_some(1 << 20),
+                    ..ServerRates::default()
+                },
                 tick: full.then_some(tick),
                 flows: full.then_some(2),
                 top_flows: Vec::new(),
             }],
-            losses: vec![LossCounter { kind: "flow_slots_exhausted".into(), total: 0 }],
+            losses: vec![LossCounter {
+                kind: "flow_slots_exhausted".into(),
+                total: 0,
+            }],
             ..Snapshot::default()
         }
     }
@@ -364,7 +475,10 @@ pub(crate) mod tests {
     #[test]
     fn values_come_in_base_units_with_escaped_labels() {
         let text = encode(&sample(true)).unwrap();
-        assert!(text.contains(r#"gsmon_server_cpu_seconds_total{server="odd \"name\"\\"} 1.5"#), "{text}");
+        assert!(
+            text.contains(r#"gsmon_server_cpu_seconds_total{server="odd \"name\"\\"} 1.5"#),
+            "{text}"
+        );
         assert!(text.contains(r#"statistic="p50"} 0.002"#) && text.contains("gsmon_server_tick_rate_hertz"));
         assert!(!text.contains("4242"), "no PID in any label");
     }
@@ -372,8 +486,18 @@ pub(crate) mod tests {
     #[test]
     fn absent_is_no_series_and_never_zero() {
         let text = encode(&sample(false)).unwrap();
-        for family in ["cpu_seconds", "packets_total", "tick_rate", "resident_memory_bytes{server", "flows{", "max_players"] {
-            assert!(!text.contains(&format!("gsmon_server_{family}")), "{family}\n{text}");
+        for family in [
+            "cpu_seconds",
+            "packets_total",
+            "tick_rate",
+            "resident_memory_bytes{server",
+            "flows{",
+            "max_players",
+        ] {
+            assert!(
+                !text.contains(&format!("gsmon_server_{family}")),
+                "{family}\n{text}"
+            );
         }
         assert!(text.contains("gsmon_server_up"));
     }
@@ -381,12 +505,19 @@ pub(crate) mod tests {
     #[test]
     fn promtool_has_no_complaint() {
         use std::{io::Write, process::Stdio};
-        let started =
-            std::process::Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let started = std::process::Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
         let mut child = match started {
             Ok(child) => child,
             Err(error) => {
-                assert!(std::env::var_os("CI").is_none(), "promtool (Debian package prometheus) is needed: {error}");
+                assert!(
+                    std::env::var_os("CI").is_none(),
+                    "promtool (Debian package prometheus) is needed: {error}"
+                );
                 eprintln!("skipped: promtool (Debian package prometheus) is not installed");
                 return;
             }

@@ -50,7 +50,11 @@ pub async fn run(source: Source, limit: Option<Duration>) -> std::io::Result<()>
     show(&mut terminal, &source, limit).await
 }
 
-async fn show(terminal: &mut DefaultTerminal, source: &Source, limit: Option<Duration>) -> std::io::Result<()> {
+async fn show(
+    terminal: &mut DefaultTerminal,
+    source: &Source,
+    limit: Option<Duration>,
+) -> std::io::Result<()> {
     let mut state = ViewState::default();
     let start = Instant::now();
     while limit.is_none_or(|limit| start.elapsed() < limit) {
@@ -61,7 +65,9 @@ async fn show(terminal: &mut DefaultTerminal, source: &Source, limit: Option<Dur
         }
         terminal.draw(|frame| view::draw(frame, &mut state))?;
         // Keys are waited for on a thread of their own kind: reading the terminal blocks.
-        let pressed = tokio::task::spawn_blocking(|| event::poll(REFRESH)).await.map_err(std::io::Error::other)??;
+        let pressed = tokio::task::spawn_blocking(|| event::poll(REFRESH))
+            .await
+            .map_err(std::io::Error::other)??;
         if pressed && !obey(&event::read()?, &mut state) {
             return Ok(());
         }
@@ -72,9 +78,10 @@ async fn show(terminal: &mut DefaultTerminal, source: &Source, limit: Option<Dur
 async fn newest(source: &Source) -> Result<Option<Arc<Snapshot>>, String> {
     match source {
         Source::Cell(cell) => Ok(cell.load()),
-        Source::Socket(path) => {
-            fetch_snapshot(path).await.map(|snapshot| Some(Arc::new(snapshot))).map_err(|error| error.to_string())
-        }
+        Source::Socket(path) => fetch_snapshot(path)
+            .await
+            .map(|snapshot| Some(Arc::new(snapshot)))
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -17,10 +17,16 @@ pub fn percent(ratio: Option<f64>) -> String {
 
 /// Bytes with binary prefixes.
 pub fn bytes(value: Option<f64>) -> String {
-    let Some(mut value) = value else { return "-".to_owned() };
+    let Some(mut value) = value else {
+        return "-".to_owned();
+    };
     for unit in ["B", "K", "M", "G"] {
         if value < 1024.0 {
-            return if unit == "B" { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") };
+            return if unit == "B" {
+                format!("{value:.0}{unit}")
+            } else {
+                format!("{value:.1}{unit}")
+            };
         }
         value /= 1024.0;
     }

@@ -167,16 +167,30 @@ impl ViewState {
     /// Takes a snapshot, once each.
     pub fn take(&mut self, snapshot: Arc<Snapshot>) {
         self.complaint = None;
-        if self.snapshot.as_ref().is_some_and(|known| known.sequence == snapshot.sequence) {
+        if self
+            .snapshot
+            .as_ref()
+            .is_some_and(|known| known.sequence == snapshot.sequence)
+        {
             return;
         }
-        self.history.retain(|name, _| snapshot.servers.iter().any(|server| server.name == *name));
+        self.history
+            .retain(|name, _| snapshot.servers.iter().any(|server| server.name == *name));
         for server in &snapshot.servers {
             let history = self.history.entry(server.name.clone()).or_default();
             let rates = &server.rates;
-            let packets = rates.rx_packets_per_second.unwrap_or(0.0) + rates.tx_packets_per_second.unwrap_or(0.0);
+            let packets =
+                rates.rx_packets_per_second.unwrap_or(0.0) + rates.tx_packets_per_second.unwrap_or(0.0);
             push(&mut history.cpu, rates.cpu_cores.unwrap_or(0.0) * 1000.0);
-            push(&mut history.tick, server.tick.as_ref().and_then(|tick| tick.time_p50_ns).unwrap_or(0.0) / 1e3);
+            push(
+                &mut history.tick,
+                server
+                    .tick
+                    .as_ref()
+                    .and_then(|tick| tick.time_p50_ns)
+                    .unwrap_or(0.0)
+                    / 1e3,
+            );
             push(&mut history.packets, packets);
         }
         self.snapshot = Some(snapshot);
@@ -184,7 +198,10 @@ impl ViewState {
 
     /// Remembers that no snapshot came.
     pub fn complain(&mut self, message: String) {
-        let since = self.complaint.take().map_or_else(Instant::now, |(_, since)| since);
+        let since = self
+            .complaint
+            .take()
+            .map_or_else(Instant::now, |(_, since)| since);
         self.complaint = Some((message, since));
     }
 
@@ -200,8 +217,14 @@ impl ViewState {
 
     /// Moves the selection.
     pub fn select(&mut self, by: isize) {
-        let servers = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.servers.len());
-        self.selected = self.selected.saturating_add_signed(by).min(servers.saturating_sub(1));
+        let servers = self
+            .snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.servers.len());
+        self.selected = self
+            .selected
+            .saturating_add_signed(by)
+            .min(servers.saturating_sub(1));
     }
 
     /// Opens or closes the detail pane.
@@ -223,7 +246,11 @@ impl ViewState {
     }
 
     fn ordered(&self) -> Vec<&ServerSnapshot> {
-        let mut servers: Vec<&ServerSnapshot> = self.snapshot.iter().flat_map(|snapshot| &snapshot.servers).collect();
+        let mut servers: Vec<&ServerSnapshot> = self
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.servers)
+            .collect();
         let column = COLUMNS[self.sort % COLUMNS.len()];
         match column {
             Column::Name | Column::State => {
@@ -254,23 +281,35 @@ pub fn draw(frame: &mut Frame<'_>, state: &mut ViewState) {
     let [header, body, footer] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(area);
     let Some(snapshot) = state.snapshot.clone() else {
-        let message = state.complaint.as_ref().map_or("waiting for the first interval ...", |(message, _)| message);
+        let message = state
+            .complaint
+            .as_ref()
+            .map_or("waiting for the first interval ...", |(message, _)| message);
         frame.render_widget(Paragraph::new(message).wrap(Wrap { trim: true }), area);
         return;
     };
-    let up = snapshot.servers.iter().filter(|server| server.state == ServerState::Up).count();
+    let up = snapshot
+        .servers
+        .iter()
+        .filter(|server| server.state == ServerState::Up)
+        .count();
     let mut title = Line::from(format!("gsmon  {up} of {} servers up   ", snapshot.servers.len())).bold();
     title.push_span("q quit  s sort  r reverse  enter detail  ? help".dim());
     frame.render_widget(title, header);
     let last = match &state.complaint {
-        Some((message, since)) => {
-            Line::from(format!("no answer for {} s: {message}", since.elapsed().as_secs())).fg(Color::Red)
-        }
+        Some((message, since)) => Line::from(format!(
+            "no answer for {} s: {message}",
+            since.elapsed().as_secs()
+        ))
+        .fg(Color::Red),
         None => Line::from(agent_line(&snapshot)).dim(),
     };
     frame.render_widget(last, footer);
     if state.help {
-        frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" help ")), body);
+        frame.render_widget(
+            Paragraph::new(HELP).block(Block::bordered().title(" help ")),
+            body,
+        );
         return;
     }
     if state.detail && body.height >= 12 {
@@ -305,7 +344,11 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
     }
     let sorted = COLUMNS[state.sort % COLUMNS.len()];
     let header = Row::new(columns.iter().map(|column| {
-        let style = if *column == sorted { Style::new().add_modifier(Modifier::UNDERLINED) } else { Style::new() };
+        let style = if *column == sorted {
+            Style::new().add_modifier(Modifier::UNDERLINED)
+        } else {
+            Style::new()
+        };
         Cell::from(aligned(*column, column.title().to_owned())).style(style)
     }))
     .bold();
@@ -315,7 +358,12 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
             ServerState::Waiting => Style::new().add_modifier(Modifier::DIM),
             ServerState::Gone => Style::new().fg(Color::Red),
         };
-        Row::new(columns.iter().map(|column| Cell::from(aligned(*column, column.cell(server))))).style(style)
+        Row::new(
+            columns
+                .iter()
+                .map(|column| Cell::from(aligned(*column, column.cell(server)))),
+        )
+        .style(style)
     });
     let widths = columns.iter().map(|column| Constraint::Length(column.width()));
     let table = Table::new(rows, widths)
@@ -335,7 +383,9 @@ fn aligned(column: Column, text: String) -> Line<'static> {
 
 fn detail(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
     let ordered = state.ordered();
-    let Some(server) = ordered.get(state.selected.min(ordered.len().saturating_sub(1))) else { return };
+    let Some(server) = ordered.get(state.selected.min(ordered.len().saturating_sub(1))) else {
+        return;
+    };
     let block = Block::bordered().title(format!(" {} ", server.name));
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -343,12 +393,27 @@ fn detail(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
         Layout::vertical([Constraint::Length(3), Constraint::Length(3), Constraint::Min(0)]).areas(inner);
     frame.render_widget(Paragraph::new(fact_lines(server)), facts);
     if let Some(history) = state.history.get(&server.name) {
-        let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3]).spacing(1).areas(graphs);
-        let series = [("cpu", &history.cpu), ("tick p50", &history.tick), ("packets", &history.packets)];
+        let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3])
+            .spacing(1)
+            .areas(graphs);
+        let series = [
+            ("cpu", &history.cpu),
+            ("tick p50", &history.tick),
+            ("packets", &history.packets),
+        ];
         for (area, (title, values)) in areas.into_iter().zip(series) {
             let width = area.width as usize;
-            let newest: Vec<u64> = values.iter().skip(values.len().saturating_sub(width)).copied().collect();
-            frame.render_widget(Sparkline::default().block(Block::new().title(title)).data(&newest), area);
+            let newest: Vec<u64> = values
+                .iter()
+                .skip(values.len().saturating_sub(width))
+                .copied()
+                .collect();
+            frame.render_widget(
+                Sparkline::default()
+                    .block(Block::new().title(title))
+                    .data(&newest),
+                area,
+            );
         }
     }
     let header = Row::new(["REMOTE", "IN/s", "OUT/s", "INB/s", "OUTB/s", "GAPms", "SIZE"]).bold();
@@ -369,16 +434,28 @@ fn detail(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
 }
 
 fn fact_lines(server: &ServerSnapshot) -> Vec<Line<'static>> {
-    let pids = server.pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let pids = server
+        .pids
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(" ");
     let endpoints = server
         .endpoints
         .iter()
-        .map(|endpoint| format!("{:?} {}:{}", endpoint.protocol, endpoint.address, endpoint.port).to_lowercase())
+        .map(|endpoint| {
+            format!("{:?} {}:{}", endpoint.protocol, endpoint.address, endpoint.port).to_lowercase()
+        })
         .collect::<Vec<_>>()
         .join(", ");
     let tick = server.tick.as_ref().map_or_else(
         || "cannot be told".to_owned(),
-        |tick| format!("{:.1} Hz by {:?}, confidence {:.2}", tick.rate_hz, tick.method, tick.confidence),
+        |tick| {
+            format!(
+                "{:.1} Hz by {:?}, confidence {:.2}",
+                tick.rate_hz, tick.method, tick.confidence
+            )
+        },
     );
     let point = |point: &Option<String>| point.clone().unwrap_or_else(|| "-".to_owned());
     vec![
@@ -406,7 +483,11 @@ pub fn agent_line(snapshot: &Snapshot) -> String {
         agent.cpu_seconds,
         bytes(Some(agent.rss_bytes as f64)),
         agent.drain_seconds * 1e3,
-        if lost.is_empty() { String::new() } else { format!(" | {}", lost.join(", ")) }
+        if lost.is_empty() {
+            String::new()
+        } else {
+            format!(" | {}", lost.join(", "))
+        }
     )
 }
 
@@ -427,7 +508,10 @@ mod tests {
         let mut snapshot = sample(true);
         let one = snapshot.servers.remove(0);
         snapshot.servers = (0..servers)
-            .map(|n| ServerSnapshot { name: format!("server-{n:03}"), ..one.clone() })
+            .map(|n| ServerSnapshot {
+                name: format!("server-{n:03}"),
+                ..one.clone()
+            })
             .collect();
         let mut state = ViewState::default();
         state.take(Arc::new(snapshot));
@@ -437,7 +521,18 @@ mod tests {
     #[test]
     fn at_80_by_24_the_table_shows_what_matters() {
         let text = screen(80, 24, &mut state(3));
-        for part in ["SERVER", "CPU%", "HZ", "P50ms", "P99ms", "FLOWS", "server-002", "20.0", "2.00", "agent"] {
+        for part in [
+            "SERVER",
+            "CPU%",
+            "HZ",
+            "P50ms",
+            "P99ms",
+            "FLOWS",
+            "server-002",
+            "20.0",
+            "2.00",
+            "agent",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
     }
@@ -477,6 +572,9 @@ mod tests {
         let mut state = state(1);
         state.complain("nobody answers".into());
         let text = screen(100, 10, &mut state);
-        assert!(text.contains("no answer for") && text.contains("server-000"), "{text}");
+        assert!(
+            text.contains("no answer for") && text.contains("server-000"),
+            "{text}"
+        );
     }
 }

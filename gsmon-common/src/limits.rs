@@ -9,7 +9,7 @@ pub const THREADS: u32 = 16_384;
 /// Servers.
 pub const SERVERS: u32 = 1_024;
 /// Threads whose bursts are kept for tick detection.
-pub const TICK_THREADS: u32 = 1_024;
+pub const TICK_THREADS: u32 = 512;
 /// Buckets of the candidate table: remote endpoints seen in one direction only. A power of two.
 pub const CANDIDATES: u32 = 16_384;
 /// Interfaces are told apart by index below this bound; a higher one never gets an XDP program.

@@ -57,7 +57,7 @@ pub struct TaskSlot {
 }
 
 /// Bursts kept per ring. A power of two, so that a mask bounds the position.
-pub const BURST_ENTRIES: usize = 1024;
+pub const BURST_ENTRIES: usize = 512;
 
 /// CPU that a thread used between two sleeps.
 #[repr(C)]
@@ -85,7 +85,7 @@ pub struct BurstRing {
 
 const _: () = assert!(size_of::<TaskSlot>() == 128);
 const _: () = assert!(size_of::<Burst>() == 16);
-const _: () = assert!(size_of::<BurstRing>() == 16_384 + 64);
+const _: () = assert!(size_of::<BurstRing>() == 8_192 + 64);
 
 #[cfg(test)]
 mod tests {

@@ -117,7 +117,7 @@ pub struct ServerSlot {
 }
 
 /// Send batches kept per server. A power of two, so that a mask bounds the position.
-pub const CADENCE_ENTRIES: usize = 512;
+pub const CADENCE_ENTRIES: usize = 256;
 /// A pause in sending at least this long starts a new batch.
 pub const CADENCE_GAP_NS: u64 = 200_000;
 
@@ -134,4 +134,4 @@ pub struct Cadence {
 const _: () = assert!(size_of::<PortEntry>() == 16);
 const _: () = assert!(size_of::<EndpointKey>() == 32);
 const _: () = assert!(size_of::<ServerSlot>() == 128);
-const _: () = assert!(size_of::<Cadence>() == 4096 + 64);
+const _: () = assert!(size_of::<Cadence>() == 2048 + 64);

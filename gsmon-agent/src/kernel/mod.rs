@@ -343,6 +343,7 @@ impl Kernel {
                     })?;
             }
         }
+        give_back_memory();
         Ok(kernel)
     }
 
@@ -561,6 +562,15 @@ impl Kernel {
                 used: self.followed.len() as u64,
             },
         ]
+    }
+}
+
+/// Parsing the kernel's BTF takes tens of MiB for a moment; glibc would keep them.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointers and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

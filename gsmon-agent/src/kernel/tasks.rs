@@ -412,7 +412,9 @@ impl TaskTable {
         wanting.sort_unstable_by_key(|thread| std::cmp::Reverse(thread.cpu_ns));
         let slots: Vec<u32> = wanting.iter().map(|thread| thread.slot).collect();
         for slot in slots {
-            if held >= RINGS_PER_SERVER {
+            // The last quarter is kept for servers that have none yet.
+            let scarce = self.free_rings.len() < limits::TICK_THREADS as usize / 4;
+            if held >= RINGS_PER_SERVER || (scarce && held > 0) {
                 return;
             }
             let Some(ring) = self.free_rings.pop() else { return };

@@ -30,7 +30,7 @@ const SPINNING_SHARE: f64 = 0.9;
 const CADENCE_REGULAR: f64 = 0.8;
 /// Intervals between two searches of the whole grid while the known cut works, and while nothing is found.
 const SEARCH_EVERY: u32 = 10;
-const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 3;
+const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 1;
 /// Bursts kept per thread for slow ticks, and for how long.
 const KEPT_BURSTS: usize = 2_048;
 const KEPT_NS: u64 = 4_000_000_000;
@@ -103,21 +103,14 @@ impl Detector {
             .iter()
             .filter_map(|thread| Some((thread, self.thread_ticks(thread, searching)?)))
             .collect();
+        self.intervals_until_search = match (searching, candidates.is_empty()) {
+            (true, false) => SEARCH_EVERY,
+            (true, true) => SEARCH_EVERY_WITHOUT_SUCCESS,
+            (false, false) => self.intervals_until_search - 1,
+            (false, true) => (self.intervals_until_search - 1).min(SEARCH_EVERY_WITHOUT_SUCCESS),
+        };
         let cadence = self.cadence(evidence.batches);
-        let estimate = decide(evidence, candidates, cadence, interval_ns);
-        if searching {
-            self.intervals_until_search = if estimate.is_some() {
-                SEARCH_EVERY
-            } else {
-                SEARCH_EVERY_WITHOUT_SUCCESS
-            };
-        } else {
-            self.intervals_until_search -= 1;
-            if estimate.is_none() {
-                self.intervals_until_search = self.intervals_until_search.min(SEARCH_EVERY_WITHOUT_SUCCESS);
-            }
-        }
-        estimate
+        decide(evidence, candidates, cadence, interval_ns)
     }
 
     fn keep(&mut self, now_ns: u64, evidence: &Evidence<'_>) {
@@ -142,21 +135,19 @@ impl Detector {
     /// Ticks of one thread: in this interval if it has enough, else over the kept window.
     fn thread_ticks(&mut self, thread: &ThreadWindow<'_>, searching: bool) -> Option<ThreadTicks> {
         let kept = self.kept.get(&thread.tid).map_or(&[][..], Vec::as_slice);
-        let by_cut =
-            |cut: &Cut| bursts::with_cut(thread.bursts, *cut).or_else(|| bursts::with_cut(kept, *cut));
-        let found = match self.cuts.get(&thread.tid) {
-            Some(cut) if !searching => by_cut(cut),
-            _ if searching => bursts::search(thread.bursts).or_else(|| bursts::search(kept)),
-            _ => None,
+        let known = || {
+            let cut = *self.cuts.get(&thread.tid)?;
+            bursts::with_cut(thread.bursts, cut).or_else(|| bursts::with_cut(kept, cut))
         };
-        match &found {
-            Some(found) => {
-                self.cuts.insert(thread.tid, found.cut);
-            }
-            None if searching => {
-                self.cuts.remove(&thread.tid);
-            }
-            None => {}
+        let search = || bursts::search(thread.bursts).or_else(|| bursts::search(kept));
+        // A cut that fails once (a pause, a map change) is kept: it may well work again.
+        let found = if searching {
+            search().or_else(known)
+        } else {
+            known()
+        };
+        if let Some(found) = &found {
+            self.cuts.insert(thread.tid, found.cut);
         }
         found
     }

@@ -49,7 +49,7 @@ const US: f64 = 1e3;
 
 fn detect(work: Vec<(f64, f64)>, batches: &[f64]) -> Option<TickEstimate> {
     let all = bursts(work);
-    let newest = &all[all.len().saturating_sub(1016)..];
+    let newest = &all[all.len().saturating_sub(504)..];
     let batches: Vec<u64> = batches.iter().map(|time| *time as u64).collect();
     let cpu_ns = all.iter().map(|burst| u64::from(burst.cpu_ns)).sum();
     let missed = (all.len() - newest.len()) as u64;

@@ -1,5 +1,4 @@
-//! Programs that the agent never attaches: what `cargo xtask bench` subtracts, and a flow program whose remote
-//! address varies from run to run, since `BPF_PROG_TEST_RUN` repeats one packet.
+//! Programs that the agent never attaches: what `cargo xtask bench` subtracts.
 
 use aya_ebpf::{
     bindings::xdp_action::XDP_PASS,
@@ -25,7 +24,7 @@ pub fn clock_xdp(_: XdpContext) -> u32 {
     }
 }
 
-/// One random number, which `random_flow_cgroup` needs beside the flow program.
+/// One random number, which the bench flow programs need beside the flow program.
 #[cgroup_skb]
 pub fn random_cgroup(_: SkBuffContext) -> i32 {
     // SAFETY: a helper without arguments.

@@ -39,6 +39,8 @@ globals! {
     CANDIDATE_MASK: u32, candidate_mask;
     /// Seed of the candidate hash.
     HASH_SEED: u64, hash_seed;
+    /// Bits of the remote address that the bench programs vary; 0 for one flow.
+    BENCH_FLOW_MASK: u32, bench_flow_mask;
     /// 1 when aya-log messages are wanted.
     KERNEL_LOG: u32, kernel_log;
 }

@@ -114,18 +114,18 @@ fn executed<T: Task>(task: T, old_tid: u64) {
     let tid = task.tid();
     let old_tid = old_tid as u32;
     // A thread other than the leader takes over the leader's id when it calls exec.
-    if old_tid != tid {
-        if let (Some(old), Some(new)) = (TID_SLOTS.get_ptr_mut(old_tid), TID_SLOTS.get_ptr_mut(tid)) {
-            // SAFETY: non-null map pointers; all other threads of the process have ended by now.
-            unsafe {
-                let slot = *old;
-                *old = 0;
-                *new = slot;
-                if slot != 0 {
-                    if let Some(task) = TASKS.get_ptr_mut(slot) {
-                        (*task).tid = tid;
-                    }
-                }
+    if old_tid != tid
+        && let (Some(old), Some(new)) = (TID_SLOTS.get_ptr_mut(old_tid), TID_SLOTS.get_ptr_mut(tid))
+    {
+        // SAFETY: non-null map pointers; all other threads of the process have ended by now.
+        unsafe {
+            let slot = *old;
+            *old = 0;
+            *new = slot;
+            if slot != 0
+                && let Some(task) = TASKS.get_ptr_mut(slot)
+            {
+                (*task).tid = tid;
             }
         }
     }

@@ -85,11 +85,11 @@ unsafe fn end_burst(task: *mut TaskSlot, cpu_ns: u64, wait_ns: u64) {
         *bucket = (*bucket).wrapping_add(1);
         (burst_ns, (*task).burst_ring)
     };
-    if ring != 0 {
-        if let Some(ring) = BURSTS.get_ptr_mut(ring) {
-            // SAFETY: non-null map pointer; a ring belongs to one thread.
-            unsafe { record_burst(ring, burst_ns, wait_ns) };
-        }
+    if ring != 0
+        && let Some(ring) = BURSTS.get_ptr_mut(ring)
+    {
+        // SAFETY: non-null map pointer; a ring belongs to one thread.
+        unsafe { record_burst(ring, burst_ns, wait_ns) };
     }
 }
 

@@ -114,7 +114,7 @@ fn examine(config: &Config) -> Report {
                         bytes: size.bytes,
                     })
                     .collect();
-                tables.sort_unstable_by(|a, b| b.bytes.cmp(&a.bytes));
+                tables.sort_unstable_by_key(|table| std::cmp::Reverse(table.bytes));
             }
             Err(error) => problems.push(error.to_string()),
         }

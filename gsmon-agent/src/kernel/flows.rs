@@ -330,7 +330,7 @@ impl FlowTable {
             busiest.select_nth_unstable_by(TOP_FLOWS, |a, b| b.0.cmp(&a.0));
             busiest.truncate(TOP_FLOWS);
         }
-        busiest.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        busiest.sort_unstable_by_key(|flow| std::cmp::Reverse(flow.0));
         flows.top = busiest
             .into_iter()
             .map(|(_, index, rx, tx)| {

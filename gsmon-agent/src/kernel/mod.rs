@@ -281,6 +281,7 @@ impl Kernel {
             thread_ids: options.thread_ids,
             scope: options.scope.unwrap_or_else(best_scope),
             kernel_log: options.kernel_log,
+            bench_flow_mask: 0,
         })?;
         let logger = options
             .kernel_log

@@ -30,6 +30,8 @@ pub struct ObjectOptions {
     pub scope: ScopeKind,
     /// Messages through aya-log.
     pub kernel_log: bool,
+    /// Bits of the remote address that the bench programs vary.
+    pub bench_flow_mask: u32,
 }
 
 /// The loaded object: maps exist, no program runs yet.
@@ -64,6 +66,7 @@ impl Object {
             .override_global("SCOPE_KIND", &scope, true)
             .override_global("CANDIDATE_MASK", &candidate_mask, true)
             .override_global("HASH_SEED", &seed, true)
+            .override_global("BENCH_FLOW_MASK", &options.bench_flow_mask, true)
             .override_global("KERNEL_LOG", &kernel_log, true)
             .map_max_entries("FLOWS", flows)
             .map_max_entries("FLOW_FREE", flows)

@@ -314,11 +314,12 @@ impl TaskTable {
         }
         self.used += 1;
         let alive = task.state == TaskState::Live as u32;
-        if alive && running.contains(&task.tid) {
-            if let Some(now) = ProcThread::read_schedstat(task.tgid, task.tid) {
-                task.cpu_ns = task.cpu_ns.max(now.0);
-                task.run_queue_wait_ns = task.run_queue_wait_ns.max(now.1);
-            }
+        if alive
+            && running.contains(&task.tid)
+            && let Some(now) = ProcThread::read_schedstat(task.tgid, task.tid)
+        {
+            task.cpu_ns = task.cpu_ns.max(now.0);
+            task.run_queue_wait_ns = task.run_queue_wait_ns.max(now.1);
         }
         let base = &mut self.baselines[index];
         let cpu_ns = task.cpu_ns.saturating_sub(base.cpu_ns);
@@ -393,7 +394,7 @@ impl TaskTable {
 
     /// Gives rings to the threads of a server that do its work: main threads and those with a share of the CPU.
     fn share_rings(&mut self, tasks: &mut ServerTasks) {
-        let mut held = tasks
+        let held = tasks
             .threads
             .iter()
             .filter(|thread| self.baselines[thread.slot as usize].ring != 0)
@@ -411,14 +412,13 @@ impl TaskTable {
             .collect();
         wanting.sort_unstable_by_key(|thread| std::cmp::Reverse(thread.cpu_ns));
         let slots: Vec<u32> = wanting.iter().map(|thread| thread.slot).collect();
-        for slot in slots {
+        for (slot, held) in slots.into_iter().zip(held..) {
             // The last quarter is kept for servers that have none yet.
             let scarce = self.free_rings.len() < limits::TICK_THREADS as usize / 4;
             if held >= RINGS_PER_SERVER || (scarce && held > 0) {
                 return;
             }
             let Some(ring) = self.free_rings.pop() else { return };
-            held += 1;
             self.give_ring(slot as usize, ring);
         }
     }

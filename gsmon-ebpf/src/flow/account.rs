@@ -97,13 +97,13 @@ unsafe fn describe(detail: u32, server: u32, direction: Direction, load: Load) {
                 add_u32((&raw mut (*side).inter_arrival).cast::<u32>().add(index), 1);
             }
         }
-        if direction == Direction::Transmit {
-            if let Some(slot) = SERVERS.get_ptr_mut(server) {
-                let previous_ns = (*slot).tx.last_ns;
-                (*slot).tx.last_ns = now_ns;
-                if now_ns.wrapping_sub(previous_ns) >= CADENCE_GAP_NS {
-                    begin_batch(server, now_ns);
-                }
+        if direction == Direction::Transmit
+            && let Some(slot) = SERVERS.get_ptr_mut(server)
+        {
+            let previous_ns = (*slot).tx.last_ns;
+            (*slot).tx.last_ns = now_ns;
+            if now_ns.wrapping_sub(previous_ns) >= CADENCE_GAP_NS {
+                begin_batch(server, now_ns);
             }
         }
     }

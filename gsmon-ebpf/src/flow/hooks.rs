@@ -3,6 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, xdp_action::XDP_PASS},
+    helpers::bpf_get_prandom_u32,
     macros::{cgroup_skb, classifier, xdp},
     programs::{SkBuffContext, TcContext, XdpContext},
 };
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     atomic::{add, count},
+    globals,
     maps::{HOST_PORTS, INTERFACES, LOCAL_ADDRS, PORTS},
 };
 
@@ -38,6 +40,27 @@ pub fn flow_cgroup_ingress(ctx: SkBuffContext) -> i32 {
 pub fn flow_cgroup_egress(ctx: SkBuffContext) -> i32 {
     at_cgroup(&ctx, ctx.skb.skb, Direction::Transmit);
     1
+}
+
+/// Never attached: ingress with a remote address that varies from run to run, for benches.
+#[cgroup_skb]
+pub fn bench_flow_ingress(ctx: SkBuffContext) -> i32 {
+    at_cgroup_from(&ctx, ctx.skb.skb, Direction::Receive, vary);
+    1
+}
+
+/// Never attached: egress, likewise.
+#[cgroup_skb]
+pub fn bench_flow_egress(ctx: SkBuffContext) -> i32 {
+    at_cgroup_from(&ctx, ctx.skb.skb, Direction::Transmit, vary);
+    1
+}
+
+#[inline(always)]
+fn vary(mut remote: [u32; 4]) -> [u32; 4] {
+    // SAFETY: a helper without arguments.
+    remote[3] ^= unsafe { bpf_get_prandom_u32() } & globals::bench_flow_mask();
+    remote
 }
 
 /// Ingress of one interface of the agent's own network namespace, before the firewall.
@@ -119,6 +142,16 @@ fn skb_load(skb: *mut __sk_buff, packet: &SkbPacket, headers: &Headers) -> (u64,
 
 #[inline(always)]
 fn at_cgroup(ctx: &SkBuffContext, skb: *mut __sk_buff, direction: Direction) {
+    at_cgroup_from(ctx, skb, direction, |remote| remote);
+}
+
+#[inline(always)]
+fn at_cgroup_from(
+    ctx: &SkBuffContext,
+    skb: *mut __sk_buff,
+    direction: Direction,
+    remote_of: impl Fn([u32; 4]) -> [u32; 4],
+) {
     let packet = SkbPacket(skb);
     let headers = match parse_ip(&packet, 0) {
         Ok(headers) => headers,
@@ -134,7 +167,7 @@ fn at_cgroup(ctx: &SkBuffContext, skb: *mut __sk_buff, direction: Direction) {
     }
     let receiving = direction == Direction::Receive;
     let local = address(&packet, &headers, !receiving);
-    let remote = address(&packet, &headers, receiving);
+    let remote = remote_of(address(&packet, &headers, receiving));
     let found = by_socket(skb, entry, local, local_port, headers.protocol());
     let server = found & !HOST_FLAG;
     if server == 0 {

@@ -85,12 +85,11 @@ impl Packet for SkbPacket {
                 size_of::<T>() as u32,
             )
         };
-        // SAFETY: the helper has written all of it.
-        if result == 0 {
-            Some(unsafe { value.assume_init() })
-        } else {
-            None
+        if result != 0 {
+            return None;
         }
+        // SAFETY: the helper has written all of it.
+        Some(unsafe { value.assume_init() })
     }
 }
 

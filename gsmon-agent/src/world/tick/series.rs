@@ -35,7 +35,7 @@ pub fn period(times: &[u64]) -> Option<Period> {
     let (mut regular, mut time, mut periods) = (0usize, 0.0, 0.0);
     for gap in &gaps {
         let count = (gap / median).round();
-        if count >= 1.0 && count <= 1000.0 && (gap - count * median).abs() <= 2.5 * TOLERANCE * median {
+        if (1.0..=1000.0).contains(&count) && (gap - count * median).abs() <= 2.5 * TOLERANCE * median {
             time += gap;
             periods += count;
         }

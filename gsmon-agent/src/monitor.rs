@@ -553,6 +553,7 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
         interfaces: config.interfaces.clone(),
         thread_ids: platform.pid_max,
         scope: None,
+        bench_flow_mask: 0,
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod file;
 mod server;
+#[cfg(test)]
+mod shipped;
 
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, StatsMode,

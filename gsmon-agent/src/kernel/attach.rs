@@ -130,6 +130,23 @@ fn attach_btf(ebpf: &mut Ebpf, point: &Tracepoint, btf: &Btf) -> Result<(), Kern
     Ok(())
 }
 
+/// Attaches one program of the object that the agent itself never attaches, for benches.
+pub fn attach_baseline(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &'static str,
+) -> Result<(), KernelError> {
+    let btf = Btf::from_sys_fs().map_err(|error| {
+        KernelError::Offsets(super::OffsetError::NoBtf {
+            message: error.to_string(),
+        })
+    })?;
+    let loaded: &mut BtfTracePoint = program(ebpf, name)?;
+    loaded.load(tracepoint, &btf).map_err(failed(name))?;
+    loaded.attach().map_err(failed(name))?;
+    Ok(())
+}
+
 /// Attaches both cgroup hooks at the root of cgroup v2.
 pub fn attach_cgroup(ebpf: &mut Ebpf, root: &Path, into: &mut Attachment) -> Result<(), KernelError> {
     let cgroup = File::open(root).map_err(|source| KernelError::Cgroup {

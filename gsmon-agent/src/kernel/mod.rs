@@ -177,6 +177,8 @@ pub struct KernelOptions {
     pub thread_ids: u32,
     /// Forces what tells sockets apart; by default the best that the kernel has.
     pub scope: Option<ScopeKind>,
+    /// Bits of the remote address that the bench programs vary.
+    pub bench_flow_mask: u32,
 }
 
 /// Everything outside the flows of one direction, in the interval.
@@ -261,6 +263,8 @@ pub struct Kernel {
     sampler: RunTimeSampler,
     sizes: Vec<MapSize>,
     last_drain: Instant,
+    /// Written at load; held, since a program that is loaded later still names its descriptor.
+    interfaces: aya::maps::Array<aya::maps::MapData, u8>,
     _logger: Option<KernelLogger>,
 }
 
@@ -281,7 +285,7 @@ impl Kernel {
             thread_ids: options.thread_ids,
             scope: options.scope.unwrap_or_else(best_scope),
             kernel_log: options.kernel_log,
-            bench_flow_mask: 0,
+            bench_flow_mask: options.bench_flow_mask,
         })?;
         let logger = options
             .kernel_log
@@ -293,7 +297,6 @@ impl Kernel {
             .filter_map(|(name, map)| map_fd(map).map(|(fd, capacity)| map_size(name, capacity, fd)))
             .collect();
         let servers = options.limits.servers;
-        let mut interfaces: aya::maps::Array<_, u8> = object.take("INTERFACES")?;
         let mut kernel = Self {
             flows: FlowTable::new(&mut object, options.timeouts)?,
             tasks: TaskTable::new(&mut object)?,
@@ -303,6 +306,7 @@ impl Kernel {
             stats: object.slab("STATS", STATS)?,
             records: object.take("RECORDS")?,
             local_addresses: object.take("LOCAL_ADDRS")?,
+            interfaces: object.take("INTERFACES")?,
             known_addresses: Vec::new(),
             followed: HashMap::new(),
             free_servers: (1..=servers).rev().map(ServerSlotId).collect(),
@@ -330,13 +334,14 @@ impl Kernel {
         for (list, flag) in flags {
             for (name, _) in list {
                 let index = interface_index(name)?;
-                let before = interfaces.get(&index, 0).unwrap_or(0);
+                let before = kernel.interfaces.get(&index, 0).unwrap_or(0);
                 let link = if has_link_header(name) {
                     0
                 } else {
                     interface::NO_LINK_HEADER
                 };
-                interfaces
+                kernel
+                    .interfaces
                     .set(index, before | flag | link, 0)
                     .map_err(|source| KernelError::Map {
                         name: "INTERFACES",
@@ -510,6 +515,76 @@ impl Kernel {
                 _ => {}
             }
         }
+    }
+
+    /// Runs a program of the object on a packet (`BPF_PROG_TEST_RUN`), loading it if need be, without attaching it.
+    /// Returns its verdict and the mean time of a run. For tests and benches.
+    pub fn test_run(
+        &mut self,
+        name: &'static str,
+        packet: &[u8],
+        repeat: u32,
+    ) -> Result<(u32, Duration), KernelError> {
+        use aya::{
+            TestRun, TestRunOptions,
+            programs::{Program, ProgramError},
+        };
+        let failed = |source: ProgramError| KernelError::Program {
+            name,
+            source: Box::new(source),
+        };
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.repeat = repeat;
+        let program = self
+            .object
+            .ebpf
+            .program_mut(name)
+            .ok_or(KernelError::MissingProgram { name })?;
+        let result = match program {
+            Program::Xdp(program) => {
+                if program.fd().is_err() {
+                    program.load().map_err(failed)?;
+                }
+                program.test_run(options)
+            }
+            Program::CgroupSkb(program) => {
+                if program.fd().is_err() {
+                    program.load().map_err(failed)?;
+                }
+                program.test_run(options)
+            }
+            Program::SchedClassifier(program) => {
+                if program.fd().is_err() {
+                    program.load().map_err(failed)?;
+                }
+                program.test_run(options)
+            }
+            _ => return Err(KernelError::MissingProgram { name }),
+        };
+        let result = result.map_err(failed)?;
+        Ok((result.return_value, result.duration))
+    }
+
+    /// Attaches one more BTF tracepoint program, for benches; it goes with this value.
+    #[doc(hidden)]
+    pub fn attach_baseline(
+        &mut self,
+        name: &'static str,
+        tracepoint: &'static str,
+    ) -> Result<(), KernelError> {
+        attach::attach_baseline(&mut self.object.ebpf, name, tracepoint)?;
+        self.attachment.programs.push(Attached {
+            program: name,
+            hook: format!("tp_btf/{tracepoint}"),
+        });
+        Ok(())
+    }
+
+    /// Made-up flows for the drain bench.
+    #[doc(hidden)]
+    pub fn fill_for_bench(&mut self, server: ServerSlotId, flows: u32) -> Result<(), KernelError> {
+        self.flows.fill_for_bench(server, flows)
     }
 
     /// Host-wide loss counters, those of the kernel programs and those of the drain.

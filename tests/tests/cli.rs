@@ -1,0 +1,203 @@
+//! The binary as users meet it: exit codes, messages, signals, leftovers.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gsmon_tests::{gsmon, netns::run, root_or_skip};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+fn gsmon_with(words: &[&str]) -> Output {
+    Command::new(gsmon().unwrap()).args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A configuration with its own port and socket.
+fn config(directory: &Path, port: u16, rest: &str) -> String {
+    let path = directory.join("gsmon.toml");
+    let socket = directory.join("run/api.sock");
+    let text = format!("[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}", socket.display());
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+struct Agent {
+    child: Child,
+}
+
+impl Agent {
+    fn start(config: &str) -> Self {
+        let mut child =
+            Command::new(gsmon().unwrap()).args(["run", "--config", config]).stderr(Stdio::piped()).spawn().unwrap();
+        // It says so when it measures; reading on keeps its pipe from filling up.
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let line = lines.next().expect("the agent speaks before it ends").unwrap();
+            if line.contains("is measuring") {
+                break;
+            }
+            assert!(Instant::now() < end, "{line}");
+        }
+        thread::spawn(move || lines.for_each(drop));
+        Self { child }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn http(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: gsmon\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn attached() -> usize {
+    run("bpftool prog show").unwrap_or_default().matches("name flow_cgroup").count()
+}
+
+#[test]
+fn a_wrong_configuration_names_file_line_and_remedy_and_exits_with_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path(), 19_464, "[[server]]\nname = \"a\"\nport = \"many\"\n");
+    for words in [["check-config", &path], ["run", "--config"]] {
+        let words: Vec<&str> = if words[0] == "run" { vec!["run", "--config", &path] } else { words.to_vec() };
+        let output = gsmon_with(&words);
+        assert_eq!(output.status.code(), Some(2));
+        let message = stderr(&output);
+        assert!(message.contains("gsmon.toml") && message.contains("line 6"), "{message}");
+    }
+    let output = gsmon_with(&["check-config", "/no/such/file"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("/no/such/file"));
+}
+
+#[test]
+fn an_unknown_interface_is_named() {
+    if !root_or_skip() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path(), 19_465, "[[interface]]\nname = \"nosuch0\"\nxdp = \"native\"\n");
+    let output = gsmon_with(&["run", "--config", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nosuch0"), "{}", stderr(&output));
+}
+
+#[test]
+fn without_privileges_each_missing_capability_is_named_and_proc_still_works() {
+    if !root_or_skip() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // The file must be readable for the other user as well.
+    run(&format!("chmod 755 {}", directory.path().display())).unwrap();
+    let copy = directory.path().join("gsmon");
+    std::fs::copy(gsmon().unwrap(), &copy).unwrap();
+    let as_nobody = |words: &[&str]| {
+        Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&copy)
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let doctor = as_nobody(&["doctor"]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert_eq!(doctor.status.code(), Some(1));
+    for capability in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"] {
+        assert!(said.contains(capability), "{said}");
+    }
+    let demo = as_nobody(&["demo", "--headless", "--duration", "1s"]);
+    assert_eq!(demo.status.code(), Some(1));
+    assert!(stderr(&demo).contains("CAP_BPF"), "{}", stderr(&demo));
+    let top = as_nobody(&["top", "--once", "--socket", "/nowhere/api.sock"]);
+    assert!(stderr(&top).contains("no gsmon agent is running"), "{}", stderr(&top));
+}
+
+#[test]
+fn the_agent_serves_refuses_a_second_one_reloads_and_leaves_nothing_behind() {
+    if !root_or_skip() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let port = 19_466;
+    let path = config(directory.path(), port, "[[server]]\nname = \"a\"\nport = 28201\n");
+    let before = attached();
+    let agent = Agent::start(&path);
+    let second = gsmon_with(&["run", "--config", &path]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("another gsmon agent is running"), "{}", stderr(&second));
+    thread::sleep(Duration::from_millis(1_500));
+    let metrics = http(port, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("gsmon_server_up{server=\"a\"} 0"), "{metrics}");
+    assert!(http(port, "/api/v1/snapshot").starts_with("HTTP/1.1 404"));
+    let socket = directory.path().join("run/api.sock").display().to_string();
+    let top = gsmon_with(&["top", "--once", "--json", "--socket", &socket]);
+    let snapshot: serde_json::Value = serde_json::from_slice(&top.stdout).unwrap();
+    assert_eq!(snapshot["servers"][0]["state"], "waiting");
+    assert!(snapshot["servers"][0]["rates"]["cpu_cores"].is_null());
+
+    config(directory.path(), port, "[[server]]\nname = \"a\"\nport = 28201\n[[server]]\nname = \"b\"\nport = 28202\n");
+    agent.signal(Signal::SIGHUP);
+    thread::sleep(Duration::from_millis(2_500));
+    assert!(http(port, "/metrics").contains("gsmon_server_up{server=\"b\"}"));
+
+    agent.signal(Signal::SIGTERM);
+    let mut agent = agent;
+    assert_eq!(agent.child.wait().unwrap().code(), Some(0));
+    assert!(!Path::new(&socket).exists());
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(attached(), before, "every program is detached");
+}
+
+#[test]
+fn after_kill_9_nothing_is_attached_and_the_next_agent_starts() {
+    if !root_or_skip() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path(), 19_467, "");
+    let before = attached();
+    let mut agent = Agent::start(&path);
+    agent.signal(Signal::SIGKILL);
+    agent.child.wait().unwrap();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(attached(), before);
+    assert!(directory.path().join("run/api.sock").exists(), "the leftover is there");
+    let _again = Agent::start(&path);
+}
+
+#[test]
+fn the_demo_measures_all_its_servers() {
+    if !root_or_skip() {
+        return;
+    }
+    let output = gsmon_with(&["demo", "--headless", "--duration", "6s", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let snapshot: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(snapshot["servers"].as_array().unwrap().len(), 3);
+}

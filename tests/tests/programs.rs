@@ -1,0 +1,296 @@
+//! Every flow program on packets of every shape, through BPF_PROG_TEST_RUN on the running kernel.
+
+use gsmon_agent::kernel::ServerDelta;
+use gsmon_tests::{
+    Bench, PORT, options,
+    packet::{Shape, Spec},
+    root_or_skip,
+};
+
+const XDP_PASS: u32 = 2;
+
+fn loss(bench: &Bench, name: &str) -> u64 {
+    bench
+        .kernel
+        .losses()
+        .into_iter()
+        .find(|(kind, _)| *kind == name)
+        .map(|(_, count)| count)
+        .unwrap()
+}
+
+fn drain(bench: &mut Bench) -> ServerDelta {
+    let mut delta = bench.kernel.drain();
+    delta.servers.remove(&bench.server).unwrap_or_default()
+}
+
+/// Packets and bytes of all kinds in one direction.
+fn received(delta: &ServerDelta) -> (u64, u64) {
+    (
+        delta.flows.rx.packets + delta.rx.candidate.packets + delta.rx.overflow.packets,
+        delta.flows.rx.bytes + delta.rx.candidate.bytes + delta.rx.overflow.bytes,
+    )
+}
+
+const SHAPES: [Shape; 7] = [
+    Shape::V4,
+    Shape::V4Options(1),
+    Shape::V4Options(10),
+    Shape::V6,
+    Shape::V6Extensions(1),
+    Shape::V6Extensions(3),
+    Shape::V6FirstFragment,
+];
+
+#[test]
+fn every_shape_is_counted_once_by_every_ingress_program() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    for program in ["flow_cgroup_ingress", "flow_xdp_ingress", "flow_tc_ingress"] {
+        for shape in SHAPES {
+            for protocol in [Spec::udp(), Spec::tcp()] {
+                // The cgroup hook sees no link layer, and tags are taken off before it.
+                let vlans = if program == "flow_cgroup_ingress" {
+                    0..1
+                } else {
+                    0..3
+                };
+                for vlans in vlans {
+                    let spec = Spec {
+                        shape,
+                        vlans,
+                        ..protocol
+                    };
+                    bench.kernel.test_run(program, &spec.build(), 5).unwrap();
+                    let delta = drain(&mut bench);
+                    assert_eq!(received(&delta), (5, 5 * spec.ip_bytes()), "{program} {spec:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn other_ports_protocols_and_hosts_are_left_alone() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let other_port = Spec {
+        server_port: PORT + 1,
+        ..Spec::udp()
+    };
+    let mut icmp = Spec::udp().build();
+    icmp[23] = 1;
+    let mut elsewhere = Spec::udp().build();
+    elsewhere[33] = 99;
+    let mut arp = Spec::udp().build();
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    let not_local = loss(&bench, "not_local");
+    for packet in [other_port.build(), icmp, elsewhere, arp] {
+        assert_eq!(
+            bench.kernel.test_run("flow_xdp_ingress", &packet, 3).unwrap().0,
+            XDP_PASS
+        );
+    }
+    assert_eq!(received(&drain(&mut bench)), (0, 0));
+    assert_eq!(loss(&bench, "not_local") - not_local, 3);
+}
+
+#[test]
+fn a_flow_begins_with_traffic_both_ways() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let there = Spec::udp();
+    bench
+        .kernel
+        .test_run("flow_cgroup_ingress", &there.build(), 3)
+        .unwrap();
+    let delta = drain(&mut bench);
+    assert_eq!((delta.flows.live, delta.rx.candidate.packets), (0, 3));
+    bench
+        .kernel
+        .test_run("flow_cgroup_egress", &there.back().build(), 2)
+        .unwrap();
+    bench
+        .kernel
+        .test_run("flow_cgroup_ingress", &there.build(), 4)
+        .unwrap();
+    let delta = drain(&mut bench);
+    assert_eq!(
+        (delta.flows.live, delta.flows.tx.packets, delta.flows.rx.packets),
+        (1, 2, 4)
+    );
+    assert_eq!(delta.flows.top[0].key.remote_port, there.client_port);
+    // Another client is another flow; the same one over TCP as well.
+    let other = Spec {
+        client_port: 40_001,
+        ..there
+    };
+    bench
+        .kernel
+        .test_run("flow_cgroup_egress", &other.back().build(), 1)
+        .unwrap();
+    bench
+        .kernel
+        .test_run("flow_cgroup_ingress", &other.build(), 1)
+        .unwrap();
+    assert_eq!(drain(&mut bench).flows.live, 2);
+}
+
+#[test]
+fn a_tcp_handshake_alone_takes_no_slot() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let (syn, syn_ack, data) = (0x02, 0x12, 0x18);
+    let there = Spec::tcp();
+    bench
+        .kernel
+        .test_run(
+            "flow_cgroup_ingress",
+            &Spec {
+                tcp_flags: syn,
+                ..there
+            }
+            .build(),
+            1,
+        )
+        .unwrap();
+    bench
+        .kernel
+        .test_run(
+            "flow_cgroup_egress",
+            &Spec {
+                tcp_flags: syn_ack,
+                ..there.back()
+            }
+            .build(),
+            1,
+        )
+        .unwrap();
+    let delta = drain(&mut bench);
+    assert_eq!(
+        (
+            delta.flows.live,
+            delta.rx.candidate.packets,
+            delta.tx.candidate.packets
+        ),
+        (0, 1, 1)
+    );
+    bench
+        .kernel
+        .test_run(
+            "flow_cgroup_ingress",
+            &Spec {
+                tcp_flags: data,
+                ..there
+            }
+            .build(),
+            1,
+        )
+        .unwrap();
+    assert_eq!(drain(&mut bench).flows.live, 1);
+}
+
+#[test]
+fn fragments_and_long_extension_chains_are_counted_as_unparsed() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let mut fragment = Spec::udp().build();
+    fragment[20..22].copy_from_slice(&0x0010u16.to_be_bytes());
+    bench.kernel.test_run("flow_xdp_ingress", &fragment, 7).unwrap();
+    assert_eq!(loss(&bench, "unparsed_fragment"), 7);
+    let chain = Spec {
+        shape: Shape::V6Extensions(6),
+        ..Spec::udp()
+    };
+    bench
+        .kernel
+        .test_run("flow_xdp_ingress", &chain.build(), 2)
+        .unwrap();
+    assert_eq!(loss(&bench, "unparsed_extension"), 2);
+    let mut short = Spec::udp().build();
+    short[14] = 0x42;
+    bench.kernel.test_run("flow_xdp_ingress", &short, 1).unwrap();
+    assert_eq!(loss(&bench, "unparsed_truncated"), 1);
+    assert_eq!(received(&drain(&mut bench)), (0, 0));
+}
+
+#[test]
+fn a_full_table_counts_overflow_and_loses_nothing() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut small = options();
+    small.limits.flows = 1_024;
+    let mut bench = Bench::new(&small).unwrap();
+    let mut sent = 0;
+    for n in 0..1_200u16 {
+        let there = Spec {
+            client_port: 10_000 + n,
+            ..Spec::udp()
+        };
+        bench
+            .kernel
+            .test_run("flow_cgroup_egress", &there.back().build(), 1)
+            .unwrap();
+        bench
+            .kernel
+            .test_run("flow_cgroup_ingress", &there.build(), 1)
+            .unwrap();
+        sent += 1;
+    }
+    let delta = drain(&mut bench);
+    assert_eq!(delta.flows.live, 1_024);
+    assert_eq!(received(&delta).0, sent);
+    assert_eq!(delta.rx.overflow.packets, sent - 1_024);
+    assert_eq!(loss(&bench, "flow_slots_exhausted"), sent - 1_024);
+}
+
+#[test]
+fn garbage_never_stops_a_packet_and_never_counts_twice() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let mut state = 0x1234_5678_9abc_def1u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut counted = 0;
+    for round in 0..1_500 {
+        let shape = SHAPES[random() as usize % SHAPES.len()];
+        let mut packet = Spec {
+            shape,
+            vlans: random() as u8 % 3,
+            ..Spec::udp()
+        }
+        .build();
+        for _ in 0..random() % 4 {
+            let at = random() as usize % packet.len();
+            packet[at] = random() as u8;
+        }
+        packet.truncate((14 + random() as usize % packet.len()).min(packet.len()).max(34));
+        let program = ["flow_xdp_ingress", "flow_tc_ingress"][round % 2];
+        let (verdict, _) = bench.kernel.test_run(program, &packet, 1).unwrap();
+        assert_eq!(
+            verdict,
+            if round % 2 == 0 { XDP_PASS } else { u32::MAX },
+            "{packet:x?}"
+        );
+        counted += received(&drain(&mut bench)).0;
+    }
+    assert!(counted > 0 && counted <= 1_500);
+    assert!(loss(&bench, "unparsed_truncated") > 0);
+}

@@ -16,7 +16,11 @@ use nix::{
 };
 
 fn gsmon_with(words: &[&str]) -> Output {
-    Command::new(gsmon().unwrap()).args(words).stdin(Stdio::null()).output().unwrap()
+    Command::new(gsmon().unwrap())
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -27,7 +31,10 @@ fn stderr(output: &Output) -> String {
 fn config(directory: &Path, port: u16, rest: &str) -> String {
     let path = directory.join("gsmon.toml");
     let socket = directory.join("run/api.sock");
-    let text = format!("[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}", socket.display());
+    let text = format!(
+        "[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}",
+        socket.display()
+    );
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
 }
@@ -38,8 +45,11 @@ struct Agent {
 
 impl Agent {
     fn start(config: &str) -> Self {
-        let mut child =
-            Command::new(gsmon().unwrap()).args(["run", "--config", config]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(gsmon().unwrap())
+            .args(["run", "--config", config])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // It says so when it measures; reading on keeps its pipe from filling up.
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let end = Instant::now() + Duration::from_secs(20);
@@ -69,26 +79,44 @@ impl Drop for Agent {
 fn http(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: gsmon\r\nConnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: gsmon\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
 }
 
 fn attached() -> usize {
-    run("bpftool prog show").unwrap_or_default().matches("name flow_cgroup").count()
+    run("bpftool prog show")
+        .unwrap_or_default()
+        .matches("name flow_cgroup")
+        .count()
 }
 
 #[test]
 fn a_wrong_configuration_names_file_line_and_remedy_and_exits_with_2() {
     let directory = tempfile::tempdir().unwrap();
-    let path = config(directory.path(), 19_464, "[[server]]\nname = \"a\"\nport = \"many\"\n");
+    let path = config(
+        directory.path(),
+        19_464,
+        "[[server]]\nname = \"a\"\nport = \"many\"\n",
+    );
     for words in [["check-config", &path], ["run", "--config"]] {
-        let words: Vec<&str> = if words[0] == "run" { vec!["run", "--config", &path] } else { words.to_vec() };
+        let words: Vec<&str> = if words[0] == "run" {
+            vec!["run", "--config", &path]
+        } else {
+            words.to_vec()
+        };
         let output = gsmon_with(&words);
         assert_eq!(output.status.code(), Some(2));
         let message = stderr(&output);
-        assert!(message.contains("gsmon.toml") && message.contains("line 6"), "{message}");
+        assert!(
+            message.contains("gsmon.toml") && message.contains("line 6"),
+            "{message}"
+        );
     }
     let output = gsmon_with(&["check-config", "/no/such/file"]);
     assert_eq!(output.status.code(), Some(2));
@@ -101,7 +129,11 @@ fn an_unknown_interface_is_named() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let path = config(directory.path(), 19_465, "[[interface]]\nname = \"nosuch0\"\nxdp = \"native\"\n");
+    let path = config(
+        directory.path(),
+        19_465,
+        "[[interface]]\nname = \"nosuch0\"\nxdp = \"native\"\n",
+    );
     let output = gsmon_with(&["run", "--config", &path]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("nosuch0"), "{}", stderr(&output));
@@ -135,7 +167,11 @@ fn without_privileges_each_missing_capability_is_named_and_proc_still_works() {
     assert_eq!(demo.status.code(), Some(1));
     assert!(stderr(&demo).contains("CAP_BPF"), "{}", stderr(&demo));
     let top = as_nobody(&["top", "--once", "--socket", "/nowhere/api.sock"]);
-    assert!(stderr(&top).contains("no gsmon agent is running"), "{}", stderr(&top));
+    assert!(
+        stderr(&top).contains("no gsmon agent is running"),
+        "{}",
+        stderr(&top)
+    );
 }
 
 #[test]
@@ -150,10 +186,17 @@ fn the_agent_serves_refuses_a_second_one_reloads_and_leaves_nothing_behind() {
     let agent = Agent::start(&path);
     let second = gsmon_with(&["run", "--config", &path]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains("another gsmon agent is running"), "{}", stderr(&second));
+    assert!(
+        stderr(&second).contains("another gsmon agent is running"),
+        "{}",
+        stderr(&second)
+    );
     thread::sleep(Duration::from_millis(1_500));
     let metrics = http(port, "/metrics");
-    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("gsmon_server_up{server=\"a\"} 0"), "{metrics}");
+    assert!(
+        metrics.starts_with("HTTP/1.1 200") && metrics.contains("gsmon_server_up{server=\"a\"} 0"),
+        "{metrics}"
+    );
     assert!(http(port, "/api/v1/snapshot").starts_with("HTTP/1.1 404"));
     let socket = directory.path().join("run/api.sock").display().to_string();
     let top = gsmon_with(&["top", "--once", "--json", "--socket", &socket]);
@@ -161,7 +204,11 @@ fn the_agent_serves_refuses_a_second_one_reloads_and_leaves_nothing_behind() {
     assert_eq!(snapshot["servers"][0]["state"], "waiting");
     assert!(snapshot["servers"][0]["rates"]["cpu_cores"].is_null());
 
-    config(directory.path(), port, "[[server]]\nname = \"a\"\nport = 28201\n[[server]]\nname = \"b\"\nport = 28202\n");
+    config(
+        directory.path(),
+        port,
+        "[[server]]\nname = \"a\"\nport = 28201\n[[server]]\nname = \"b\"\nport = 28202\n",
+    );
     agent.signal(Signal::SIGHUP);
     thread::sleep(Duration::from_millis(2_500));
     assert!(http(port, "/metrics").contains("gsmon_server_up{server=\"b\"}"));
@@ -187,7 +234,10 @@ fn after_kill_9_nothing_is_attached_and_the_next_agent_starts() {
     agent.child.wait().unwrap();
     thread::sleep(Duration::from_millis(500));
     assert_eq!(attached(), before);
-    assert!(directory.path().join("run/api.sock").exists(), "the leftover is there");
+    assert!(
+        directory.path().join("run/api.sock").exists(),
+        "the leftover is there"
+    );
     let _again = Agent::start(&path);
 }
 

@@ -268,7 +268,7 @@ fn garbage_never_stops_a_packet_and_never_counts_twice() {
         state ^= state << 17;
         state
     };
-    let mut counted = 0;
+    let (mut counted, mut refused) = (0, 0);
     for round in 0..1_500 {
         let shape = SHAPES[random() as usize % SHAPES.len()];
         let mut packet = Spec {
@@ -283,7 +283,16 @@ fn garbage_never_stops_a_packet_and_never_counts_twice() {
         }
         packet.truncate((14 + random() as usize % packet.len()).min(packet.len()).max(34));
         let program = ["flow_xdp_ingress", "flow_tc_ingress"][round % 2];
-        let (verdict, _) = bench.kernel.test_run(program, &packet, 1).unwrap();
+        // The test run itself refuses to make an skb of some frames; XDP takes them all.
+        let verdict = match bench.kernel.test_run(program, &packet, 1) {
+            Ok((verdict, _)) => verdict,
+            Err(error) if round % 2 == 1 => {
+                refused += 1;
+                assert!(error.to_string().contains("bpf_prog_test_run"), "{error}");
+                continue;
+            }
+            Err(error) => panic!("{error}: {packet:x?}"),
+        };
         assert_eq!(
             verdict,
             if round % 2 == 0 { XDP_PASS } else { u32::MAX },
@@ -292,5 +301,6 @@ fn garbage_never_stops_a_packet_and_never_counts_twice() {
         counted += received(&drain(&mut bench)).0;
     }
     assert!(counted > 0 && counted <= 1_500);
+    assert!(refused < 375, "{refused} of 750 were never run");
     assert!(loss(&bench, "unparsed_truncated") > 0);
 }

@@ -213,7 +213,7 @@ fn servers_behind_dnat_on_the_same_inner_port_are_kept_apart_and_counted_once() 
     std::fs::write(
         rules.path(),
         "table ip nat { chain pre { type nat hook prerouting priority -100;\n\
-         udp dport 29001 dnat to 10.77.2.2:28103\n udp dport 29002 dnat to 10.77.3.2:28103\n } }\n",
+         udp dport 29001 dnat to 10.77.2.2:28103\n udp dport 29002 dnat to 10.77.3.2:28103\n }\n}\n",
     )
     .unwrap();
     router
@@ -343,9 +343,9 @@ fn tcp_connections_are_flows_with_exact_bytes() {
     std::fs::write(
         rules.path(),
         format!(
-            "table inet {table} {{ counter in {{}}\n counter out {{}}\n\
-             chain i {{ type filter hook input priority 0; tcp dport {0} counter name in }}\n\
-             chain o {{ type filter hook output priority 0; tcp sport {0} counter name out }} }}\n",
+            "table inet {table} {{\n counter in {{ }}\n counter out {{ }}\n\
+             chain i {{\n type filter hook input priority 0;\n tcp dport {0} counter name in\n }}\n\
+             chain o {{\n type filter hook output priority 0;\n tcp sport {0} counter name out\n }}\n}}\n",
             address.port()
         ),
     )

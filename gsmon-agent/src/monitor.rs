@@ -13,7 +13,9 @@ use std::{
 use crate::{
     config::{Config, FieldError, GameServer},
     host::{Discovery, NetnsId, OwnedSocket, Platform, SchedSource, UsageTracker, platform},
-    kernel::{Kernel, KernelDelta, KernelError, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner},
+    kernel::{
+        Kernel, KernelDelta, KernelError, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
+    },
     world::{
         cell::SnapshotCell,
         model::{Interval, ServerModel},
@@ -201,6 +203,9 @@ impl Drop for GameServerMonitor {
     }
 }
 
+/// Intervals between two looks at the threads of processes that are followed already.
+const FOLLOW_ALL_EVERY: u64 = 10;
+
 struct Engine {
     config: Config,
     kernel: Option<Kernel>,
@@ -344,6 +349,7 @@ impl Engine {
     /// Finds servers and tells the kernel side whose threads and sockets are whose.
     fn look(&mut self, touched: Option<&[u32]>) {
         let discovered = self.discovery.refresh(touched);
+        let everything = touched.is_none() || self.sequence.is_multiple_of(FOLLOW_ALL_EVERY);
         let mut sockets: Vec<SocketOwner> = discovered
             .strangers
             .iter()
@@ -364,8 +370,11 @@ impl Engine {
             endpoints.dedup();
             let mut counting = CountingPoints::default();
             if let (Some(kernel), Some(slot)) = (&mut self.kernel, model.slot) {
+                // Threads of followed processes are followed in the kernel; now and then a look for stragglers.
                 for pid in &found.pids {
-                    kernel.follow(*pid, slot);
+                    if everything || !model.pids().contains(pid) {
+                        kernel.follow(*pid, slot);
+                    }
                 }
                 sockets.extend(
                     found
@@ -553,6 +562,7 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
         interfaces: config.interfaces.clone(),
         thread_ids: platform.pid_max,
         scope: None,
+        tracepoints: Tracepoints::Best,
         bench_flow_mask: 0,
     }
 }

@@ -99,8 +99,8 @@ pub const TICK: Layout = Layout {
 };
 
 /// Quantile `q` (0 to 1) of bucket counts: the middle of the bucket that holds it. `None` when empty.
-pub fn quantile(layout: &Layout, counts: &[u64], q: f64) -> Option<f64> {
-    let total: u64 = counts.iter().sum();
+pub fn quantile<T: Copy + Into<u64>>(layout: &Layout, counts: &[T], q: f64) -> Option<f64> {
+    let total: u64 = counts.iter().map(|count| (*count).into()).sum();
     if total == 0 {
         return None;
     }
@@ -112,7 +112,7 @@ pub fn quantile(layout: &Layout, counts: &[u64], q: f64) -> Option<f64> {
     }
     let mut seen = 0;
     for (index, count) in counts.iter().enumerate() {
-        seen += count;
+        seen += (*count).into();
         if seen >= rank {
             let (lower, upper) = layout.bounds(index);
             return Some((lower + upper) as f64 / 2.0);
@@ -168,6 +168,6 @@ mod tests {
 
     #[test]
     fn nothing_counted_has_no_quantile() {
-        assert_eq!(quantile(&TICK, &[0; TICK.buckets()], 0.5), None);
+        assert_eq!(quantile(&TICK, &[0u64; TICK.buckets()], 0.5), None);
     }
 }

@@ -251,3 +251,18 @@ fn the_demo_measures_all_its_servers() {
     let snapshot: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(snapshot["servers"].as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn a_foreign_pid_namespace_is_refused() {
+    if !root_or_skip() {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(gsmon().unwrap())
+        .args(["demo", "--headless", "--duration", "1s"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("PID namespace"), "{}", stderr(&output));
+}

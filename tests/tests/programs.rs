@@ -304,3 +304,47 @@ fn garbage_never_stops_a_packet_and_never_counts_twice() {
     assert!(refused < 375, "{refused} of 750 were never run");
     assert!(loss(&bench, "unparsed_truncated") > 0);
 }
+
+#[test]
+fn raw_tracepoints_and_the_cgroup_scope_stand_in_where_better_hooks_are_missing() {
+    use gsmon_agent::kernel::{Kernel, KernelOptions, Tracepoints};
+    use gsmon_common::server::ScopeKind;
+    if !root_or_skip() {
+        return;
+    }
+    let fallback = KernelOptions {
+        tracepoints: Tracepoints::Raw,
+        scope: Some(ScopeKind::Cgroup),
+        ..options()
+    };
+    let mut kernel = Kernel::load(&fallback).unwrap();
+    let sched = kernel
+        .sources()
+        .iter()
+        .find(|source| source.name == "sched")
+        .unwrap();
+    assert_eq!(sched.hook, "raw_tp/sched_switch");
+    assert!(sched.reason.contains("instead of a BTF tracepoint"));
+    let server = kernel.add_server().unwrap();
+    kernel.follow(std::process::id(), server);
+    kernel.drain();
+    let schedstat = || -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    };
+    // A thread that is forked now inherits its server in the kernel.
+    let (cpu_ns, delta) = std::thread::spawn(move || {
+        gsmon_agent::demo::game_loop::burn(std::time::Duration::from_millis(80));
+        let cpu_ns = schedstat();
+        // Asleep, the totals of this thread are stored.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        (cpu_ns, kernel.drain())
+    })
+    .join()
+    .unwrap();
+    let measured = delta.servers[&server].tasks.cpu_ns;
+    assert!(
+        measured as f64 >= cpu_ns as f64 * 0.99,
+        "{measured} against {cpu_ns}"
+    );
+}

@@ -84,7 +84,13 @@ pub struct NetnsHandle {
     /// `SO_NETNS_COOKIE`, where the kernel has it.
     pub cookie: Option<u64>,
     socket: Socket,
+    dumps: u64,
+    connected: Vec<BoundSocket>,
 }
+
+/// Connected UDP sockets are dumped once in so many times: a host may have thousands of them, none is a game server's
+/// listening socket, and they matter only as strangers on a game port.
+const CONNECTED_EVERY: u64 = 10;
 
 impl NetnsHandle {
     /// Opens the agent's own namespace.
@@ -127,16 +133,32 @@ impl NetnsHandle {
             .or_else(|_| UdpSocket::bind("0.0.0.0:0"))
             .and_then(|probe| netns_cookie(probe.as_fd()))
             .ok();
-        Ok(Self { id, cookie, socket })
+        Ok(Self {
+            id,
+            cookie,
+            socket,
+            dumps: 0,
+            connected: Vec::new(),
+        })
     }
 
     /// All bound UDP and listening TCP sockets.
     pub fn dump(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
         let mut found = Vec::new();
+        let mut connected = Vec::new();
+        let with_connected = self.dumps.is_multiple_of(CONNECTED_EVERY);
+        self.dumps += 1;
         for family in [AF_INET, AF_INET6] {
-            self.dump_one(family, Protocol::Udp, &mut found)?;
-            self.dump_one(family, Protocol::Tcp, &mut found)?;
+            self.dump_one(family, Protocol::Udp, StateFlags::CLOSE, &mut found)?;
+            self.dump_one(family, Protocol::Tcp, StateFlags::LISTEN, &mut found)?;
+            if with_connected {
+                self.dump_one(family, Protocol::Udp, StateFlags::ESTABLISHED, &mut connected)?;
+            }
         }
+        if with_connected {
+            self.connected = connected;
+        }
+        found.extend_from_slice(&self.connected);
         Ok(found)
     }
 
@@ -144,11 +166,12 @@ impl NetnsHandle {
         &mut self,
         family: u8,
         protocol: Protocol,
+        states: StateFlags,
         into: &mut Vec<BoundSocket>,
     ) -> Result<(), SocketError> {
-        let (number, states) = match protocol {
-            Protocol::Udp => (IPPROTO_UDP, StateFlags::all()),
-            Protocol::Tcp => (IPPROTO_TCP, StateFlags::LISTEN),
+        let number = match protocol {
+            Protocol::Udp => IPPROTO_UDP,
+            Protocol::Tcp => IPPROTO_TCP,
         };
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;

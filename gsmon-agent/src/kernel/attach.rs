@@ -90,9 +90,25 @@ const TRACEPOINTS: [Tracepoint; 4] = [
     },
 ];
 
+/// Which kind of tracepoint to attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracepoints {
+    /// BTF tracepoints, else raw ones.
+    Best,
+    /// Raw ones, as on kernels without BTF tracepoints.
+    Raw,
+}
+
 /// Attaches the scheduler and process hooks: BTF tracepoint, else raw tracepoint.
-pub fn attach_tracepoints(ebpf: &mut Ebpf, into: &mut Attachment) -> Result<(), KernelError> {
-    let btf = Btf::from_sys_fs().ok();
+pub fn attach_tracepoints(
+    ebpf: &mut Ebpf,
+    kind: Tracepoints,
+    into: &mut Attachment,
+) -> Result<(), KernelError> {
+    let btf = match kind {
+        Tracepoints::Best => Btf::from_sys_fs().ok(),
+        Tracepoints::Raw => None,
+    };
     for point in &TRACEPOINTS {
         let why_not = match &btf {
             Some(btf) => match attach_btf(ebpf, point, btf) {
@@ -107,12 +123,12 @@ pub fn attach_tracepoints(ebpf: &mut Ebpf, into: &mut Attachment) -> Result<(), 
                 }
                 Err(error) => error.to_string(),
             },
-            None => "the kernel has no BTF".to_owned(),
+            None => "there is no BTF, or it was not asked for".to_owned(),
         };
         let raw: &mut RawTracePoint = program(ebpf, point.raw)?;
         raw.load().map_err(failed(point.raw))?;
         raw.attach(point.tracepoint).map_err(failed(point.raw))?;
-        let reason = format!("raw tracepoint, since the BTF tracepoint failed: {why_not}");
+        let reason = format!("raw tracepoint instead of a BTF tracepoint: {why_not}");
         into.add(
             point.source,
             point.raw,

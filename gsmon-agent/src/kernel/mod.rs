@@ -43,7 +43,7 @@ use self::{
     tasks::TaskTable,
 };
 pub use self::{
-    attach::{Attached, CgroupHooks},
+    attach::{Attached, CgroupHooks, Tracepoints},
     cost::{MapSize, ProgramRun},
     flows::{DetailReading, FlowReading, FlowTable, ServerFlows, TOP_FLOWS},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
@@ -177,6 +177,8 @@ pub struct KernelOptions {
     pub thread_ids: u32,
     /// Forces what tells sockets apart; by default the best that the kernel has.
     pub scope: Option<ScopeKind>,
+    /// Which kind of tracepoint.
+    pub tracepoints: Tracepoints,
     /// Bits of the remote address that the bench programs vary.
     pub bench_flow_mask: u32,
 }
@@ -318,7 +320,7 @@ impl Kernel {
             object,
         };
         let ebpf = &mut kernel.object.ebpf;
-        attach::attach_tracepoints(ebpf, &mut kernel.attachment)?;
+        attach::attach_tracepoints(ebpf, options.tracepoints, &mut kernel.attachment)?;
         let cgroup = match &options.cgroup_root {
             Some(root) => {
                 attach::attach_cgroup(ebpf, root, &mut kernel.attachment)?;
@@ -579,6 +581,12 @@ impl Kernel {
             hook: format!("tp_btf/{tracepoint}"),
         });
         Ok(())
+    }
+
+    /// A packet each way for every made-up flow.
+    #[doc(hidden)]
+    pub fn move_for_bench(&mut self) {
+        self.flows.move_for_bench();
     }
 
     /// Made-up flows for the drain bench.

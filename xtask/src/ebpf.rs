@@ -155,6 +155,38 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lays out what is built as one small workspace in `stage`. Cargo names crates by their path relative to the workspace
+/// root; from gsmon-ebpf's own workspace, gsmon-common would lie outside and be named by its absolute path, and the
+/// object would depend on where the checkout is.
+fn stage(sources: &Path, stage: &Path) -> Result<()> {
+    for part in ["gsmon-ebpf", "gsmon-common"] {
+        let target = stage.join(part);
+        if target.exists() {
+            fs::remove_dir_all(&target)?;
+        }
+        copy_sources(&sources.join(part).join("src"), &target.join("src"))?;
+    }
+    let top: toml::Table = toml::from_str(&fs::read_to_string(sources.join("Cargo.toml"))?)?;
+    let package = &top["workspace"]["package"];
+    let common = format!(
+        "[package]\nname = \"gsmon-common\"\nversion = {}\nedition = {}\n",
+        package["version"], package["edition"]
+    );
+    fs::write(stage.join("gsmon-common/Cargo.toml"), common)?;
+    let mut kernel: toml::Table =
+        toml::from_str(&fs::read_to_string(sources.join("gsmon-ebpf/Cargo.toml"))?)?;
+    kernel.remove("workspace");
+    let mut root: toml::Table =
+        toml::from_str("workspace = { resolver = \"3\", members = [\"gsmon-ebpf\", \"gsmon-common\"] }")?;
+    if let Some(profile) = kernel.remove("profile") {
+        root.insert("profile".into(), profile);
+    }
+    fs::write(stage.join("gsmon-ebpf/Cargo.toml"), toml::to_string(&kernel)?)?;
+    fs::write(stage.join("Cargo.toml"), toml::to_string(&root)?)?;
+    fs::copy(sources.join("gsmon-ebpf/Cargo.lock"), stage.join("Cargo.lock"))?;
+    Ok(())
+}
+
 /// Builds the object from the checkout at `sources`.
 fn build(toolchain: &Toolchain, sources: &Path, cargo_home: Option<&Path>, target: &Path) -> Result<Vec<u8>> {
     let home_in_use = match cargo_home {
@@ -164,13 +196,16 @@ fn build(toolchain: &Toolchain, sources: &Path, cargo_home: Option<&Path>, targe
             .or_else(|| Some(home()?.join(".cargo")))
             .context("neither CARGO_HOME nor HOME is set")?,
     };
+    let staged = target.join("stage");
+    stage(sources, &staged)?;
     let flags = [
         "-C debuginfo=2".to_owned(),
         "-C link-arg=--btf".to_owned(),
         remap(&toolchain.sources, "/rust"),
         remap(&home_in_use, "/cargo"),
+        // The last match counts: the stage lies inside the target directory.
         remap(target, "/target"),
-        remap(sources, "/gsmon"),
+        remap(&staged, "/gsmon"),
     ];
     let mut command = Command::new("cargo");
     // The outer cargo sets variables that would bend this build.
@@ -188,7 +223,7 @@ fn build(toolchain: &Toolchain, sources: &Path, cargo_home: Option<&Path>, targe
         }
     }
     let status = command
-        .current_dir(sources.join("gsmon-ebpf"))
+        .current_dir(staged.join("gsmon-ebpf"))
         .args([
             "build",
             "--release",

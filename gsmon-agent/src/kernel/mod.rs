@@ -9,7 +9,9 @@
 
 mod attach;
 mod cost;
+mod error;
 mod flows;
+mod logger;
 pub mod netns_cookie;
 pub mod object;
 mod offsets;
@@ -38,6 +40,7 @@ use self::{
     attach::Attachment,
     cost::{RunTimeSampler, map_size, program_runs},
     flows::difference,
+    logger::KernelLogger,
     object::{KernelHash, Object, ObjectOptions, Records},
     ports::PortTables,
     tasks::TaskTable,
@@ -45,6 +48,7 @@ use self::{
 pub use self::{
     attach::{Attached, CgroupHooks, Tracepoints},
     cost::{MapSize, ProgramRun},
+    error::KernelError,
     flows::{DetailReading, FlowReading, FlowTable, ServerFlows, TOP_FLOWS},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
@@ -56,96 +60,6 @@ use crate::config::{InterfaceSettings, Limits, StatsMode, TierTimeouts};
 /// Index of a server in the kernel's tables; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerSlotId(pub u32);
-
-/// Why the kernel side is not there.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// No usable BTF.
-    #[error(transparent)]
-    Offsets(#[from] OffsetError),
-    /// The object was refused.
-    #[error("the kernel refused gsmon's object: {source}")]
-    Load {
-        /// aya's error.
-        source: Box<aya::EbpfError>,
-    },
-    /// A program was refused or could not be attached.
-    #[error("kernel program {name}: {source}")]
-    Program {
-        /// Which.
-        name: &'static str,
-        /// aya's error.
-        source: Box<aya::programs::ProgramError>,
-    },
-    /// XDP could not be attached.
-    #[error(
-        "cannot attach {mode} to {interface}: {source}; set `xdp = \"auto\"` for this interface and the cgroup hooks count"
-    )]
-    Xdp {
-        /// Device.
-        interface: String,
-        /// What was asked for.
-        mode: String,
-        /// aya's error.
-        source: Box<aya::programs::ProgramError>,
-    },
-    /// Somebody else's XDP program is there.
-    #[error(
-        "{interface} already runs an XDP program that is not gsmon's; it is left alone: set `xdp = \"auto\"` for this interface and the cgroup hooks count"
-    )]
-    ForeignXdp {
-        /// Device.
-        interface: String,
-    },
-    /// No such device.
-    #[error("[[interface]] {name}: this host has no such network interface")]
-    UnknownInterface {
-        /// Device.
-        name: String,
-    },
-    /// cgroup v2 root.
-    #[error("cannot open the cgroup v2 root {path}: {source}")]
-    Cgroup {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A map operation failed.
-    #[error("kernel map {name}: {source}")]
-    Map {
-        /// Which.
-        name: &'static str,
-        /// aya's error.
-        source: aya::maps::MapError,
-    },
-    /// A map could not be mapped into memory.
-    #[error("cannot map kernel table {name} into memory: {source} (kernel 5.5 or later is needed)")]
-    Mmap {
-        /// Which.
-        name: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The embedded object lacks a map.
-    #[error("the embedded kernel object has no map {name}: it does not belong to this agent")]
-    MissingMap {
-        /// Which.
-        name: &'static str,
-    },
-    /// The embedded object lacks a program.
-    #[error("the embedded kernel object has no program {name}: it does not belong to this agent")]
-    MissingProgram {
-        /// Which.
-        name: &'static str,
-    },
-    /// More servers than the table holds.
-    #[error("more than {limit} servers: raise limits.servers")]
-    TooManyServers {
-        /// Table size.
-        limit: u32,
-    },
-}
 
 /// One source: which hook is in force and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -717,70 +631,4 @@ fn interface_index(name: &str) -> Result<u32, KernelError> {
 fn has_link_header(name: &str) -> bool {
     std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("type"))
         .is_ok_and(|text| matches!(text.trim(), "1" | "772"))
-}
-
-/// Forwards aya-log messages of the kernel programs to `tracing`, at most some per drain.
-struct KernelLogger {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl KernelLogger {
-    fn start(object: &mut Object) -> Option<Self> {
-        let mut logger =
-            match aya_log::EbpfLogger::init_with_logger(&mut object.ebpf, TracingLogger::default()) {
-                Ok(logger) => logger,
-                Err(error) => {
-                    tracing::warn!(%error, "messages of kernel programs are not available");
-                    return None;
-                }
-            };
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let stopped = stop.clone();
-        std::thread::Builder::new()
-            .name("gsmon-kernel-log".into())
-            .spawn(move || {
-                while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-                    logger.flush();
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-            })
-            .ok()?;
-        Some(Self { stop })
-    }
-}
-
-impl Drop for KernelLogger {
-    fn drop(&mut self) {
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-/// Hands messages on, at most ten a second: a full table would otherwise log once per packet.
-#[derive(Default)]
-struct TracingLogger {
-    second: std::sync::atomic::AtomicU64,
-    in_second: std::sync::atomic::AtomicU64,
-}
-
-const MESSAGES_PER_SECOND: u64 = 10;
-
-impl log::Log for TracingLogger {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let now = std::time::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |elapsed| elapsed.as_secs());
-        if self.second.swap(now, Relaxed) != now {
-            self.in_second.store(0, Relaxed);
-        }
-        if self.in_second.fetch_add(1, Relaxed) < MESSAGES_PER_SECOND {
-            tracing::warn!(target: "gsmon::kernel", "{}", record.args());
-        }
-    }
-
-    fn flush(&self) {}
 }

@@ -1,12 +1,90 @@
 //! A snapshot as Prometheus text. Conventional names, base units; what is absent has no series. Addresses, player names
 //! and PIDs are never labels.
 
-use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use std::collections::HashMap;
 
-use crate::world::snapshot::{DirectionTotals, ServerSnapshot, ServerState, Snapshot, TickMethod};
+use prometheus::{
+    CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder,
+    core::{Collector, Desc},
+    proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use crate::world::{
+    histogram::TickHistogram,
+    snapshot::{DirectionTotals, ServerSnapshot, ServerState, Snapshot, TickMethod},
+};
 
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Bounds of tick-time buckets: powers of two from 0.13 ms to 2.1 s.
+const TICK_BOUNDS_LOG2: (u32, u32) = (17, 31);
+
+/// Tick times as one Prometheus histogram per server. The crate's own histogram counts observations itself; this one
+/// passes on what the model has counted.
+struct TickTimes {
+    desc: Desc,
+    family: MetricFamily,
+}
+
+impl TickTimes {
+    const NAME: &str = "gsmon_server_tick_duration_seconds";
+    const HELP: &str = "Busy wall time of ticks, all since the agent follows the server.";
+
+    fn new<'a>(
+        servers: impl Iterator<Item = (&'a str, &'a TickHistogram)>,
+    ) -> Result<Self, prometheus::Error> {
+        let desc = Desc::new(
+            Self::NAME.into(),
+            Self::HELP.into(),
+            vec!["server".into()],
+            HashMap::new(),
+        )?;
+        let mut family = MetricFamily::default();
+        family.set_name(Self::NAME.into());
+        family.set_help(Self::HELP.into());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(servers.map(|(name, times)| Self::metric(name, times)).collect());
+        Ok(Self { desc, family })
+    }
+
+    fn metric(server: &str, times: &TickHistogram) -> Metric {
+        let mut label = LabelPair::default();
+        label.set_name("server".into());
+        label.set_value(server.into());
+        let buckets = times
+            .cumulative(TICK_BOUNDS_LOG2.0, TICK_BOUNDS_LOG2.1)
+            .into_iter()
+            .map(|(bound_ns, count)| {
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(bound_ns as f64 / 1e9);
+                bucket.set_cumulative_count(count);
+                bucket
+            })
+            .collect();
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(times.count());
+        histogram.set_sample_sum(times.sum_ns() as f64 / 1e9);
+        histogram.set_bucket(buckets);
+        let mut metric = Metric::default();
+        metric.set_label(vec![label]);
+        metric.set_histogram(histogram);
+        metric
+    }
+}
+
+impl Collector for TickTimes {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        if self.family.get_metric().is_empty() {
+            return Vec::new();
+        }
+        vec![self.family.clone()]
+    }
+}
 
 /// Encodes a snapshot.
 pub fn encode(snapshot: &Snapshot) -> Result<String, prometheus::Error> {
@@ -281,7 +359,11 @@ impl Page {
                 }
             }
         }
-        Ok(())
+        let histograms = snapshot.servers.iter().filter_map(|server| {
+            let times = server.totals.tick_times.as_ref()?;
+            Some((server.name.as_str(), times))
+        });
+        self.registry.register(Box::new(TickTimes::new(histograms)?))
     }
 
     fn agent(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
@@ -435,11 +517,14 @@ pub(crate) mod tests {
             confidence: 0.9,
             thread: Some(7),
         };
+        let mut tick_times = TickHistogram::default();
+        tick_times.add(&[2_000_000; 20]);
         let totals = ServerTotals {
             cpu_ns: Some(1_500_000_000),
             rx: Some(traffic),
             tx: Some(traffic),
             ticks: Some(20),
+            tick_times: Some(tick_times),
             ..ServerTotals::default()
         };
         Snapshot {
@@ -480,6 +565,10 @@ pub(crate) mod tests {
             "{text}"
         );
         assert!(text.contains(r#"statistic="p50"} 0.002"#) && text.contains("gsmon_server_tick_rate_hertz"));
+        assert!(
+            text.contains(r#"le="0.002097152"} 20"#) && text.contains(r#"le="0.001048576"} 0"#),
+            "{text}"
+        );
         assert!(!text.contains("4242"), "no PID in any label");
     }
 
@@ -490,6 +579,7 @@ pub(crate) mod tests {
             "cpu_seconds",
             "packets_total",
             "tick_rate",
+            "tick_duration",
             "resident_memory_bytes{server",
             "flows{",
             "max_players",

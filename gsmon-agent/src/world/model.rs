@@ -167,6 +167,10 @@ impl ServerModel {
         );
         if let Some(estimate) = &estimate {
             add(&mut self.totals.ticks, estimate.ticks);
+            if !estimate.new_tick_times_ns.is_empty() {
+                let times = self.totals.tick_times.get_or_insert_default();
+                times.add(&estimate.new_tick_times_ns);
+            }
         }
         self.tick = estimate.map(tick_snapshot);
     }

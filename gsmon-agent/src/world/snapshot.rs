@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::histogram::TickHistogram;
 use crate::config::{Game, Protocol};
 
 /// Everything known at the end of one interval.
@@ -138,6 +139,8 @@ pub struct ServerTotals {
     pub tx: Option<DirectionTotals>,
     /// Ticks seen.
     pub ticks: Option<u64>,
+    /// Tick times of those whose beginning and end were seen.
+    pub tick_times: Option<TickHistogram>,
 }
 
 /// Monotonic packet totals of one direction. The whole is `flow + candidate + overflow`.

@@ -31,6 +31,18 @@ pub struct Cut {
     size: usize,
 }
 
+impl Cut {
+    /// Gap over which bursts are merged.
+    pub fn gap_ns(self) -> u64 {
+        MERGE_GAPS_NS[self.gap]
+    }
+
+    /// Least CPU of a group that counts.
+    fn least_cpu_ns(self) -> u64 {
+        if self.size == 0 { 0 } else { 1024 << self.size }
+    }
+}
+
 /// Bursts merged into one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -79,7 +91,14 @@ fn score(period: &Period, coverage: f64) -> f64 {
 
 /// Ticks by a known cut, if they still look like ticks.
 pub fn with_cut(bursts: &[Burst], cut: Cut) -> Option<ThreadTicks> {
-    accept(evaluate(&merge(bursts, MERGE_GAPS_NS[cut.gap]), cut)?)
+    accept(evaluate(&merge(bursts, cut.gap_ns()), cut)?)
+}
+
+/// What a cut calls ticks, whether they are regular or not.
+pub fn ticks(bursts: &[Burst], cut: Cut) -> Vec<Group> {
+    let mut groups = merge(bursts, cut.gap_ns());
+    groups.retain(|group| group.cpu_ns >= cut.least_cpu_ns());
+    groups
 }
 
 /// Ticks by the best cut of all.
@@ -114,10 +133,9 @@ fn accept(found: ThreadTicks) -> Option<ThreadTicks> {
 
 /// `None` when fewer groups are left than say anything.
 fn evaluate(groups: &[Group], cut: Cut) -> Option<ThreadTicks> {
-    let least_ns = if cut.size == 0 { 0 } else { 1024u64 << cut.size };
     let ticks: Vec<Group> = groups
         .iter()
-        .filter(|group| group.cpu_ns >= least_ns)
+        .filter(|group| group.cpu_ns >= cut.least_cpu_ns())
         .copied()
         .collect();
     let starts: Vec<u64> = ticks.iter().map(|tick| tick.start_ns).collect();

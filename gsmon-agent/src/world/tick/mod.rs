@@ -74,6 +74,8 @@ pub struct TickEstimate {
     pub thread: Option<u32>,
     /// Wall time of each tick of the window, waits inside a tick included; empty where only the cadence is known.
     pub tick_times_ns: Vec<u64>,
+    /// Wall time of the ticks that ended since the last estimate and are over for sure: every tick once.
+    pub new_tick_times_ns: Vec<u64>,
     /// Ticks of this interval.
     pub ticks: u64,
 }
@@ -85,6 +87,8 @@ pub struct Detector {
     cuts: HashMap<u32, Cut>,
     kept_batches: Vec<u64>,
     intervals_until_search: u32,
+    /// Start of the newest tick that was handed out as over.
+    over_until_ns: u64,
 }
 
 impl Detector {
@@ -110,7 +114,30 @@ impl Detector {
             (false, true) => (self.intervals_until_search - 1).min(SEARCH_EVERY_WITHOUT_SUCCESS),
         };
         let cadence = self.cadence(evidence.batches);
-        decide(evidence, candidates, cadence, interval_ns)
+        let mut estimate = decide(evidence, candidates, cadence, interval_ns)?;
+        if let Some(thread) = estimate.thread.filter(|_| !estimate.tick_times_ns.is_empty()) {
+            estimate.new_tick_times_ns = self.newly_over(thread, now_ns);
+        }
+        Some(estimate)
+    }
+
+    /// Wall times of the loop's ticks that nobody has been told of and that no later burst can prolong. From the kept
+    /// bursts, since a tick may span two intervals.
+    fn newly_over(&mut self, thread: u32, now_ns: u64) -> Vec<u64> {
+        let (Some(kept), Some(cut)) = (self.kept.get(&thread), self.cuts.get(&thread)) else {
+            return Vec::new();
+        };
+        let settled_ns = now_ns.saturating_sub(cut.gap_ns());
+        let over: Vec<_> = bursts::ticks(kept, *cut)
+            .into_iter()
+            .filter(|tick| tick.start_ns > self.over_until_ns && tick.end_ns < settled_ns)
+            .collect();
+        if let Some(last) = over.last() {
+            self.over_until_ns = last.start_ns;
+        }
+        over.iter()
+            .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
+            .collect()
     }
 
     fn keep(&mut self, now_ns: u64, evidence: &Evidence<'_>) {
@@ -233,6 +260,7 @@ fn from_cadence(cadence: &Period, thread: Option<u32>, interval_ns: u64) -> Tick
         confidence: trust * cadence.regular_ratio,
         thread,
         tick_times_ns: Vec::new(),
+        new_tick_times_ns: Vec::new(),
         ticks: (interval_ns as f64 / cadence.period_ns).round() as u64,
     }
 }
@@ -270,5 +298,6 @@ fn from_bursts(
             .iter()
             .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
             .collect(),
+        new_tick_times_ns: Vec::new(),
     }
 }

@@ -236,6 +236,7 @@ fn witnesses_that_contradict_each_other_say_nothing() {
 fn a_slow_tick_is_found_over_several_intervals() {
     let mut detector = Detector::default();
     let mut found = None;
+    let mut told = Vec::new();
     for second in 1..=6u64 {
         let all: Vec<Burst> = (0..4)
             .map(|n| Burst {
@@ -256,8 +257,14 @@ fn a_slow_tick_is_found_over_several_intervals() {
             batches: &[],
         };
         found = detector.update((second + 1) * 1_000_000_000, &evidence).or(found);
+        told.extend(found.iter().flat_map(|found| found.new_tick_times_ns.clone()));
     }
     assert!((found.unwrap().rate_hz - 4.0).abs() < 0.04);
+    assert_eq!(
+        told,
+        vec![2_000_000; 24],
+        "every tick is told once, those before the first estimate too"
+    );
 }
 
 proptest! {

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     config::{Config, FieldError, GameServer},
-    host::{Discovery, NetnsId, OwnedSocket, Platform, SchedSource, UsageTracker, platform},
+    host::{Discovery, NetnsId, OwnedSocket, Platform, SchedSource, Touched, UsageTracker, platform},
     kernel::{
         Kernel, KernelDelta, KernelError, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
     },
@@ -347,7 +347,7 @@ impl Engine {
     }
 
     /// Finds servers and tells the kernel side whose threads and sockets are whose.
-    fn look(&mut self, touched: Option<&[u32]>) {
+    fn look(&mut self, touched: Option<Touched<'_>>) {
         let discovered = self.discovery.refresh(touched);
         let everything = touched.is_none() || self.sequence.is_multiple_of(FOLLOW_ALL_EVERY);
         let mut sockets: Vec<SocketOwner> = discovered
@@ -410,8 +410,10 @@ impl Engine {
         let seconds = now.duration_since(self.last).as_secs_f64();
         self.last = now;
         let delta = self.kernel.as_mut().map(Kernel::drain);
-        let touched = delta.as_ref().map(|delta| delta.executed_pids.clone());
-        self.look(touched.as_deref());
+        self.look(delta.as_ref().map(|delta| Touched {
+            executed: &delta.executed_pids,
+            exited: &delta.exited_pids,
+        }));
         let servers = self.advance(seconds, delta.as_ref());
         self.sequence += 1;
         let snapshot = Snapshot {

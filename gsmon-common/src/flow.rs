@@ -32,25 +32,38 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// One direction of a flow. Everything that a packet of that direction touches in the hot tier lies on one cache line,
+/// and names the detail slot, so that nothing has to be fetched before it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlowSide {
+    /// What it has carried.
+    pub traffic: Traffic,
+    /// CLOCK_MONOTONIC of the last packet, kept while there is a detail slot. Racy between CPUs: an estimate.
+    pub last_ns: u64,
+    /// Detail slot, written by the agent, the same on both sides; 0 for none.
+    pub detail: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
 /// Hot slot: 128 bytes, receive and transmit on their own cache lines. The key shares the receive line: it is
 /// written once.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct FlowSlot {
     /// Client to server.
-    pub rx: Traffic,
+    pub rx: FlowSide,
     /// Occupant.
     pub key: FlowKey,
     /// Counts occupants of this slot.
     pub generation: u32,
-    /// Detail slot, written by the agent; 0 for none.
-    pub detail: u32,
     /// Zero.
-    pub pad_rx: [u64; 2],
+    pub pad_rx: u32,
     /// Server to client.
-    pub tx: Traffic,
+    pub tx: FlowSide,
     /// Zero.
-    pub pad_tx: [u64; 6],
+    pub pad_tx: [u64; 4],
 }
 
 /// Buckets of the size histogram.
@@ -62,8 +75,6 @@ pub const INTER_ARRIVAL_BUCKETS: usize = hist::INTER_ARRIVAL.buckets();
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct DetailDirection {
-    /// CLOCK_MONOTONIC of the last packet. Racy between CPUs: an estimate.
-    pub last_ns: u64,
     /// Packet sizes, layout [`hist::SIZE`]. An aggregate counts once, at its segments' mean size.
     pub size: [u32; SIZE_BUCKETS],
     /// Time since the previous packet of this direction, layout [`hist::INTER_ARRIVAL`].
@@ -99,4 +110,4 @@ pub const SEEN_TX: u64 = 2;
 const _: () = assert!(size_of::<FlowKey>() == 24);
 const _: () = assert!(size_of::<FlowSlot>() == 128);
 const _: () = assert!(core::mem::offset_of!(FlowSlot, tx) == 64);
-const _: () = assert!(size_of::<DetailSlot>() <= 2_048);
+const _: () = assert!(size_of::<DetailSlot>() == 640);

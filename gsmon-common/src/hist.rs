@@ -79,16 +79,18 @@ pub const fn log2(value: u64) -> u32 {
     r
 }
 
-/// Packet sizes (IP-layer bytes), 64 B to 4 KiB, 4 sub-buckets per octave.
+/// Packet sizes (IP-layer bytes), 64 B to 2 KiB, 4 sub-buckets per octave. Games keep below an Ethernet frame; what is
+/// outside goes to the ends.
 pub const SIZE: Layout = Layout {
-    min_log2: 5,
-    max_log2: 12,
+    min_log2: 6,
+    max_log2: 11,
     sub_bits: 2,
 };
-/// Inter-arrival times in nanoseconds, 16 us to 8.6 s, 4 sub-buckets per octave.
+/// Inter-arrival times in nanoseconds, 131 us to 2.1 s, 4 sub-buckets per octave. Shorter gaps are one burst, longer
+/// ones silence. The range is narrow on purpose: thousands of detail slots must fit the CPU's address cache.
 pub const INTER_ARRIVAL: Layout = Layout {
-    min_log2: 14,
-    max_log2: 33,
+    min_log2: 17,
+    max_log2: 31,
     sub_bits: 2,
 };
 /// Tick times in nanoseconds, 1 us to 8.6 s, 16 sub-buckets per octave.

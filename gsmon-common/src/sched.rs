@@ -67,7 +67,7 @@ pub struct Burst {
     pub end_ns: u64,
     /// CPU time of the burst, clamped.
     pub cpu_ns: u32,
-    /// Run-queue wait since the previous burst, clamped. Wall time of a burst is CPU plus wait.
+    /// Run-queue wait inside the burst, clamped: after the thread first ran. Wall time of a burst is CPU plus wait.
     pub wait_ns: u32,
 }
 
@@ -77,7 +77,7 @@ pub struct Burst {
 pub struct BurstRing {
     /// Bursts ever written.
     pub head: u64,
-    /// Run-queue wait total at the end of the newest burst.
+    /// Run-queue wait total when the burst at hand first ran.
     pub wait_total_ns: u64,
     /// The bursts.
     pub bursts: [Burst; BURST_ENTRIES],

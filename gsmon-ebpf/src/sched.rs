@@ -58,6 +58,9 @@ fn switched_out<T: Task>(prev: T, next: T) {
         let wait_ns = prev.u64_at(globals::task_run_delay_offset());
         let voluntary = prev.u64_at(globals::task_nvcsw_offset());
         let slept = voluntary != (*task).voluntary_switches;
+        if (*task).burst_ring != 0 && (*task).cpu_ns == (*task).burst_cpu_ns {
+            begin_burst((*task).burst_ring, wait_ns);
+        }
         (*task).cpu_ns = cpu_ns;
         (*task).run_queue_wait_ns = wait_ns;
         (*task).voluntary_switches = voluntary;
@@ -69,6 +72,16 @@ fn switched_out<T: Task>(prev: T, next: T) {
             *slot_of = 0;
             (*task).state = TaskState::Dead as u32;
         }
+    }
+}
+
+/// The first switch-out since the thread woke: what it has waited so far, it waited before it ran, which is no part of
+/// the burst (a game that times its own tick does not see it either).
+#[inline(always)]
+fn begin_burst(ring: u32, wait_ns: u64) {
+    if let Some(ring) = BURSTS.get_ptr_mut(ring) {
+        // SAFETY: non-null map pointer; a ring belongs to one thread.
+        unsafe { (*ring).wait_total_ns = wait_ns };
     }
 }
 

@@ -191,6 +191,16 @@ fn the_agent_serves_refuses_a_second_one_reloads_and_leaves_nothing_behind() {
         "{}",
         stderr(&second)
     );
+    // With a socket and a port of its own as well.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = config(elsewhere.path(), port + 30, "");
+    let second = gsmon_with(&["run", "--config", &other]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        stderr(&second).contains("another gsmon agent is running on this host"),
+        "{}",
+        stderr(&second)
+    );
     thread::sleep(Duration::from_millis(1_500));
     let metrics = http(port, "/metrics");
     assert!(
@@ -239,6 +249,53 @@ fn after_kill_9_nothing_is_attached_and_the_next_agent_starts() {
         "the leftover is there"
     );
     let _again = Agent::start(&path);
+}
+
+#[test]
+fn a_tc_filter_that_a_killed_agent_left_is_removed_at_start() {
+    use gsmon_agent::kernel::Kernel;
+    if !root_or_skip() {
+        return;
+    }
+    let netns = gsmon_tests::netns::Netns::new("left").unwrap();
+    netns
+        .connect("gsmonv9", "10.78.9.1/24", "eth0", "10.78.9.2/24")
+        .unwrap();
+    let filters = || run("tc filter show dev gsmonv9 ingress").unwrap();
+    let mut kernel = Kernel::load(&gsmon_tests::options()).unwrap();
+    kernel.leave_tc_filter("gsmonv9").unwrap();
+    drop(kernel);
+    assert!(filters().contains("flow_tc_ingress"), "{}", filters());
+    let directory = tempfile::tempdir().unwrap();
+    let path = config(directory.path(), 19_468, "");
+    let _agent = Agent::start(&path);
+    assert!(!filters().contains("flow_tc_ingress"), "{}", filters());
+}
+
+#[test]
+fn the_doctor_says_what_there_is_what_is_chosen_and_what_it_takes() {
+    if !root_or_skip() {
+        return;
+    }
+    let output = gsmon_with(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let chosen: Vec<&str> = report["hooks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hook| hook["hook"].as_str().unwrap())
+        .collect();
+    assert!(
+        chosen.contains(&"tp_btf/sched_switch") && chosen.contains(&"cgroup_skb/egress"),
+        "{chosen:?}"
+    );
+    let available = report["hooks_available"].as_array().unwrap();
+    assert!(
+        available.iter().all(|hook| hook["available"] == true),
+        "{available:?}"
+    );
+    assert!(report["table_bytes"].as_u64().unwrap() > 16 << 20);
 }
 
 #[test]

@@ -348,3 +348,74 @@ fn raw_tracepoints_and_the_cgroup_scope_stand_in_where_better_hooks_are_missing(
         "{measured} against {cpu_ns}"
     );
 }
+
+#[test]
+fn the_detail_tier_knows_sizes_and_gaps() {
+    use std::time::{Duration, Instant};
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let there = Spec {
+        payload: 400,
+        ..Spec::udp()
+    };
+    let back = Spec {
+        payload: 1_100,
+        ..there.back()
+    };
+    // Traffic both ways over a few drains earns a detail slot.
+    for _ in 0..4 {
+        bench
+            .kernel
+            .test_run("flow_cgroup_ingress", &there.build(), 1)
+            .unwrap();
+        bench
+            .kernel
+            .test_run("flow_cgroup_egress", &back.build(), 1)
+            .unwrap();
+        drain(&mut bench);
+    }
+    let mut gaps = Vec::new();
+    let mut last = None;
+    for _ in 0..40 {
+        bench
+            .kernel
+            .test_run("flow_cgroup_ingress", &there.build(), 1)
+            .unwrap();
+        let now = Instant::now();
+        gaps.extend(last.replace(now).map(|last| (now - last).as_nanos() as f64));
+        bench
+            .kernel
+            .test_run("flow_cgroup_egress", &back.build(), 1)
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Distributions are read once in a few drains.
+    let mut detail = None;
+    for _ in 0..5 {
+        bench
+            .kernel
+            .test_run("flow_cgroup_ingress", &there.build(), 1)
+            .unwrap();
+        detail = drain(&mut bench).flows.top[0].detail.or(detail);
+    }
+    let detail = detail.expect("the flow has a detail slot");
+    let near = |measured: Option<f64>, expected: f64| {
+        let measured = measured.unwrap();
+        assert!(
+            (measured / expected - 1.0).abs() <= 0.13,
+            "{measured} against {expected}"
+        );
+    };
+    near(detail.rx_size_p50_bytes, there.ip_bytes() as f64);
+    near(detail.tx_size_p50_bytes, back.ip_bytes() as f64);
+    gaps.sort_unstable_by(f64::total_cmp);
+    // Between two neighbours of the median: test runs take their own time.
+    let (low, high) = (gaps[gaps.len() / 4], gaps[gaps.len() * 3 / 4]);
+    let gap = detail.rx_inter_arrival_p50_ns.unwrap();
+    assert!(
+        gap >= low * 0.87 && gap <= high * 1.13,
+        "{gap} not in {low} to {high}"
+    );
+}

@@ -7,9 +7,9 @@ use anyhow::Result;
 use crate::root;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  sudo cargo xtask bench")]
+#[command(after_help = "Examples:\n  sudo cargo xtask bench\n  sudo cargo xtask bench -- packets drain")]
 pub struct BenchArgs {
-    /// Handed to the bench program.
+    /// Parts to run: packets, switches, drain, echo, agent; all when none is named.
     #[arg(last = true)]
     program: Vec<String>,
 }

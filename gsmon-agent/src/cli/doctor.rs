@@ -8,8 +8,9 @@ use super::Outcome;
 use crate::{
     config::Config,
     host::Platform,
-    kernel::{Kernel, TaskOffsets, best_scope},
+    kernel::{Kernel, TaskOffsets, available_hooks, best_scope},
     monitor::kernel_options,
+    serve::fetch_snapshot,
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,8 @@ pub struct DoctorArgs {
     /// Configuration whose limits and interfaces are tried.
     #[arg(long, short)]
     config: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    socket: super::SocketArg,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -32,6 +35,8 @@ struct Report {
     missing_capabilities: Vec<Missing>,
     socket_scope: Option<String>,
     hooks: Vec<Hook>,
+    hooks_available: Vec<Available>,
+    counting_points: Vec<CountingPoint>,
     interfaces: Vec<InterfaceReport>,
     tables: Vec<Table>,
     table_bytes: u64,
@@ -50,6 +55,20 @@ struct Hook {
     source: String,
     hook: String,
     reason: String,
+}
+
+#[derive(Serialize)]
+struct Available {
+    hook: String,
+    available: bool,
+}
+
+/// Where the running agent counts a server's packets.
+#[derive(Serialize)]
+struct CountingPoint {
+    server: String,
+    ingress: Option<String>,
+    egress: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -72,7 +91,19 @@ pub fn run(args: &DoctorArgs) -> Outcome {
         Some(path) => Config::read(path).map_err(|error| super::Failure::Usage(error.into()))?,
         None => Config::default(),
     };
-    let report = examine(&config);
+    let mut report = examine(&config);
+    // An agent that does not run, or not for this user, is no problem of this machine.
+    if let Ok(snapshot) = super::runtime()?.block_on(fetch_snapshot(&args.socket.socket)) {
+        report.counting_points = snapshot
+            .servers
+            .into_iter()
+            .map(|server| CountingPoint {
+                server: server.name,
+                ingress: server.counting.ingress,
+                egress: server.counting.egress,
+            })
+            .collect();
+    }
     if args.json {
         super::print_json(&report)?;
     } else {
@@ -161,6 +192,14 @@ fn examine(config: &Config) -> Report {
         kernel: platform.kernel_release,
         table_bytes: tables.iter().map(|table| table.bytes).sum(),
         can_measure_in_kernel: problems.is_empty(),
+        hooks_available: available_hooks()
+            .into_iter()
+            .map(|(hook, available)| Available {
+                hook: hook.to_owned(),
+                available,
+            })
+            .collect(),
+        counting_points: Vec::new(),
         hooks,
         tables,
         problems,
@@ -193,9 +232,27 @@ fn print(report: &Report) {
     if let Some(scope) = &report.socket_scope {
         println!("sockets by        {scope}");
     }
-    println!("hooks");
+    let available: Vec<String> = report
+        .hooks_available
+        .iter()
+        .map(|hook| format!("{} {}", hook.hook, yes(hook.available)))
+        .collect();
+    println!("hooks there are   {}", available.join(", "));
+    println!("hooks chosen");
     for hook in &report.hooks {
         println!("  {:<14}  {:<28}  {}", hook.source, hook.hook, hook.reason);
+    }
+    if !report.counting_points.is_empty() {
+        println!("servers of the running agent are counted at");
+        for point in &report.counting_points {
+            let words = |point: &Option<String>| point.clone().unwrap_or_else(|| "nowhere yet".to_owned());
+            println!(
+                "  {:<24}  in {}, out {}",
+                point.server,
+                words(&point.ingress),
+                words(&point.egress)
+            );
+        }
     }
     println!("interfaces");
     for interface in &report.interfaces {

@@ -10,6 +10,8 @@ use tokio::{
 use super::{Failure, Outcome, runtime};
 use crate::{
     config::Config,
+    host::{InstanceError, InstanceLock},
+    kernel,
     monitor::{GameServerMonitor, Privilege},
     serve::Servers,
 };
@@ -37,6 +39,15 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     } else {
         Privilege::Required
     };
+    let lock = match (InstanceLock::take(), privilege) {
+        (Ok(lock), _) => Some(lock),
+        // Without privileges nothing is attached, and nobody is in the way.
+        (Err(InstanceError::Open { .. }), Privilege::Optional) => None,
+        (Err(error), _) => return Err(error.into()),
+    };
+    if lock.is_some() {
+        kernel::remove_leftovers();
+    }
     let monitor = GameServerMonitor::builder()
         .config(config.clone())
         .privilege(privilege)
@@ -77,6 +88,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     let _ = stop.send(true);
     let _ = serving.await;
     drop(monitor);
+    drop(lock);
     Ok(ExitCode::SUCCESS)
 }
 

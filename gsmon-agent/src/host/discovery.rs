@@ -14,7 +14,7 @@ use std::{
 use regex::Regex;
 
 use super::{
-    process::{Process, ProcessTable},
+    process::{Process, ProcessTable, Touched},
     sockets::{BoundSocket, NetnsHandle, NetnsId, RETRY_CLOSED_NETNS},
 };
 use crate::config::GameServer;
@@ -55,6 +55,15 @@ struct Wanted {
     command_line: Option<Regex>,
 }
 
+/// What the last refresh went by and what came of it.
+struct Last {
+    processes: u64,
+    sockets: Vec<(BoundSocket, Option<u64>)>,
+    /// Sockets on wanted ports whose holder was not found.
+    orphans: bool,
+    found: Discovered,
+}
+
 /// The search, with what it remembers between refreshes.
 pub struct Discovery {
     wanted: Vec<Wanted>,
@@ -62,6 +71,7 @@ pub struct Discovery {
     namespaces: HashMap<NetnsId, NetnsHandle>,
     closed: HashMap<NetnsId, Instant>,
     owners: HashMap<u64, u32>,
+    last: Option<Last>,
     /// Namespaces that could not be entered, so far.
     pub namespaces_refused: u64,
 }
@@ -75,6 +85,7 @@ impl Discovery {
             namespaces: HashMap::new(),
             closed: HashMap::new(),
             owners: HashMap::new(),
+            last: None,
             namespaces_refused: 0,
         };
         discovery.set_servers(servers);
@@ -83,6 +94,7 @@ impl Discovery {
 
     /// Replaces the list of servers.
     pub fn set_servers(&mut self, servers: &[GameServer]) {
+        self.last = None;
         self.wanted = servers
             .iter()
             .map(|spec| Wanted {
@@ -101,14 +113,32 @@ impl Discovery {
         &self.processes
     }
 
-    /// Looks again. `touched` are PIDs that called exec since the last time, `None` when nobody watched.
-    pub fn refresh(&mut self, touched: Option<&[u32]>) -> Discovered {
+    /// Looks again. `touched` is `None` when nobody watched processes since the last time.
+    pub fn refresh(&mut self, touched: Option<Touched<'_>>) -> Discovered {
         self.processes.refresh(touched);
         self.open_namespaces();
         let sockets = self.dump();
-        let claims = self.claim(&sockets);
+        let unchanged = |last: &Last, processes: u64| last.processes == processes && last.sockets == sockets;
+        if let Some(last) = &self.last
+            && !last.orphans
+            && unchanged(last, self.processes.changes())
+        {
+            return last.found.clone();
+        }
+        if touched.is_some() {
+            // New sockets may be of processes that forked and did not call exec.
+            self.processes.read_list();
+        }
+        let (claims, orphans) = self.claim(&sockets);
         let trees = self.grow(&claims);
-        self.collect(sockets, trees)
+        let found = self.collect(sockets.clone(), trees);
+        self.last = Some(Last {
+            processes: self.processes.changes(),
+            sockets,
+            orphans,
+            found: found.clone(),
+        });
+        found
     }
 
     fn open_namespaces(&mut self) {
@@ -169,9 +199,10 @@ impl Discovery {
         all
     }
 
-    /// Process to the server that names it itself.
-    fn claim(&mut self, sockets: &[(BoundSocket, Option<u64>)]) -> HashMap<u32, usize> {
+    /// Process to the server that names it itself; and whether a wanted socket's holder is not known.
+    fn claim(&mut self, sockets: &[(BoundSocket, Option<u64>)]) -> (HashMap<u32, usize>, bool) {
         let mut claims = HashMap::new();
+        let mut orphans = false;
         let mut wanted_sockets: Vec<(usize, &BoundSocket)> = Vec::new();
         for (index, wanted) in self.wanted.iter().enumerate() {
             match wanted.spec.port_match() {
@@ -207,13 +238,14 @@ impl Discovery {
                 .get(&socket.inode)
                 .and_then(|pid| self.processes.get(*pid))
             else {
+                orphans = true;
                 continue;
             };
             if self.wanted[index].matches(process) {
                 claims.entry(process.pid).or_insert(index);
             }
         }
-        claims
+        (claims, orphans)
     }
 
     /// Learns who holds sockets that were not seen before.

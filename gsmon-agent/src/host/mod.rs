@@ -4,6 +4,7 @@
 //! Not here: counting packets and exact CPU time (the kernel room), meaning (world).
 
 pub mod discovery;
+pub mod instance;
 pub mod platform;
 pub mod process;
 pub mod sockets;
@@ -11,8 +12,9 @@ pub mod usage;
 
 pub use self::{
     discovery::{Discovery, Found, OwnedSocket},
+    instance::{InstanceError, InstanceLock},
     platform::Platform,
-    process::{Process, ProcessTable},
+    process::{Process, ProcessTable, Touched},
     sockets::{BoundSocket, NetnsId, SocketError},
     usage::{SchedSource, ServerUsage, UsageTracker},
 };

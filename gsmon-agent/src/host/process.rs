@@ -145,10 +145,23 @@ pub struct ProcessTable {
     processes: HashMap<u32, Process>,
     cgroup_root: Option<PathBuf>,
     refreshes: u64,
+    changes: u64,
 }
 
 /// Every so many refreshes everything is read anew: cgroups and namespaces can change without exec.
 const FULL_EVERY: u64 = 10;
+/// Every so many refreshes the list of processes is read although no followed one ended and none called exec: a process
+/// that forks without exec is noticed then, unless a socket of its own gives it away before.
+const LIST_EVERY: u64 = 5;
+
+/// What the kernel side saw since the last refresh.
+#[derive(Clone, Copy, Debug)]
+pub struct Touched<'a> {
+    /// Processes of the host that called exec.
+    pub executed: &'a [u32],
+    /// Followed processes that ended.
+    pub exited: &'a [u32],
+}
 
 impl ProcessTable {
     /// An empty table; `cgroup_root` is where cgroup v2 is mounted.
@@ -157,15 +170,33 @@ impl ProcessTable {
             processes: HashMap::new(),
             cgroup_root,
             refreshes: 0,
+            changes: 0,
         }
     }
 
-    /// Brings the table up to date. `touched` are PIDs that called exec since the last time; when the caller cannot
-    /// know, everything is read.
-    pub fn refresh(&mut self, touched: Option<&[u32]>) {
+    /// Grows whenever a process is added, removed or found to be different.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Brings the table up to date. `touched` is `None` when nobody watched: then everything is read.
+    pub fn refresh(&mut self, touched: Option<Touched<'_>>) {
         let full = touched.is_none() || self.refreshes.is_multiple_of(FULL_EVERY);
+        let quiet = touched.is_some_and(|touched| touched.executed.is_empty() && touched.exited.is_empty());
+        let list = full || !quiet || self.refreshes.is_multiple_of(LIST_EVERY);
         self.refreshes += 1;
-        let touched: HashSet<u32> = touched.unwrap_or_default().iter().copied().collect();
+        if list {
+            self.read_all(full, touched.map_or(&[][..], |touched| touched.executed));
+        }
+    }
+
+    /// Reads the list of processes now; those that are known are not read again.
+    pub fn read_list(&mut self) {
+        self.read_all(false, &[]);
+    }
+
+    fn read_all(&mut self, full: bool, touched: &[u32]) {
+        let touched: HashSet<u32> = touched.iter().copied().collect();
         let Ok(entries) = fs::read_dir("/proc") else {
             return;
         };
@@ -180,17 +211,23 @@ impl ProcessTable {
             };
             seen.insert(pid);
             if full || touched.contains(&pid) || !self.processes.contains_key(&pid) {
-                match Process::read(pid, self.cgroup_root.as_deref()) {
-                    Ok(process) => {
+                let read = Process::read(pid, self.cgroup_root.as_deref()).ok();
+                if self.processes.get(&pid) != read.as_ref() {
+                    self.changes += 1;
+                }
+                match read {
+                    Some(process) => {
                         self.processes.insert(pid, process);
                     }
-                    Err(_) => {
+                    None => {
                         self.processes.remove(&pid);
                     }
                 }
             }
         }
+        let before = self.processes.len();
         self.processes.retain(|pid, _| seen.contains(pid));
+        self.changes += u64::from(self.processes.len() != before);
     }
 
     /// One process.

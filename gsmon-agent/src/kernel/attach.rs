@@ -277,18 +277,7 @@ fn attach_xdp(
 fn attach_tc(ebpf: &mut Ebpf, interface: &str, into: &mut Attachment) -> Result<(), KernelError> {
     // EEXIST when somebody else has made it, which is as good.
     let _ = tc::qdisc_add_clsact(interface);
-    let directions = [
-        (
-            "flow_ingress",
-            "flow_tc_ingress",
-            TcAttachType::Ingress,
-            "tc-ingress",
-        ),
-        ("flow_egress", "flow_tc_egress", TcAttachType::Egress, "tc-egress"),
-    ];
-    for (source, name, kind, words) in directions {
-        // Before 6.6 tc filters survive a killed agent: remove our own by name.
-        let _ = tc::qdisc_detach_program(interface, kind, name);
+    for (source, name, kind, words) in TC_PROGRAMS {
         let classifier: &mut SchedClassifier = program(ebpf, name)?;
         if classifier.fd().is_err() {
             classifier.load().map_err(failed(name))?;
@@ -306,6 +295,56 @@ fn attach_tc(ebpf: &mut Ebpf, interface: &str, into: &mut Attachment) -> Result<
             _ => into.egress_interfaces.push((interface.to_owned(), hook)),
         }
     }
+    Ok(())
+}
+
+/// tc programs by name and direction.
+const TC_PROGRAMS: [(&str, &str, TcAttachType, &str); 2] = [
+    (
+        "flow_ingress",
+        "flow_tc_ingress",
+        TcAttachType::Ingress,
+        "tc-ingress",
+    ),
+    ("flow_egress", "flow_tc_egress", TcAttachType::Egress, "tc-egress"),
+];
+
+/// Removes what a killed agent can leave behind: tc filters on kernels before 6.6, known by their names. Everything
+/// else ends with the process. Only for an agent that holds the host's lock.
+pub fn remove_leftovers() {
+    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else {
+        return;
+    };
+    for entry in interfaces.flatten() {
+        let Ok(interface) = entry.file_name().into_string() else {
+            continue;
+        };
+        for (_, name, kind, _) in TC_PROGRAMS {
+            // An error says that there is no clsact, or nothing of ours in it.
+            if tc::qdisc_detach_program(&interface, kind, name).is_ok() {
+                tracing::warn!(
+                    interface,
+                    program = name,
+                    "removed what a killed agent had left attached"
+                );
+            }
+        }
+    }
+}
+
+/// Leaves a tc filter behind, as a killed agent does on kernels before 6.6, for tests.
+pub fn leave_tc_filter(ebpf: &mut Ebpf, interface: &str) -> Result<(), KernelError> {
+    use aya::programs::tc::{NlOptions, TcAttachOptions};
+    const NAME: &str = "flow_tc_ingress";
+    let _ = tc::qdisc_add_clsact(interface);
+    let classifier: &mut SchedClassifier = program(ebpf, NAME)?;
+    classifier.load().map_err(failed(NAME))?;
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let link = classifier
+        .attach_with_options(interface, TcAttachType::Ingress, options)
+        .and_then(|link| classifier.take_link(link))
+        .map_err(failed(NAME))?;
+    std::mem::forget(link);
     Ok(())
 }
 

@@ -25,6 +25,8 @@ const CHUNK: usize = 1024;
 const QUARANTINE_DRAINS: u8 = 2;
 /// Drains with traffic both ways before a flow gets a detail slot.
 const DRAINS_BEFORE_DETAIL: u8 = 2;
+/// Drains after which the distributions of a flow are read anew: they are of the flow's whole life and move slowly.
+const DETAIL_EVERY: u64 = 4;
 /// Flows per server that are reported one by one.
 pub const TOP_FLOWS: usize = 64;
 
@@ -127,6 +129,8 @@ pub struct FlowTable {
     keys: KernelHash<FlowKeyPod, u32>,
     free: FreeStack,
     baselines: Vec<Baseline>,
+    readings: Vec<DetailReading>,
+    drains: u64,
     free_details: Vec<u32>,
     resting_details: Vec<(u32, u8)>,
     timeouts: TierTimeouts,
@@ -161,6 +165,8 @@ impl FlowTable {
             keys,
             free,
             baselines: vec![Baseline::default(); CHUNK],
+            readings: Vec::new(),
+            drains: 0,
             free_details: (1..=limits.details).rev().collect(),
             resting_details: Vec::new(),
             timeouts,
@@ -185,6 +191,7 @@ impl FlowTable {
     ) -> HashMap<ServerSlotId, ServerFlows> {
         let mut servers: HashMap<ServerSlotId, ServerFlows> = HashMap::new();
         self.used = 0;
+        self.drains += 1;
         self.rest_details();
         let mut start = 0;
         while start < self.slots.len() {
@@ -235,10 +242,10 @@ impl FlowTable {
             return;
         }
         self.used += 1;
-        let rx = difference(slot.rx, base.rx);
-        let tx = difference(slot.tx, base.tx);
-        base.rx = slot.rx;
-        base.tx = slot.tx;
+        let rx = difference(slot.rx.traffic, base.rx);
+        let tx = difference(slot.tx.traffic, base.tx);
+        base.rx = slot.rx.traffic;
+        base.tx = slot.tx.traffic;
         let server = ServerSlotId(base.key.server);
         let flows = servers.entry(server).or_default();
         add(&mut flows.rx, rx);
@@ -292,7 +299,20 @@ impl FlowTable {
         // SAFETY: all-zero bytes are a valid DetailSlot; nobody writes a detail slot that no flow names.
         self.details.set(detail as usize, unsafe { std::mem::zeroed() });
         self.baselines[index].detail = detail;
+        let place = detail as usize;
+        if self.readings.len() <= place {
+            self.readings.resize(place + 1, DetailReading::default());
+        }
+        self.readings[place] = DetailReading::default();
         self.details_used += 1;
+        // The previous occupant's last packet is no predecessor of this one's first.
+        // SAFETY: project fields of the value that `write_field` passes.
+        unsafe {
+            self.slots
+                .write_field(index, |slot| &raw mut (*slot).rx.last_ns, 0u64);
+            self.slots
+                .write_field(index, |slot| &raw mut (*slot).tx.last_ns, 0u64);
+        }
         self.set_detail(index, detail);
     }
 
@@ -306,9 +326,13 @@ impl FlowTable {
     }
 
     fn set_detail(&self, index: usize, detail: u32) {
-        // SAFETY: projects a field of the value that `write_field` passes.
-        self.slots
-            .write_field(index, |slot| unsafe { &raw mut (*slot).detail }, detail);
+        // SAFETY: project fields of the value that `write_field` passes.
+        unsafe {
+            self.slots
+                .write_field(index, |slot| &raw mut (*slot).rx.detail, detail);
+            self.slots
+                .write_field(index, |slot| &raw mut (*slot).tx.detail, detail);
+        }
     }
 
     /// Detail slots go back to the free list two drains after the last program could have held them.
@@ -324,7 +348,7 @@ impl FlowTable {
         });
     }
 
-    fn pick_top(&self, flows: &mut ServerFlows) {
+    fn pick_top(&mut self, flows: &mut ServerFlows) {
         let mut busiest = std::mem::take(&mut flows.busiest);
         if busiest.len() > TOP_FLOWS {
             busiest.select_nth_unstable_by(TOP_FLOWS, |a, b| b.0.cmp(&a.0));
@@ -334,7 +358,7 @@ impl FlowTable {
         flows.top = busiest
             .into_iter()
             .map(|(_, index, rx, tx)| {
-                let base = &self.baselines[index as usize];
+                let base = self.baselines[index as usize];
                 FlowReading {
                     key: base.key,
                     rx_total: difference(base.rx, base.first_rx),
@@ -347,20 +371,25 @@ impl FlowTable {
             .collect();
     }
 
-    fn detail(&self, detail: u32) -> Option<DetailReading> {
+    fn detail(&mut self, detail: u32) -> Option<DetailReading> {
         if detail == 0 {
             return None;
         }
-        let slot = self.details.get(detail as usize)?;
-        let size = |counts: &[u32], q| hist::quantile(&hist::SIZE, counts, q);
-        let gap = |counts: &[u32], q| hist::quantile(&hist::INTER_ARRIVAL, counts, q);
-        Some(DetailReading {
-            rx_size_p50_bytes: size(&slot.rx.size, 0.5),
-            tx_size_p50_bytes: size(&slot.tx.size, 0.5),
-            rx_inter_arrival_p50_ns: gap(&slot.rx.inter_arrival, 0.5),
-            rx_inter_arrival_p95_ns: gap(&slot.rx.inter_arrival, 0.95),
-            tx_inter_arrival_p50_ns: gap(&slot.tx.inter_arrival, 0.5),
-        })
+        let known = self.readings.get_mut(detail as usize)?;
+        let due = (self.drains + u64::from(detail)).is_multiple_of(DETAIL_EVERY);
+        if due || *known == DetailReading::default() {
+            let slot = self.details.get(detail as usize)?;
+            let size = |counts: &[u32], q| hist::quantile(&hist::SIZE, counts, q);
+            let gap = |counts: &[u32], q| hist::quantile(&hist::INTER_ARRIVAL, counts, q);
+            *known = DetailReading {
+                rx_size_p50_bytes: size(&slot.rx.size, 0.5),
+                tx_size_p50_bytes: size(&slot.tx.size, 0.5),
+                rx_inter_arrival_p50_ns: gap(&slot.rx.inter_arrival, 0.5),
+                rx_inter_arrival_p95_ns: gap(&slot.rx.inter_arrival, 0.95),
+                tx_inter_arrival_p50_ns: gap(&slot.tx.inter_arrival, 0.5),
+            };
+        }
+        Some(*known)
     }
 
     /// Adds a packet each way to every flow that was filled in, as if kernel programs had: for the drain bench.
@@ -370,9 +399,9 @@ impl FlowTable {
             let Some(mut value) = self.slots.get(index).filter(|slot| slot.generation != 0) else {
                 return;
             };
-            for traffic in [&mut value.rx, &mut value.tx] {
-                traffic.packets += 1;
-                traffic.bytes += 100;
+            for side in [&mut value.rx, &mut value.tx] {
+                side.traffic.packets += 1;
+                side.traffic.bytes += 100;
             }
             self.slots.set(index, value);
         }
@@ -399,11 +428,11 @@ impl FlowTable {
             })?;
             value.key = key;
             value.generation += 1;
-            value.rx = Traffic {
-                packets: value.rx.packets + u64::from(n),
-                bytes: value.rx.bytes + 100 * u64::from(n),
+            value.rx.traffic = Traffic {
+                packets: value.rx.traffic.packets + u64::from(n),
+                bytes: value.rx.traffic.bytes + 100 * u64::from(n),
             };
-            value.tx = value.rx;
+            value.tx.traffic = value.rx.traffic;
             self.slots.set(slot as usize, value);
             self.keys
                 .insert(FlowKeyPod(key), slot, 0)

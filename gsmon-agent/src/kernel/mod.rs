@@ -27,7 +27,7 @@ use std::{
 
 use aya::{
     programs::ProgramType,
-    sys::{BpfHelper, is_helper_supported},
+    sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 use gsmon_common::{
     flow::Traffic,
@@ -46,7 +46,7 @@ use self::{
     tasks::TaskTable,
 };
 pub use self::{
-    attach::{Attached, CgroupHooks, Tracepoints},
+    attach::{Attached, CgroupHooks, Tracepoints, remove_leftovers},
     cost::{MapSize, ProgramRun},
     error::KernelError,
     flows::{DetailReading, FlowReading, FlowTable, ServerFlows, TOP_FLOWS},
@@ -191,6 +191,19 @@ pub fn best_scope() -> ScopeKind {
         Ok(true) => ScopeKind::Netns,
         _ => ScopeKind::Cgroup,
     }
+}
+
+/// Kinds of hooks that gsmon can use, and whether this kernel has them.
+pub fn available_hooks() -> Vec<(&'static str, bool)> {
+    let has = |kind| is_program_supported(kind).unwrap_or(false);
+    vec![
+        ("tp_btf", offsets::has_btf_tracepoint("sched_switch")),
+        ("raw_tp", has(ProgramType::RawTracePoint)),
+        ("cgroup_skb", has(ProgramType::CgroupSkb)),
+        ("xdp", has(ProgramType::Xdp)),
+        ("tc", has(ProgramType::SchedClassifier)),
+        ("netns cookie in cgroup_skb", best_scope() == ScopeKind::Netns),
+    ]
 }
 
 impl Kernel {
@@ -495,6 +508,12 @@ impl Kernel {
             hook: format!("tp_btf/{tracepoint}"),
         });
         Ok(())
+    }
+
+    /// Leaves a tc filter behind, for tests of the clean-up.
+    #[doc(hidden)]
+    pub fn leave_tc_filter(&mut self, interface: &str) -> Result<(), KernelError> {
+        attach::leave_tc_filter(&mut self.object.ebpf, interface)
     }
 
     /// A packet each way for every made-up flow.

@@ -68,14 +68,15 @@ impl Object {
             .override_global("HASH_SEED", &seed, true)
             .override_global("BENCH_FLOW_MASK", &options.bench_flow_mask, true)
             .override_global("KERNEL_LOG", &kernel_log, true)
-            .map_max_entries("FLOWS", flows)
-            .map_max_entries("FLOW_FREE", flows)
+            // The kernel rounds a hash's buckets up to a power of two: no entry more than can be used.
+            .map_max_entries("FLOWS", options.limits.flows)
+            .map_max_entries("FLOW_FREE", options.limits.flows)
             .map_max_entries("FLOW_SLOTS", flows)
             .map_max_entries("DETAILS", options.limits.details + 1)
             .map_max_entries("SERVERS", servers)
             .map_max_entries("CADENCE", servers)
             .map_max_entries("TASKS", threads)
-            .map_max_entries("TASK_FREE", threads)
+            .map_max_entries("TASK_FREE", options.limits.threads)
             .map_max_entries("TID_SLOTS", options.thread_ids);
         let ebpf = loader.load(OBJECT).map_err(|source| KernelError::Load {
             source: Box::new(source),

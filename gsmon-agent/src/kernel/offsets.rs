@@ -81,6 +81,14 @@ impl TaskOffsets {
     }
 }
 
+/// Can a program be attached to `tracepoint` through BTF? The kernel describes each one by a typedef of its own.
+pub fn has_btf_tracepoint(tracepoint: &str) -> bool {
+    Btf::from_file(Path::new(VMLINUX_BTF)).is_ok_and(|btf| {
+        btf.resolve_types_by_name(&format!("btf_trace_{tracepoint}"))
+            .is_ok_and(|types| !types.is_empty())
+    })
+}
+
 /// Byte offset of a dotted path; anonymous structs and unions are looked into.
 fn offset_of(btf: &Btf, name: &str, path: &[&str]) -> Option<u64> {
     btf.resolve_types_by_name(name)
@@ -137,5 +145,6 @@ mod tests {
         assert_eq!(offsets.tgid, offsets.pid + 4);
         assert_eq!(offsets.nivcsw, offsets.nvcsw + 8);
         assert!(offsets.cpu > 0 && offsets.run_delay > offsets.cpu);
+        assert!(has_btf_tracepoint("sched_switch") && !has_btf_tracepoint("no_such_point"));
     }
 }

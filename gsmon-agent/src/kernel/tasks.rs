@@ -69,6 +69,8 @@ pub struct ThreadReading {
     pub tgid: u32,
     /// CPU in the interval.
     pub cpu_ns: u64,
+    /// Run-queue wait in the interval.
+    pub wait_ns: u64,
     /// Bursts in the interval, oldest first; empty without a ring.
     pub bursts: Vec<Burst>,
     /// Bursts that were overwritten before this drain.
@@ -325,7 +327,8 @@ impl TaskTable {
         let cpu_ns = task.cpu_ns.saturating_sub(base.cpu_ns);
         let tasks = servers.entry(ServerSlotId(task.server)).or_default();
         tasks.cpu_ns += cpu_ns;
-        tasks.wait_ns += task.run_queue_wait_ns.saturating_sub(base.wait_ns);
+        let wait_ns = task.run_queue_wait_ns.saturating_sub(base.wait_ns);
+        tasks.wait_ns += wait_ns;
         tasks.voluntary += task.voluntary_switches.saturating_sub(base.voluntary);
         tasks.involuntary += task.involuntary_switches.saturating_sub(base.involuntary);
         base.cpu_ns = base.cpu_ns.max(task.cpu_ns);
@@ -355,6 +358,7 @@ impl TaskTable {
                 tid: task.tid,
                 tgid: task.tgid,
                 cpu_ns,
+                wait_ns,
                 bursts,
                 bursts_missed,
                 slot: index as u32,

@@ -155,6 +155,7 @@ impl ServerModel {
                 bursts: &thread.bursts,
                 missed: thread.bursts_missed,
                 cpu_ns: thread.cpu_ns,
+                wait_ns: thread.wait_ns,
                 interval_ns: (interval.seconds * 1e9) as u64,
             })
             .collect();

@@ -7,7 +7,7 @@ use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use gsmon_common::{
     flow::{
-        DetailDirection, FlowKey, FlowSlot, INTER_ARRIVAL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS, Traffic,
+        DetailDirection, FlowKey, FlowSide, FlowSlot, INTER_ARRIVAL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS, Traffic,
     },
     hist,
     server::{CADENCE_ENTRIES, CADENCE_GAP_NS, ServerDirection},
@@ -49,53 +49,59 @@ pub fn account<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, loa
     let Some(flow) = FLOW_SLOTS.get_ptr_mut(slot) else {
         return;
     };
-    // SAFETY: non-null map pointers; counters are added to atomically, the rest is estimates.
+    // SAFETY: non-null map pointer; counters are added to atomically, the rest is estimates.
     unsafe {
-        let traffic = match direction {
+        let side: *mut FlowSide = match direction {
             Direction::Receive => &raw mut (*flow).rx,
             Direction::Transmit => &raw mut (*flow).tx,
         };
-        add_traffic(traffic, load.packets, load.bytes);
-        let detail = core::ptr::read_volatile(&raw const (*flow).detail);
+        let detail = core::ptr::read_volatile(&raw const (*side).detail);
+        add_traffic(&raw mut (*side).traffic, load.packets, load.bytes);
         if detail != 0 {
-            describe(detail, key.server, direction, load);
+            describe(detail, side, key.server, direction, load);
         }
     }
 }
 
 /// Histograms of a flow with a detail slot, and the send cadence of its server.
+///
+/// # Safety
+/// `side` points into a live flow slot.
 #[inline(always)]
-unsafe fn describe(detail: u32, server: u32, direction: Direction, load: Load) {
+unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Direction, load: Load) {
     let Some(detail) = DETAILS.get_ptr_mut(detail) else {
         return;
     };
     // SAFETY: non-null map pointers; indices are checked against the lengths.
     unsafe {
-        let now_ns = bpf_ktime_get_ns();
-        let side: *mut DetailDirection = match direction {
+        let distributions: *mut DetailDirection = match direction {
             Direction::Receive => &raw mut (*detail).rx,
             Direction::Transmit => &raw mut (*detail).tx,
         };
-        let last_ns = (*side).last_ns;
-        (*side).last_ns = now_ns;
         let bytes = if load.packets > 1 {
             load.bytes / load.packets
         } else {
             load.bytes
         };
-        let index = hist::SIZE.index(bytes);
-        if index < SIZE_BUCKETS {
-            add_u32(
-                (&raw mut (*side).size).cast::<u32>().add(index),
-                load.packets as u32,
-            );
-        }
+        let size = (&raw mut (*distributions).size).cast::<u32>();
+        let gap = (&raw mut (*distributions).inter_arrival).cast::<u32>();
+        let size_index = hist::SIZE.index(bytes);
+        let now_ns = bpf_ktime_get_ns();
+        let last_ns = (*side).last_ns;
+        (*side).last_ns = now_ns;
         // The first packet has no predecessor; a racing CPU may have stored a later time.
         if last_ns != 0 && last_ns <= now_ns {
-            let index = hist::INTER_ARRIVAL.index(now_ns - last_ns);
-            if index < INTER_ARRIVAL_BUCKETS {
-                add_u32((&raw mut (*side).inter_arrival).cast::<u32>().add(index), 1);
+            let gap_index = hist::INTER_ARRIVAL.index(now_ns - last_ns);
+            if gap_index < INTER_ARRIVAL_BUCKETS && size_index < SIZE_BUCKETS {
+                // An atomic add waits for its cache line and holds up whatever comes after it. A plain read of both
+                // buckets first lets the two lines come at once.
+                core::ptr::read_volatile(size.add(size_index));
+                core::ptr::read_volatile(gap.add(gap_index));
+                add_u32(gap.add(gap_index), 1);
             }
+        }
+        if size_index < SIZE_BUCKETS {
+            add_u32(size.add(size_index), load.packets as u32);
         }
         if direction == Direction::Transmit
             && let Some(slot) = SERVERS.get_ptr_mut(server)

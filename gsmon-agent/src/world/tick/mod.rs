@@ -24,7 +24,7 @@ use self::{
 };
 use super::snapshot::TickMethod;
 
-/// Share of one CPU from which a thread without sleeps counts as spinning.
+/// Share of the time from which a thread that runs or wants to run counts as spinning.
 const SPINNING_SHARE: f64 = 0.9;
 /// Share of regular gaps that makes a cadence a witness.
 const CADENCE_REGULAR: f64 = 0.8;
@@ -48,6 +48,8 @@ pub struct ThreadWindow<'a> {
     pub missed: u64,
     /// CPU in the interval.
     pub cpu_ns: u64,
+    /// Run-queue wait in the interval.
+    pub wait_ns: u64,
     /// Length of the interval.
     pub interval_ns: u64,
 }
@@ -201,7 +203,9 @@ fn decide(
     interval_ns: u64,
 ) -> Option<TickEstimate> {
     let spinning = evidence.threads.iter().find(|thread| {
-        thread.cpu_ns as f64 >= SPINNING_SHARE * thread.interval_ns as f64 && thread.bursts.len() < 8
+        // On a busy host it does not get a whole CPU, but it always wants one.
+        let wanted_ns = thread.cpu_ns + thread.wait_ns;
+        wanted_ns as f64 >= SPINNING_SHARE * thread.interval_ns as f64 && thread.bursts.len() < 8
     });
     match (pick(candidates, cadence.as_ref()), cadence) {
         (None, None) => None,

@@ -58,6 +58,7 @@ fn detect(work: Vec<(f64, f64)>, batches: &[f64]) -> Option<TickEstimate> {
         bursts: newest,
         missed,
         cpu_ns,
+        wait_ns: 0,
         interval_ns: 1_000_000_000,
     };
     let evidence = Evidence {
@@ -191,7 +192,8 @@ fn a_spinning_loop_is_timed_by_what_it_sends() {
         tid: 9,
         bursts: &[],
         missed: 0,
-        cpu_ns: 990_000_000,
+        cpu_ns: 590_000_000,
+        wait_ns: 400_000_000,
         interval_ns: 1_000_000_000,
     };
     let evidence = Evidence {
@@ -250,6 +252,7 @@ fn a_slow_tick_is_found_over_several_intervals() {
             bursts: &all,
             missed: 0,
             cpu_ns: 8_000_000,
+            wait_ns: 0,
             interval_ns: 1_000_000_000,
         };
         let evidence = Evidence {
@@ -276,7 +279,7 @@ proptest! {
     ) {
         let all: Vec<Burst> =
             raw.into_iter().map(|(end_ns, cpu_ns, wait_ns)| Burst { end_ns, cpu_ns, wait_ns }).collect();
-        let thread = ThreadWindow { tid: 1, bursts: &all, missed: 3, cpu_ns: 5, interval_ns: 0 };
+        let thread = ThreadWindow { tid: 1, bursts: &all, missed: 3, cpu_ns: 5, wait_ns: 9, interval_ns: 0 };
         let evidence = Evidence { threads: &[thread], batches: &batches };
         let mut detector = Detector::default();
         for _ in 0..3 {

@@ -35,6 +35,18 @@ impl Row {
     }
 }
 
+/// Measures something.
+type Part = fn() -> Result<Vec<Row>>;
+
+/// What can be asked for by name; everything when nothing is.
+const PARTS: [(&str, Part); 5] = [
+    ("packets", programs::packets),
+    ("switches", programs::switches),
+    ("drain", programs::drain),
+    ("echo", echo::run),
+    ("agent", agent::run),
+];
+
 fn main() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("benches load kernel programs: run them as root (sudo cargo xtask bench)");
@@ -43,13 +55,11 @@ fn main() -> Result<()> {
         "{:<58} {:>10} {:>10} {:>10} {:>8}",
         "WHAT", "GROSS", "BASELINE", "NET", "TARGET"
     );
-    for part in [
-        programs::packets,
-        programs::switches,
-        programs::drain,
-        echo::run,
-        agent::run,
-    ] {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for (name, part) in PARTS {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         for row in part()? {
             let net = row.measured - row.baseline;
             let (target, verdict) = match row.target {

@@ -1,12 +1,13 @@
 //! gsmon: measures game servers in the kernel, attributes to servers, exposes.
 //!
 //! Rooms, lowest first; nothing lower imports anything higher: [`config`] and `gsmon_common` (words), [`kernel`] and
-//! [`host`] (measure), [`world`] (the live model), [`serve`] (expose), [`demo`] (real load and its truth), [`cli`] and
+//! [`host`] (measure), [`games`] (what games say), [`world`] (the live model), [`serve`] (expose), [`demo`] (real load and its truth), [`cli`] and
 //! [`top`] (show).
 
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod games;
 pub mod host;
 pub mod kernel;
 pub mod monitor;

@@ -1,14 +1,20 @@
 //! Configuration: TOML with serde, and the same things as a builder for library users.
 //!
-//! `file` reads and checks a file; `server` says what a game server is and how it is found.
+//! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
+//! what it says.
 
 mod file;
 mod server;
 #[cfg(test)]
 mod shipped;
+mod sources;
 
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, StatsMode,
     TierTimeouts, XdpMode, duration,
 };
 pub use server::{Game, GameServer, PortMatch, Protocol};
+pub use sources::{
+    Companion, GrammarRule, GrammarSettings, HttpFields, LogSettings, LogStart, QueryProtocol, QuerySettings,
+    RuleEvent, RuleKind, SessionBounds, SessionSettings, Stdin,
+};

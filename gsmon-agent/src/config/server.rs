@@ -4,6 +4,8 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::sources::{Companion, GrammarSettings, LogSettings, QuerySettings, SessionSettings};
+
 /// Game family. Says which protocol and port are usual; later: log grammar, query, netcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,8 +24,14 @@ pub enum Game {
     Luanti,
     /// Unreal Engine 4 and 5 (UDP 7777).
     Unreal,
-    /// Unity transports (UDP 7777).
+    /// ARK: Survival Evolved and Ascended (Unreal, UDP 7777).
+    Ark,
+    /// Palworld (Unreal, UDP 8211).
+    Palworld,
+    /// Unity with Mirror, FishNet or Netcode for GameObjects (UDP 7777).
     Unity,
+    /// Valheim (Unity, UDP 2456).
+    Valheim,
     /// Rust by Facepunch (UDP 28015).
     Rust,
     /// Factorio (UDP 34197).
@@ -101,6 +109,24 @@ pub struct GameServer {
     /// Player limit of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_players: Option<u32>,
+    /// Do players come through a proxy, a relay or source NAT? Then flows are not players.
+    #[serde(default)]
+    pub proxied: bool,
+    /// Log to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogSettings>,
+    /// Query to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<QuerySettings>,
+    /// Sessions.
+    #[serde(default)]
+    pub session: SessionSettings,
+    /// Grammar of the log, for games that gsmon does not know (`game = "custom"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grammar: Option<GrammarSettings>,
+    /// Processes beside the server that are measured on their own account.
+    #[serde(default, rename = "companion", skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
 }
 
 fn custom() -> Game {
@@ -122,6 +148,12 @@ impl GameServer {
             cgroup: None,
             systemd_unit: None,
             max_players: None,
+            proxied: false,
+            log: None,
+            query: None,
+            session: SessionSettings::default(),
+            grammar: None,
+            companions: Vec::new(),
         }
     }
 

@@ -3,10 +3,23 @@
 //!
 //! Not here: what events mean for sessions and players (world), packets and CPU (kernel).
 
+pub mod bedrock;
 pub mod event;
+pub mod family;
 pub mod grammar;
+pub mod luanti;
+pub mod minecraft;
+pub mod netcode;
+pub mod quake3;
+pub mod scan;
+pub mod source;
+pub mod teeworlds;
+#[cfg(test)]
+mod transcript;
 
 pub use self::{
     event::{Fact, GameEvent, PlayerRef, Witness},
+    family::{Family, StableKey, family},
     grammar::{Grammar, LineTime, Spoken},
+    netcode::NetcodeLayout,
 };

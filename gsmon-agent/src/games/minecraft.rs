@@ -93,8 +93,9 @@ impl Grammar for Log {
                 say(Fact::Phase(Phase::Loading));
                 return;
             }
-            Some(b'S') if starting(text) => {
-                if self.stage != Stage::Starting {
+            Some(b'S') if let Some(rest) = starting(text) => {
+                // The version comes first; a server that dies while it loads says it again.
+                if rest.starts_with("version ") || self.stage != Stage::Starting {
                     *self = Self {
                         stage: Stage::Starting,
                         ..Self::default()
@@ -157,10 +158,11 @@ fn done(text: &str) -> bool {
         })
 }
 
-fn starting(text: &str) -> bool {
+/// `Starting minecraft server version 1.21.4`, then `Starting Minecraft server on *:25565`: what follows `server `.
+fn starting(text: &str) -> Option<&str> {
     text.strip_prefix("Starting minecraft server ")
         .or_else(|| text.strip_prefix("Starting Minecraft server "))
-        .is_some_and(|rest| rest.starts_with("on ") || rest.starts_with("version "))
+        .filter(|rest| rest.starts_with("on ") || rest.starts_with("version "))
 }
 
 /// Both wordings: `... Running 2861ms or 57 ticks behind`, `... Running 2000ms behind, skipping 40 tick(s)`.

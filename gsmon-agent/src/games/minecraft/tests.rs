@@ -76,6 +76,16 @@ fn paper_says_joined_first() {
 }
 
 #[test]
+fn a_server_that_dies_while_loading_starts_again() {
+    let transcript = "\
+[12:00:06] [Server thread/INFO]: Starting minecraft server version 1.21.4
+[12:00:06] [Server thread/INFO]: Starting Minecraft server on *:25565
+[12:00:09] [Server thread/INFO]: Starting minecraft server version 1.21.4
+[12:00:09] [Server thread/INFO]: Starting Minecraft server on *:25565";
+    assert_eq!(read::<Log>(transcript), ["starting", "starting"]);
+}
+
+#[test]
 fn forge_fabric_and_old_servers() {
     assert_eq!(
         read::<Log>(

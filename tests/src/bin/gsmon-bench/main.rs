@@ -3,6 +3,7 @@
 
 mod agent;
 mod echo;
+mod grammars;
 mod programs;
 
 use anyhow::Result;
@@ -38,28 +39,37 @@ impl Row {
 /// Measures something.
 type Part = fn() -> Result<Vec<Row>>;
 
+/// Who may run a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Kernel programs are loaded.
+    Root,
+    /// Anybody.
+    Nothing,
+}
+
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part); 5] = [
-    ("packets", programs::packets),
-    ("switches", programs::switches),
-    ("drain", programs::drain),
-    ("echo", echo::run),
-    ("agent", agent::run),
+const PARTS: [(&str, Part, Needs); 6] = [
+    ("packets", programs::packets, Needs::Root),
+    ("switches", programs::switches, Needs::Root),
+    ("drain", programs::drain, Needs::Root),
+    ("echo", echo::run, Needs::Root),
+    ("agent", agent::run, Needs::Root),
+    ("grammars", grammars::run, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let root = nix::unistd::geteuid().is_root();
+    if !root && PARTS.iter().any(|(name, _, needs)| wanted(name) && *needs == Needs::Root) {
         anyhow::bail!("benches load kernel programs: run them as root (sudo cargo xtask bench)");
     }
     println!(
         "{:<58} {:>10} {:>10} {:>10} {:>8}",
         "WHAT", "GROSS", "BASELINE", "NET", "TARGET"
     );
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    for (name, part) in PARTS {
-        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
-            continue;
-        }
+    for (_, part, _) in PARTS.iter().filter(|(name, _, _)| wanted(name)) {
         for row in part()? {
             let net = row.measured - row.baseline;
             let (target, verdict) = match row.target {

@@ -6,6 +6,7 @@
 pub mod bedrock;
 pub mod event;
 pub mod family;
+mod fields;
 pub mod grammar;
 pub mod luanti;
 pub mod minecraft;
@@ -16,6 +17,7 @@ pub mod source;
 pub mod teeworlds;
 #[cfg(test)]
 mod transcript;
+pub mod unreal;
 
 pub use self::{
     event::{Fact, GameEvent, PlayerRef, Witness},

@@ -3,6 +3,7 @@
 //!
 //! Not here: what events mean for sessions and players (world), packets and CPU (kernel).
 
+pub mod ark;
 pub mod bedrock;
 pub mod event;
 pub mod family;
@@ -11,6 +12,7 @@ pub mod grammar;
 pub mod luanti;
 pub mod minecraft;
 pub mod netcode;
+pub mod palworld;
 pub mod quake3;
 pub mod scan;
 pub mod source;

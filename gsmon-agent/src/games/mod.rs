@@ -6,6 +6,7 @@
 pub mod ark;
 pub mod bedrock;
 pub mod event;
+pub mod factorio;
 pub mod family;
 mod fields;
 pub mod grammar;
@@ -14,12 +15,15 @@ pub mod minecraft;
 pub mod netcode;
 pub mod palworld;
 pub mod quake3;
+pub mod rust;
 pub mod scan;
 pub mod source;
 pub mod teeworlds;
 #[cfg(test)]
 mod transcript;
+pub mod unity;
 pub mod unreal;
+pub mod valheim;
 
 pub use self::{
     event::{Fact, GameEvent, PlayerRef, Witness},

@@ -110,6 +110,45 @@ pub(super) fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a 
     Some(tail.split_once(close)?.0)
 }
 
+/// Names made of pieces of every family's lines, for tests of what a name can forge.
+#[cfg(test)]
+pub(super) fn hostile_name() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let pieces = prop::sample::select(vec![
+        "Victim",
+        "victim",
+        " ",
+        ": ",
+        " : ",
+        " : 11:1",
+        "/",
+        "[",
+        "]",
+        "(",
+        ")",
+        " joined this ARK!",
+        " left this ARK!",
+        " [UniqueNetId:0002aa Platform:None]",
+        " joined the server. (User id: steam_1)",
+        " left the server. (User id: steam_1, Player id: AB)",
+        " joined [windows/76561198000000001]",
+        " disconnecting: ",
+        "1.2.3.4:5/76561198000000001/",
+        " joined the game",
+        " left the game",
+        " joined (id 1)",
+        " left (id 1)",
+        " userId: EOS:victim",
+        " platform: EOS",
+        "RemoteAddr: 192.0.2.1:7, ",
+        "LogNet: Join succeeded: ",
+        "2026-08-02 13:43:28 [LEAVE] ",
+        "Closing socket 76561198000000001",
+    ]);
+    let piece = prop_oneof![3 => pieces.prop_map(str::to_owned), 1 => "[^\\r\\n?]{1,6}"];
+    prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -57,7 +57,10 @@ impl Log {
             }
             return;
         }
-        self.lifecycle.line(&unreal::head(line), said);
+        // Only with the engine's prefix: what stands at the start of a line could be a line break in somebody's chat.
+        if line.starts_with('[') {
+            self.lifecycle.line(&unreal::head(line), said);
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::Log;
 use crate::games::{
     event::{Fact, PlayerRef},
+    fields::hostile_name,
     grammar::{Grammar, LineTime, Spoken},
 };
 
@@ -166,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn names_change_nothing_for_others(name in "[^\\r\\n]{1,40}") {
+    fn names_change_nothing_for_others(name in hostile_name()) {
         let line = format!("[2026.07.27-21.25.23:191][991]2026.07.27_21.25.23: {name} [UniqueNetId:0002ee Platform:None] left this ARK!");
         for fact in facts(&[&line]) {
             prop_assert_eq!(fact, left(known(&name, "0002ee")));

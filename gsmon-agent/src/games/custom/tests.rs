@@ -5,6 +5,7 @@ use crate::{
     config::{GrammarRule, GrammarSettings, RuleEvent, RuleKind},
     games::{
         event::{Fact, KindEvidence, Phase, PlayerCount, PlayerKind, PlayerRef},
+        fields::hostile_name,
         grammar::{Grammar, Spoken},
     },
 };
@@ -368,7 +369,7 @@ proptest! {
     }
 
     #[test]
-    fn names_change_nothing_for_others(name in "[^\\r\\n]{1,40}") {
+    fn names_change_nothing_for_others(name in hostile_name()) {
         let mut log = log(Some("LOG: "), vec![
             rule(RuleEvent::Join, "(?<name>.+) joined \\(id (?<id>\\d+)\\)"),
             rule(RuleEvent::Leave, "(?<name>.+) left \\(id (?<id>\\d+)\\)"),

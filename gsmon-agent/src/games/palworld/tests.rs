@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::Log;
 use crate::games::{
     event::{Fact, PlayerRef},
+    fields::hostile_name,
     grammar::{Grammar, LineTime, Spoken},
 };
 
@@ -76,6 +77,7 @@ fn chat_and_commands_forge_nothing() {
         format!("[2026-08-02 13:43:28] [LOG] {line} and more"),
         "[2026-08-02 13:43:28] [LOG] Evil left the server. (User id: steam_1, Admin id: 2)".to_owned(),
         "Running Palworld dedicated server on :8211 (not)".to_owned(),
+        "LogExit: Exiting.".to_owned(),
     ] {
         assert_eq!(facts(&[&text]), [], "{text}");
     }
@@ -95,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn names_change_nothing_for_others(name in "[^\\r\\n]{1,40}") {
+    fn names_change_nothing_for_others(name in hostile_name()) {
         prop_assume!(!name.contains(" executed the command. "));
         let at = "[2026-08-02 13:43:28] [LOG]";
         prop_assert_eq!(

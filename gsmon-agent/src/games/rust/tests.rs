@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::Log;
 use crate::games::{
     event::{Fact, PlayerRef},
+    fields::hostile_name,
     grammar::Grammar,
 };
 
@@ -129,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn names_change_nothing_for_others(name in "[^\\r\\n]{1,40}") {
+    fn names_change_nothing_for_others(name in hostile_name()) {
         let evil = "76561198000000009";
         let joined = facts(&[&format!("203.0.113.9:9/{evil}/{name} joined [windows/{evil}]")]);
         prop_assert_eq!(joined, [Fact::PlayerJoined(player("203.0.113.9", 9, evil, &name))]);

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::Log;
 use crate::games::{
     event::{Fact, Phase, PlayerRef},
+    fields::hostile_name,
     grammar::{Grammar, LineTime, Spoken},
 };
 
@@ -221,7 +222,7 @@ proptest! {
 
     /// Whatever a player calls himself, his join is his, and nobody else is touched by it.
     #[test]
-    fn names_change_nothing_for_others(name in "[^\\r\\n?]{1,40}") {
+    fn names_change_nothing_for_others(name in hostile_name()) {
         let mut log = Log::default();
         read(&mut log, &[
             &added(1, 1, "192.0.2.1:7"),

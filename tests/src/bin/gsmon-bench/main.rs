@@ -4,6 +4,7 @@
 mod agent;
 mod echo;
 mod grammars;
+mod grammars_b;
 mod programs;
 
 use anyhow::Result;
@@ -49,13 +50,14 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 6] = [
+const PARTS: [(&str, Part, Needs); 7] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("drain", programs::drain, Needs::Root),
     ("echo", echo::run, Needs::Root),
     ("agent", agent::run, Needs::Root),
     ("grammars", grammars::run, Needs::Nothing),
+    ("grammars-b", grammars_b::run, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {

@@ -16,6 +16,7 @@ pub mod minecraft;
 pub mod netcode;
 pub mod palworld;
 pub mod quake3;
+pub mod query;
 pub mod rust;
 pub mod scan;
 pub mod source;

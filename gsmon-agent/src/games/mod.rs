@@ -15,6 +15,7 @@ pub mod luanti;
 pub mod minecraft;
 pub mod netcode;
 pub mod palworld;
+pub mod push;
 pub mod quake3;
 pub mod query;
 pub mod rust;

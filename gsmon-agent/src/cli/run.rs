@@ -10,10 +10,11 @@ use tokio::{
 use super::{Failure, Outcome, runtime};
 use crate::{
     config::Config,
+    games::push::{self, PushSink, QueueLimits},
     host::{InstanceError, InstanceLock},
     kernel,
     monitor::{GameServerMonitor, Privilege},
-    serve::Servers,
+    serve::{Servers, push::TokenBook},
 };
 
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,10 @@ pub fn run(args: &RunArgs) -> Outcome {
 }
 
 async fn serve(args: &RunArgs, config: Config) -> Outcome {
+    let (pushes, queue) = push::channel(QueueLimits::default());
+    // Nothing of this agent understands events: pushes are answered with 503 `closed` instead of vanishing.
+    drop(queue);
+    pushes.set_servers(config.servers.iter().map(|server| server.name.as_str()));
     // Listeners first: a second agent is noticed before anything is attached.
     let servers = Servers::bind(&config.api).await?;
     let privilege = if args.allow_unprivileged {
@@ -59,8 +64,12 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
         "gsmon {} is measuring",
         env!("CARGO_PKG_VERSION")
     );
+    if let Some(address) = servers.push_address() {
+        tracing::info!(listen = %address?, "pushes are taken over TCP as well");
+    }
+    let tokens = servers.push_tokens();
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(servers.run(monitor.cell(), stopped));
+    let serving = tokio::spawn(servers.run(monitor.cell(), pushes.clone(), stopped));
     let (mut hangup, mut terminate, mut interrupt) = (
         signal(SignalKind::hangup())?,
         signal(SignalKind::terminate())?,
@@ -70,7 +79,10 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     let mut announced = false;
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(args, &monitor),
+            _ = hangup.recv() => {
+                reload(args, &monitor, &pushes);
+                reload_tokens(tokens.as_deref());
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             changed = first.changed(), if !announced => {
@@ -92,14 +104,28 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn reload(args: &RunArgs, monitor: &GameServerMonitor) {
+fn reload(args: &RunArgs, monitor: &GameServerMonitor, pushes: &PushSink) {
     let result = Config::read(&args.config)
         .map_err(anyhow::Error::from)
-        .and_then(|config| monitor.reload(config).map_err(anyhow::Error::from));
+        .and_then(|config| {
+            monitor.reload(config.clone())?;
+            pushes.set_servers(config.servers.iter().map(|server| server.name.as_str()));
+            Ok(())
+        });
     match result {
         Ok(()) => {
             tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart")
         }
         Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
+    }
+}
+
+fn reload_tokens(tokens: Option<&TokenBook>) {
+    let Some(book) = tokens else {
+        return;
+    };
+    match book.reload() {
+        Ok(count) => tracing::info!(tokens = count, file = %book.path().display(), "push tokens reloaded"),
+        Err(error) => tracing::error!("the old push tokens stay in force, revoked ones too: {error}"),
     }
 }

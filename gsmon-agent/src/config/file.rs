@@ -39,6 +39,8 @@ pub struct Config {
     pub agent: AgentSettings,
     /// `[api]`
     pub api: ApiSettings,
+    /// `[privacy]`
+    pub privacy: PrivacySettings,
     /// `[limits]`
     pub limits: Limits,
     /// `[[interface]]`
@@ -98,6 +100,30 @@ pub struct ApiSettings {
     pub socket: PathBuf,
     /// Group that may read the socket.
     pub socket_group: String,
+    /// `[api.push]`: pushes over TCP, only where this is given. The socket takes them always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushSettings>,
+}
+
+/// `[api.push]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushSettings {
+    /// TCP address of `POST /api/v1/events`; nothing else is served there.
+    pub listen: SocketAddr,
+    /// File with the tokens and what they are for; `docs/push.md` has its format.
+    pub token_file: PathBuf,
+}
+
+/// `[privacy]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrivacySettings {
+    /// Keep names, platform ids and addresses of players on disk, so that a pseudonym can be resolved.
+    pub store_identities: bool,
+    /// How long each of them is kept after it was last seen, one hour to 10 years.
+    #[serde(with = "duration")]
+    pub retention: Duration,
 }
 
 /// `[limits]`: sizes of the kernel tables.
@@ -169,6 +195,25 @@ impl Default for ApiSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             socket: PathBuf::from("/run/gsmon/api.sock"),
             socket_group: "gsmon".into(),
+            push: None,
+        }
+    }
+}
+
+impl Default for PushSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9465)),
+            token_file: PathBuf::from("/etc/gsmon/push.token"),
+        }
+    }
+}
+
+impl Default for PrivacySettings {
+    fn default() -> Self {
+        Self {
+            store_identities: false,
+            retention: Duration::from_secs(7 * 24 * 3_600),
         }
     }
 }
@@ -269,6 +314,12 @@ pub enum FieldError {
         value: String,
         /// What it must be.
         expected: &'static str,
+    },
+    /// Two listeners on one address.
+    #[error("[api] and [api.push] both listen on {address}: give each its own port")]
+    SharedListener {
+        /// The address.
+        address: SocketAddr,
     },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
@@ -392,7 +443,21 @@ impl Config {
                 ));
             }
         }
-        Ok(())
+        let retention = self.privacy.retention;
+        if retention < Duration::from_secs(3_600) || retention > Duration::from_secs(3_660 * 24 * 3_600) {
+            return Err(out_of_range(
+                "privacy.retention",
+                humantime::format_duration(retention).to_string(),
+                "1h to 10years",
+            ));
+        }
+        match &self.api.push {
+            // Port 0 is a free one each time.
+            Some(push) if push.listen == self.api.listen && push.listen.port() != 0 => {
+                Err(FieldError::SharedListener { address: push.listen })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -520,10 +585,24 @@ mod tests {
                 "listed twice",
             ),
             ("[[server]]\nname = \"\"\nport = 1".into(), "1 to 128 characters"),
+            ("[api.push]\nlisten = \"127.0.0.1:9464\"".into(), "its own port"),
+            ("[privacy]\nretention = \"1m\"".into(), "1h to 10years"),
         ] {
             let message = refused(&text);
             assert!(message.contains(part), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn pushes_over_tcp_and_stored_identities_are_off_until_asked_for() {
+        let config = parse("").unwrap();
+        assert_eq!(config.api.push, None);
+        assert!(!config.privacy.store_identities);
+        let text = "[api.push]\n[privacy]\nstore_identities = true\nretention = \"36h\"\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.api.push, Some(PushSettings::default()));
+        assert_eq!(config.privacy.retention, Duration::from_secs(36 * 3_600));
+        assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod shipped;
 mod sources;
 
 pub use file::{
-    AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, StatsMode,
-    TierTimeouts, XdpMode, duration,
+    AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, PrivacySettings,
+    PushSettings, StatsMode, TierTimeouts, XdpMode, duration,
 };
 pub use server::{Game, GameServer, PortMatch, Protocol};
 pub use sources::{

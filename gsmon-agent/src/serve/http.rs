@@ -1,5 +1,6 @@
-//! The two listeners. TCP serves `/metrics` and `/healthz` only, since any process of the host can reach loopback; the
-//! Unix socket (0660, group gsmon) serves the JSON API as well.
+//! The listeners. TCP serves `/metrics` and `/healthz` only, since any process of the host can reach loopback; the
+//! Unix socket (0660, group gsmon) serves the JSON API and takes pushes as well. A second TCP listener, where
+//! configured, takes pushes with a token and serves nothing else.
 
 use std::{
     io,
@@ -22,8 +23,11 @@ use tokio::{
     sync::watch,
 };
 
-use super::metrics;
-use crate::{config::ApiSettings, world::cell::SnapshotCell};
+use super::{
+    metrics,
+    push::{self, Access, ConnectionLimits, PushGate, RequestLimits, TokenBook, TokenError},
+};
+use crate::{config::ApiSettings, games::push::PushSink, world::cell::SnapshotCell};
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,17 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// TCP, for pushes.
+    #[error("cannot listen on {address}: {source}; set another address as `listen` under [api.push]")]
+    Push {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tokens of pushes.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// Unix socket.
     #[error("cannot listen on {path}: {source}; set another path as `socket` under [api]")]
     Unix {
@@ -52,10 +67,11 @@ pub enum ServeError {
     },
 }
 
-/// Both listeners, bound.
+/// All listeners, bound.
 #[derive(Debug)]
 pub struct Servers {
     tcp: TcpListener,
+    push: Option<(TcpListener, Arc<TokenBook>)>,
     unix: UnixListener,
     socket: PathBuf,
 }
@@ -66,7 +82,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const STALE_INTERVALS: f64 = 3.0;
 
 impl Servers {
-    /// Binds both. A socket that nobody answers on is a leftover of a killed agent and is removed.
+    /// Binds all of them. A socket that nobody answers on is a leftover of a killed agent and is removed.
     pub async fn bind(settings: &ApiSettings) -> Result<Self, ServeError> {
         let path = settings.socket.clone();
         let unix_error = |source| ServeError::Unix {
@@ -82,6 +98,25 @@ impl Servers {
                 address: settings.listen,
                 source,
             })?;
+        let push = match &settings.push {
+            Some(push) => {
+                let tokens = TokenBook::load(&push.token_file)?;
+                let listener = TcpListener::bind(push.listen)
+                    .await
+                    .map_err(|source| ServeError::Push {
+                        address: push.listen,
+                        source,
+                    })?;
+                if !push.listen.ip().is_loopback() {
+                    tracing::warn!(
+                        listen = %push.listen,
+                        "pushes and their tokens cross the network readable: put TLS in front of it"
+                    );
+                }
+                Some((listener, Arc::new(tokens)))
+            }
+            None => None,
+        };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(unix_error)?;
         }
@@ -91,6 +126,7 @@ impl Servers {
         give_to_group(&path, &settings.socket_group);
         Ok(Self {
             tcp,
+            push,
             unix,
             socket: path,
         })
@@ -101,34 +137,56 @@ impl Servers {
         self.tcp.local_addr()
     }
 
-    /// Serves until `stop` turns true.
-    pub async fn run(self, cell: Arc<SnapshotCell>, stop: watch::Receiver<bool>) {
+    /// Where TCP takes pushes, where it does.
+    pub fn push_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.push.as_ref().map(|(listener, _)| listener.local_addr())
+    }
+
+    /// The tokens of pushes over TCP, to read them again.
+    pub fn push_tokens(&self) -> Option<Arc<TokenBook>> {
+        self.push.as_ref().map(|(_, tokens)| tokens.clone())
+    }
+
+    /// Serves until `stop` turns true; what is pushed goes into `pushes`.
+    pub async fn run(self, cell: Arc<SnapshotCell>, pushes: PushSink, stop: watch::Receiver<bool>) {
+        let pages = Pages {
+            cell,
+            pushes: pushes.clone(),
+        };
+        let gate = PushGate::new(pushes, RequestLimits::default());
         let public = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/healthz", get(health));
         let private = public
             .clone()
             .route("/api/v1/snapshot", get(snapshot))
-            .with_state(cell.clone());
-        let public = public.with_state(cell);
+            .with_state(pages.clone())
+            .merge(gate.router(Access::Anyone));
+        let public = public.with_state(pages);
         let until = |mut stop: watch::Receiver<bool>| async move {
             // An error means that the sender has gone, which is a stop as well.
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let tcp = axum::serve(self.tcp, public).with_graceful_shutdown(until(stop.clone()));
         let unix = axum::serve(self.unix, private).with_graceful_shutdown(until(stop.clone()));
-        let both = async {
-            let (tcp, unix) = tokio::join!(tcp.into_future(), unix.into_future());
+        let pushed = async {
+            if let Some((listener, tokens)) = self.push {
+                let router = gate.router(Access::Tokens(tokens));
+                push::serve(listener, router, ConnectionLimits::default(), stop.clone()).await;
+            }
+        };
+        let all = async {
+            let (tcp, unix, ()) = tokio::join!(tcp.into_future(), unix.into_future(), pushed);
             for error in [tcp, unix].into_iter().filter_map(Result::err) {
                 tracing::error!(%error, "a listener has failed");
             }
         };
         // A client that holds its connection open must not hold up the shutdown.
         let limit = async {
-            until(stop).await;
+            until(stop.clone()).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         };
-        tokio::select! { () = both => {}, () = limit => {} }
+        tokio::select! { () = all => {}, () = limit => {} }
         let _ = std::fs::remove_file(&self.socket);
     }
 }
@@ -155,18 +213,26 @@ fn give_to_group(path: &Path, group: &str) {
     }
 }
 
-async fn metrics_page(State(cell): State<Arc<SnapshotCell>>) -> Response {
-    let Some(snapshot) = cell.load() else {
+/// What pages are made of.
+#[derive(Clone)]
+struct Pages {
+    cell: Arc<SnapshotCell>,
+    pushes: PushSink,
+}
+
+async fn metrics_page(State(pages): State<Pages>) -> Response {
+    let Some(snapshot) = pages.cell.load() else {
         return not_yet();
     };
-    match metrics::encode(&snapshot) {
+    let text = metrics::encode(&snapshot).and_then(|text| Ok(text + &push::encode(&pages.pushes.counts())?));
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn snapshot(State(cell): State<Arc<SnapshotCell>>) -> Response {
-    let Some(snapshot) = cell.load() else {
+async fn snapshot(State(pages): State<Pages>) -> Response {
+    let Some(snapshot) = pages.cell.load() else {
         return not_yet();
     };
     // Serialising thousands of flows takes a while: not on the thread that accepts connections.
@@ -181,8 +247,8 @@ async fn snapshot(State(cell): State<Arc<SnapshotCell>>) -> Response {
     }
 }
 
-async fn health(State(cell): State<Arc<SnapshotCell>>) -> Response {
-    let Some(snapshot) = cell.load() else {
+async fn health(State(pages): State<Pages>) -> Response {
+    let Some(snapshot) = pages.cell.load() else {
         return not_yet();
     };
     let now = SystemTime::now()
@@ -217,6 +283,7 @@ mod tests {
             listen: "127.0.0.1:0".parse().unwrap(),
             socket: directory.join("run/api.sock"),
             socket_group: "no-such-group".into(),
+            push: None,
         }
     }
 
@@ -227,14 +294,17 @@ mod tests {
         let servers = Servers::bind(&settings).await.unwrap();
         let address = servers.address().unwrap();
         let cell = Arc::new(SnapshotCell::default());
+        let (pushes, _queue) = crate::games::push::channel(Default::default());
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(servers.run(cell.clone(), stopped));
+        let serving = tokio::spawn(servers.run(cell.clone(), pushes, stopped));
         let over_tcp = |path: &'static str| async move { client::get_tcp(address, path).await.unwrap() };
         assert_eq!(over_tcp("/metrics").await.0, 503);
         cell.store(sample(true));
         let (status, body) = over_tcp("/metrics").await;
         assert!(status == 200 && body.contains("gsmon_server_up"));
+        assert!(body.contains("gsmon_push_requests_refused_total{reason=\"unknown_server\"} 0"));
         assert_eq!(over_tcp("/api/v1/snapshot").await.0, 404);
+        assert_eq!(over_tcp("/api/v1/events").await.0, 404);
         let fetched = client::fetch_snapshot(&settings.socket).await.unwrap();
         assert_eq!(fetched, sample(true));
         assert!(matches!(

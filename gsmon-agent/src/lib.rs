@@ -1,8 +1,8 @@
 //! gsmon: measures game servers in the kernel, attributes to servers, exposes.
 //!
 //! Rooms, lowest first; nothing lower imports anything higher: [`config`] and `gsmon_common` (words), [`kernel`] and
-//! [`host`] (measure), [`games`] (what games say), [`world`] (the live model), [`serve`] (expose), [`demo`] (real load and its truth), [`cli`] and
-//! [`top`] (show).
+//! [`host`] (measure), [`games`] (what games say), [`world`] (the live model) and beside it [`privacy`] (what may be
+//! written about players), [`serve`] (expose), [`demo`] (real load and its truth), [`cli`] and [`top`] (show).
 
 pub mod cli;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod games;
 pub mod host;
 pub mod kernel;
 pub mod monitor;
+pub mod privacy;
 pub mod selftest;
 pub mod serve;
 pub mod top;

@@ -6,6 +6,7 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod privacy;
 mod run;
 mod selftest;
 mod top;
@@ -55,6 +56,11 @@ enum Command {
     /// Check a configuration file.
     #[command(after_help = "Example:\n  gsmon check-config /etc/gsmon.toml")]
     CheckConfig(check_config::CheckConfigArgs),
+    /// What is kept on disk about a player: see it, hand it over, remove it.
+    #[command(
+        after_help = "Examples:\n  sudo gsmon privacy show Ann\n  sudo gsmon privacy export 76561197960287930 > ann.json\n  sudo gsmon privacy forget p-1dvvc5qcvy4grxtsw0qe"
+    )]
+    Privacy(privacy::PrivacyArgs),
     /// Print shell completions.
     #[command(after_help = "Example:\n  gsmon completions bash > /etc/bash_completion.d/gsmon")]
     Completions(completions::CompletionsArgs),
@@ -98,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Privacy(args) => privacy::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::DemoServer(args) => crate::demo::server::run(args)
             .map(|()| ExitCode::SUCCESS)
@@ -124,12 +131,29 @@ fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Now, in milliseconds since the Unix epoch.
+fn unix_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()
+        .and_then(|time| i64::try_from(time.as_millis()).ok())
+        .unwrap_or(0)
+}
+
 /// A runtime for the few things that wait.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
+}
+
+/// Where the agent keeps its files.
+#[derive(Debug, clap::Args)]
+struct StateArg {
+    /// Directory with the agent's own files.
+    #[arg(long, default_value = crate::privacy::DEFAULT_STATE_DIR, env = "GSMON_STATE_DIR")]
+    state_dir: PathBuf,
 }
 
 /// The socket to talk to.

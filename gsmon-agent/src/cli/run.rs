@@ -1,19 +1,24 @@
 //! `gsmon run`: the agent in the foreground. SIGHUP reloads, SIGTERM and SIGINT detach everything.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
-use super::{Failure, Outcome, runtime};
+use super::{Failure, Outcome, StateArg, runtime, unix_ms};
 use crate::{
-    config::Config,
+    config::{Config, PrivacySettings},
     games::push::{self, PushSink, QueueLimits},
     host::{InstanceError, InstanceLock},
     kernel,
     monitor::{GameServerMonitor, Privilege},
+    privacy::IdentityStore,
     serve::{Servers, push::TokenBook},
 };
 
@@ -25,7 +30,12 @@ pub struct RunArgs {
     /// Go on with /proc alone when kernel programs cannot be loaded.
     #[arg(long)]
     allow_unprivileged: bool,
+    #[command(flatten)]
+    state: StateArg,
 }
+
+/// Stored identities past their retention are looked for this often.
+const IDENTITY_UPKEEP: Duration = Duration::from_secs(3_600);
 
 pub fn run(args: &RunArgs) -> Outcome {
     let config = Config::read(&args.config).map_err(|error| Failure::Usage(error.into()))?;
@@ -75,14 +85,20 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    let mut identities = Identities::new(&args.state.state_dir, config.privacy);
+    let mut upkeep = tokio::time::interval(IDENTITY_UPKEEP);
+    upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut first = monitor.cell().subscribe();
     let mut announced = false;
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                reload(args, &monitor, &pushes);
+                if let Some(config) = reload(args, &monitor, &pushes) {
+                    identities.set(config.privacy);
+                }
                 reload_tokens(tokens.as_deref());
             }
+            _ = upkeep.tick() => identities.upkeep(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             changed = first.changed(), if !announced => {
@@ -95,6 +111,9 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
             }
         }
     }
+    if identities.store.is_some() {
+        identities.upkeep();
+    }
     tracing::info!("stopping; all kernel programs are detached");
     // Nobody is left when it fails: that is what is wanted.
     let _ = stop.send(true);
@@ -104,19 +123,23 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn reload(args: &RunArgs, monitor: &GameServerMonitor, pushes: &PushSink) {
+fn reload(args: &RunArgs, monitor: &GameServerMonitor, pushes: &PushSink) -> Option<Config> {
     let result = Config::read(&args.config)
         .map_err(anyhow::Error::from)
         .and_then(|config| {
             monitor.reload(config.clone())?;
             pushes.set_servers(config.servers.iter().map(|server| server.name.as_str()));
-            Ok(())
+            Ok(config)
         });
     match result {
-        Ok(()) => {
-            tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart")
+        Ok(config) => {
+            tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart");
+            Some(config)
         }
-        Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
+        Err(error) => {
+            tracing::error!("the old configuration stays in force: {error:#}");
+            None
+        }
     }
 }
 
@@ -127,5 +150,46 @@ fn reload_tokens(tokens: Option<&TokenBook>) {
     match book.reload() {
         Ok(count) => tracing::info!(tokens = count, file = %book.path().display(), "push tokens reloaded"),
         Err(error) => tracing::error!("the old push tokens stay in force, revoked ones too: {error}"),
+    }
+}
+
+/// The identity store, opened when it can be and looked after hourly. Trouble with it does not end the measuring.
+struct Identities<'a> {
+    directory: &'a Path,
+    settings: PrivacySettings,
+    store: Option<IdentityStore>,
+}
+
+impl<'a> Identities<'a> {
+    /// Nothing is opened before the first upkeep.
+    fn new(directory: &'a Path, settings: PrivacySettings) -> Self {
+        Self {
+            directory,
+            settings,
+            store: None,
+        }
+    }
+
+    fn set(&mut self, settings: PrivacySettings) {
+        if settings != self.settings {
+            if self.store.is_some() {
+                self.upkeep();
+            }
+            self.settings = settings;
+            self.store = None;
+            self.upkeep();
+        }
+    }
+
+    fn upkeep(&mut self) {
+        let done = match &mut self.store {
+            Some(store) => store.upkeep(unix_ms()).map(|_| ()),
+            None => IdentityStore::open(self.directory, &self.settings, unix_ms()).map(|store| {
+                self.store = store;
+            }),
+        };
+        if let Err(error) = done {
+            tracing::error!("stored identities of players are not looked after: {error}");
+        }
     }
 }

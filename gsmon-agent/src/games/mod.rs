@@ -11,6 +11,7 @@ pub mod factorio;
 pub mod family;
 mod fields;
 pub mod grammar;
+pub mod log;
 pub mod luanti;
 pub mod minecraft;
 pub mod netcode;

@@ -9,5 +9,8 @@
 //! Not here: what a line means (the families' grammars), what an event means (world).
 
 pub mod file;
+pub mod journal;
 pub mod lines;
+pub mod pipe;
 pub mod positions;
+pub mod time;

@@ -8,9 +8,18 @@
 //!
 //! Not here: what a line means (the families' grammars), what an event means (world).
 
+mod feed;
 pub mod file;
 pub mod journal;
 pub mod lines;
+mod outbox;
 pub mod pipe;
 pub mod positions;
+pub mod reader;
+pub mod statistics;
 pub mod time;
+
+pub use self::{
+    reader::{LogInputs, LogReader, LogReaderError, LogTarget},
+    statistics::{LogState, LogStatistics},
+};

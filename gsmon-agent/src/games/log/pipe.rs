@@ -247,6 +247,11 @@ impl<F: AsFd> StdinReader<F> {
         self.lines.counts()
     }
 
+    /// Gives the source back.
+    pub fn into_source(self) -> F {
+        self.source
+    }
+
     /// What to wait on; `None` at the end.
     pub fn ready_fd(&self) -> Option<BorrowedFd<'_>> {
         (self.input == Input::Open).then(|| self.source.as_fd())

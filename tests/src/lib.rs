@@ -37,7 +37,7 @@ pub fn root_or_skip() -> bool {
 pub fn program_or_skip(program: &str, package: &str) -> bool {
     let found = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path)
-            .chain(["/usr/games".into()])
+            .chain(["/usr/games".into(), "/lib/systemd".into()])
             .any(|dir| dir.join(program).exists())
     });
     assert!(

@@ -5,6 +5,9 @@
 //! after every entry makes a restart of the child (it is started again with a growing delay) or of the agent seamless.
 //! The child ends with the agent: when it is stopped here, or by itself when its output is closed.
 //!
+//! journalctl follows the present boot only, so entries of an earlier one are not read, not even after a saved cursor.
+//! Until a first entry has been read there is no position to save.
+//!
 //! A message is one statement, however many lines it has: only its first line is handed on, so that a line feed in a
 //! chat text begins nothing. The rest is counted with the overlong lines.
 

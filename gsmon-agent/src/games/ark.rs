@@ -20,13 +20,14 @@
 
 use super::{
     event::{Fact, PlayerRef},
+    family::StableKey,
     fields::{endpoint, label, moment, shaped},
     grammar::{Grammar, LineTime, Spoken},
     unreal::{self, Course, Lifecycle},
 };
 
-/// Which part of a player outlives a connection: Ascended's EOS product user id. Evolved prints names only.
-pub const IDENTITY: &str = "platform_id: EOS product user id (Ascended); name (Evolved)";
+/// Platform_id: EOS product user id (Ascended); name (Evolved).
+pub const IDENTITY: StableKey = StableKey::PlatformId;
 
 // Query: A2S on the query port, 27015 by default. Ascended shows its players through EOS and RCON (`ListPlayers`) only.
 

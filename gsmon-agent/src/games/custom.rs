@@ -20,9 +20,6 @@ mod tests;
 
 use self::meaning::Meaning;
 
-/// Which part of a player outlives a connection: whatever the rules capture as `id`, else `name`.
-pub const IDENTITY: &str = "platform_id: the capture `id`; without it the capture `name`";
-
 // Query: none by itself; any protocol of `[server.query]`, `http` for documents of the game's own.
 
 /// Most rules of a grammar.

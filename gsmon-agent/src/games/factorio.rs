@@ -22,13 +22,13 @@
 
 use super::{
     event::{Fact, PlayerRef},
+    family::StableKey,
     fields::{between, label, moment, shaped, whole},
     grammar::{Grammar, LineTime, Spoken},
 };
 
-/// Which part of a player outlives a connection: the name of the Factorio account, unique where the server verifies
-/// users (`require_user_verification`).
-pub const IDENTITY: &str = "name: Factorio account; slot: peer id while connected";
+/// Name: Factorio account; slot: peer id while connected.
+pub const IDENTITY: StableKey = StableKey::Name;
 
 // Query: none that the server answers; RCON where it is started with `--rcon-port` (`/players online`).
 

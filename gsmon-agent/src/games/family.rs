@@ -1,7 +1,10 @@
 //! What gsmon knows of each game family, in one place: how to read its log, whom to ask, how it numbers packets, and
 //! which part of a [`super::PlayerRef`] is the same person tomorrow.
 
-use super::{Grammar, bedrock, luanti, minecraft, netcode::NetcodeLayout, quake3, source, teeworlds};
+use super::{
+    Grammar, ark, bedrock, factorio, luanti, minecraft, netcode::NetcodeLayout, palworld, quake3, rust,
+    source, teeworlds, unity, unreal, valheim,
+};
 use crate::config::{Game, QueryProtocol};
 
 /// Which part of a [`super::PlayerRef`] outlives what.
@@ -79,37 +82,47 @@ pub fn family(game: Game) -> Family {
             luanti::IDENTITY,
         ),
         Game::Unreal => (
-            None,
+            Some(log::<unreal::Log>),
             QueryProtocol::Off,
             NetcodeLayout::UnrealHandler,
-            StableKey::Address,
+            unreal::IDENTITY,
         ),
         Game::Ark => (
-            None,
+            Some(log::<ark::Log>),
             QueryProtocol::A2s,
             NetcodeLayout::UnrealHandler,
-            StableKey::PlatformId,
+            ark::IDENTITY,
         ),
         Game::Palworld => (
-            None,
+            Some(log::<palworld::Log>),
             QueryProtocol::Off,
             NetcodeLayout::UnrealHandler,
-            StableKey::PlatformId,
+            palworld::IDENTITY,
         ),
-        Game::Unity => (None, QueryProtocol::Off, NetcodeLayout::Unknown, StableKey::Slot),
+        Game::Unity => (
+            Some(log::<unity::Log>),
+            QueryProtocol::Off,
+            NetcodeLayout::Unknown,
+            unity::IDENTITY,
+        ),
         Game::Valheim => (
-            None,
+            Some(log::<valheim::Log>),
             QueryProtocol::A2s,
             NetcodeLayout::Steam,
-            StableKey::PlatformId,
+            valheim::IDENTITY,
         ),
         Game::Rust => (
-            None,
+            Some(log::<rust::Log>),
             QueryProtocol::A2s,
             NetcodeLayout::RakNet,
-            StableKey::PlatformId,
+            rust::IDENTITY,
         ),
-        Game::Factorio => (None, QueryProtocol::Off, NetcodeLayout::Factorio, StableKey::Name),
+        Game::Factorio => (
+            Some(log::<factorio::Log>),
+            QueryProtocol::Off,
+            NetcodeLayout::Factorio,
+            factorio::IDENTITY,
+        ),
         // The demo server knows the truth about itself and needs no log; custom grammars come from the configuration.
         Game::Demo | Game::Custom => (
             None,
@@ -152,6 +165,19 @@ mod tests {
                 Game::Luanti,
                 "2026-08-01 12:00:00: ACTION[Main]: Server: Shutting down",
             ),
+            (Game::Unreal, "[2026.06.07-18.42.28:919][  1]LogExit: Exiting."),
+            (
+                Game::Ark,
+                "[2026.07.27-21.25.23:191][991]2026.07.27_21.25.23: X [UniqueNetId:0002dbe9 Platform:None] joined this ARK!",
+            ),
+            (
+                Game::Palworld,
+                "[2026-08-02 13:43:58] [LOG] Apollo left the server. (User id: steam_76561198000000000)",
+            ),
+            (Game::Unity, "Remote connection started for Id 0."),
+            (Game::Valheim, "09/16/2026 05:21:57: Game server connected"),
+            (Game::Rust, "Server startup complete"),
+            (Game::Factorio, "2026-01-01 00:00:00 [JOIN] x joined the game"),
         ] {
             let family = family(game);
             assert_eq!(family.game, game);

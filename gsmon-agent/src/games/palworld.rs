@@ -17,14 +17,14 @@
 
 use super::{
     event::{Fact, PlayerRef},
+    family::StableKey,
     fields::{endpoint, label, moment, shaped, whole},
     grammar::{Grammar, LineTime, Spoken},
     unreal::{self, Lifecycle},
 };
 
-/// Which part of a player outlives a connection: the user id, a platform and its id (`steam_7656..`). The player id names
-/// the character in one world.
-pub const IDENTITY: &str = "platform_id: user id with its platform, as in steam_76561198000000000";
+/// Platform_id: user id with its platform, as in steam_76561198000000000.
+pub const IDENTITY: StableKey = StableKey::PlatformId;
 
 // Query: the REST API (`RESTAPIEnabled=True`, port 8212, JSON at /v1/api/players and /v1/api/metrics, basic
 // authentication). Of the usual query protocols it answers none.

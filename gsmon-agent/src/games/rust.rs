@@ -20,12 +20,13 @@ use std::{collections::HashMap, net::IpAddr};
 
 use super::{
     event::{Fact, PlayerRef},
+    family::StableKey,
     fields::{endpoint, label, whole},
     grammar::{Grammar, Spoken},
 };
 
-/// Which part of a player outlives a connection: the SteamID64.
-pub const IDENTITY: &str = "platform_id: SteamID64";
+/// Platform_id: SteamID64.
+pub const IDENTITY: StableKey = StableKey::PlatformId;
 
 // Query: A2S on the query port (`server.queryport`; older servers: the game port), and RCON over WebSocket
 // (`rcon.port`, JSON), which the console protocol of Source does not speak.

@@ -21,12 +21,13 @@
 
 use super::{
     event::{Fact, PlayerRef},
+    family::StableKey,
     fields::{is_word, whole},
     grammar::{Grammar, Spoken},
 };
 
-/// Which part of a player outlives a connection: none. While connected, the number of the connection.
-pub const IDENTITY: &str = "slot: connection id while connected; nothing outlives a connection";
+/// Slot: connection id while connected; nothing outlives a connection.
+pub const IDENTITY: StableKey = StableKey::Slot;
 
 // Query: Unity's Server Query Protocol (SQP), where the game serves it; titles on Steam may answer A2S.
 

@@ -31,6 +31,7 @@
 
 use super::{
     event::{Fact, Phase},
+    family::StableKey,
     fields::{between, is_word, label, moment, shaped, whole},
     grammar::{Grammar, LineTime, Spoken},
 };
@@ -42,10 +43,8 @@ mod tests;
 
 use self::connections::{Connections, Mention};
 
-/// Which part of a player outlives a connection: the id behind the platform's name in `userId:` and `UniqueId:` (an EOS
-/// product user id in hexadecimal, or a SteamID64 in decimal). Steam ids that the engine cannot spell
-/// (`UNKNOWN [0x..]`) are decoded. Within a connection, the remote address is the key.
-pub const IDENTITY: &str = "platform_id: EOS product user id or SteamID64; address while connected";
+/// Platform_id: EOS product user id or SteamID64; address while connected.
+pub const IDENTITY: StableKey = StableKey::Address;
 
 // Query: none of the engine's own. Titles on Steam usually answer A2S on a query port of their own (27015 by default).
 

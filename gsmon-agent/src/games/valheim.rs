@@ -25,13 +25,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     event::{Fact, PlayerCount, PlayerRef},
+    family::StableKey,
     fields::{label, moment, shaped, whole},
     grammar::{Grammar, LineTime, Spoken},
 };
 
-/// Which part of a player outlives a connection: the platform's id, a SteamID64 without and any other with its platform
-/// in front (`PlayStation_..`); the PlayFab id of the connection where no platform was stated.
-pub const IDENTITY: &str = "platform_id: SteamID64 or platform_id; slot: session number of the client";
+/// Platform_id: SteamID64 or platform_id; slot: session number of the client.
+pub const IDENTITY: StableKey = StableKey::PlatformId;
 
 // Query: A2S at the game port + 1. With crossplay the server answers none.
 

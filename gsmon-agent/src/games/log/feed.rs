@@ -1,25 +1,23 @@
 //! One server's log: its source, its grammar, its figures.
 
 use std::{
-    fmt::Display,
-    io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
-    file::{FileError, FileFollower, Progress},
-    journal::{JournalCommand, JournalFollower},
+    file::{FileError, Progress},
     lines::LineCounts,
     outbox::{Fate, Outbox, Weight},
-    pipe::{FifoReader, Input, PipeError, StdinReader},
+    pipe::{Input, PipeError},
     positions::{Position, Positions},
+    source::{LogInputs, Source, source_name, source_of},
     statistics::{LogState, LogStatistics},
     time::{Clock, now_ms},
 };
 use crate::{
-    config::{LogSettings, Stdin},
+    config::LogSettings,
     games::{GameEvent, Grammar, Spoken, Witness},
 };
 
@@ -27,8 +25,10 @@ use crate::{
 pub const TURN_BYTES: usize = 128 * 1024;
 /// A problem of one server is logged at most this often.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
-/// Until a source that is not there is tried again.
+/// Until a source that cannot be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// A file to which nothing was added for so long is looked at half as often.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A log to read.
 pub struct LogTarget {
@@ -45,24 +45,6 @@ pub struct Desk {
     pub outbox: Outbox,
     pub clock: Clock,
     pub buffer: Vec<u8>,
-}
-
-/// Where logs come from that are not named by a path.
-#[derive(Debug, Default)]
-pub struct LogInputs {
-    /// Stands in for the process's standard input.
-    pub stdin: Option<OwnedFd>,
-    /// How journals are read.
-    pub journal: JournalCommand,
-}
-
-enum Source {
-    File(FileFollower),
-    Fifo(FifoReader),
-    Stdin(StdinReader<OwnedFd>),
-    Journal(Box<JournalFollower>),
-    /// Cannot be read, for a reason that does not go away.
-    Refused(String),
 }
 
 /// What a turn tells the thread.
@@ -97,6 +79,7 @@ pub struct Feed {
     /// Has the present problem been logged?
     complained: bool,
     pub next: Next,
+    last_read: Instant,
     /// Has the position moved since it was last noted?
     moved: bool,
 }
@@ -122,6 +105,7 @@ impl Feed {
             last_complaint: None,
             complained: false,
             next: Next::NotBefore(now),
+            last_read: now,
             moved: false,
         }
     }
@@ -190,7 +174,7 @@ impl Feed {
         matches!(self.source, Source::File(_) | Source::Journal(_))
     }
 
-    /// Reads what is there, up to [`TURN_BYTES`].
+    /// Reads what is there, up to [`TURN_BYTES`]. Rounds are `round` apart.
     pub fn turn(&mut self, now: Instant, round: Duration, occasion: Occasion, desk: &mut Desk) {
         let read_ms = now_ms();
         let Desk {
@@ -284,16 +268,32 @@ impl Feed {
     }
 
     fn finish_turn(&mut self, progress: Progress, now: Instant, pause: Duration) {
+        if progress != Progress::Nothing {
+            self.last_read = now;
+        }
+        let quiet = now.duration_since(self.last_read) > QUIET;
+        let pause = if quiet && self.can_wait() {
+            2 * pause
+        } else {
+            pause
+        };
         self.next = match progress {
             Progress::More => Next::AtOnce,
-            Progress::Nothing | Progress::Read => Next::NotBefore(now + pause),
+            // A little earlier, for a round that is a little early.
+            Progress::Nothing | Progress::Read => Next::NotBefore(now + pause - pause / 4),
         };
         let state_changed = lock(&self.published).state != self.figures.state;
         self.moved |= progress != Progress::Nothing || state_changed;
         if progress != Progress::Nothing || state_changed {
             let (counts, restarts) = self.source_counts();
             self.figures.take_over(&self.before, counts, restarts);
-            self.publish();
+            self.figures.lag_bytes = match (&self.source, progress) {
+                (Source::File(follower), Progress::More) => follower.lag(),
+                // All that was there has been read.
+                (Source::File(follower), _) => follower.is_open().then_some(0),
+                _ => None,
+            };
+            lock(&self.published).clone_from(&self.figures);
         }
     }
 
@@ -310,7 +310,7 @@ impl Feed {
     /// Makes the figures readable, the lag as it is now.
     pub fn publish(&mut self) {
         if let Source::File(follower) = &self.source {
-            self.figures.lag_bytes = Some(follower.lag());
+            self.figures.lag_bytes = follower.lag();
         }
         lock(&self.published).clone_from(&self.figures);
     }
@@ -367,74 +367,4 @@ fn count_lost(figures: &mut LogStatistics, weight: Weight) {
 pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Figures are whole after every assignment.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Of what a saved position is.
-fn source_name(settings: &LogSettings) -> String {
-    match settings {
-        LogSettings { file: Some(path), .. } => format!("file:{}", path.display()),
-        LogSettings {
-            journald_unit: Some(unit),
-            ..
-        } => format!("journal:{unit}"),
-        _ => String::new(),
-    }
-}
-
-fn source_of(server: &str, settings: &LogSettings, inputs: &mut LogInputs, positions: &Positions) -> Source {
-    let saved = positions.get(server, &source_name(settings));
-    let refused = |reason: &dyn Display| Source::Refused(reason.to_string());
-    match settings {
-        LogSettings {
-            file: Some(path),
-            fifo: None,
-            journald_unit: None,
-            stdin: None,
-            from,
-        } => {
-            let saved = match saved {
-                Some(Position::File(position)) => Some(*position),
-                _ => None,
-            };
-            Source::File(FileFollower::new(path, *from, saved))
-        }
-        LogSettings {
-            file: None,
-            fifo: Some(path),
-            journald_unit: None,
-            stdin: None,
-            ..
-        } => Source::Fifo(FifoReader::new(path)),
-        LogSettings {
-            file: None,
-            fifo: None,
-            journald_unit: Some(unit),
-            stdin: None,
-            from,
-        } => {
-            let saved = match saved {
-                Some(Position::Journal(cursor)) => Some(cursor.clone()),
-                _ => None,
-            };
-            let follower = JournalFollower::new(inputs.journal.clone(), unit, *from, saved);
-            Source::Journal(Box::new(follower))
-        }
-        LogSettings {
-            file: None,
-            fifo: None,
-            journald_unit: None,
-            stdin: Some(Stdin::Lines),
-            ..
-        } => match inputs.stdin.take() {
-            Some(stdin) => Source::Stdin(StdinReader::new(stdin)),
-            None => refused(&"standard input is the log of another server, or is not there"),
-        },
-        _ => refused(&"set exactly one of log.file, log.fifo, log.journald_unit, log.stdin"),
-    }
-}
-
-/// A descriptor of standard input.
-pub fn own_stdin() -> io::Result<OwnedFd> {
-    use std::os::fd::AsFd as _;
-    io::stdin().as_fd().try_clone_to_owned()
 }

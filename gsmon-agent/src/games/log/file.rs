@@ -15,26 +15,27 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File, FileType, Metadata, OpenOptions},
+    fs::{self, FileType, Metadata},
     io,
-    os::unix::fs::{DirEntryExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirEntryExt as _, FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{
-    lines::{Encoding, LINE_LIMIT, LineCounts, Lines},
-    positions::{FINGERPRINT_BYTES, FilePosition, Fingerprint},
+    lines::{LINE_LIMIT, LineCounts, Lines},
+    positions::{FilePosition, Fingerprint},
 };
 use crate::config::LogStart;
+
+mod followed;
+
+use self::followed::{FileId, Followed, Stamp};
 
 /// Files of one path that wait to be read: more rotations than this while one file is read are not seen.
 const QUEUE: usize = 16;
 /// A deleted file to which nothing is added is given up after this time, so that its blocks can be freed.
 const DELETED_PATIENCE: Duration = Duration::from_secs(60);
-/// A file with a younger change is checked for truncation even where size and time have not moved: kernels before 6.13
-/// count file times in steps of a scheduler tick.
-const TIME_STEP: Duration = Duration::from_millis(500);
 /// Entries of a directory that are looked through for a rotated file.
 const ENTRIES: usize = 10_000;
 
@@ -76,105 +77,6 @@ pub enum Progress {
     Read,
     /// There is more: take another turn.
     More,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
-    }
-}
-
-/// Size and time of the last change.
-type Stamp = (u64, i64, i64);
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-}
-
-#[derive(Debug)]
-struct Followed {
-    file: File,
-    id: FileId,
-    offset: u64,
-    /// Its first bytes, at most [`FINGERPRINT_BYTES`].
-    head: Vec<u8>,
-    /// At the last turn that read everything.
-    stamp: Option<Stamp>,
-    last_data: Instant,
-}
-
-impl Followed {
-    fn open(path: &Path, now: Instant) -> io::Result<(Self, Metadata)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)?;
-        let metadata = file.metadata()?;
-        let mut followed = Self {
-            file,
-            id: FileId::of(&metadata),
-            offset: 0,
-            head: Vec::new(),
-            stamp: None,
-            last_data: now,
-        };
-        if metadata.is_file() {
-            followed.check_head()?;
-        }
-        Ok((followed, metadata))
-    }
-
-    /// Does it still begin as it did? Takes over what has come to the first bytes.
-    fn check_head(&mut self) -> io::Result<bool> {
-        let mut head = [0; FINGERPRINT_BYTES];
-        let length = read_at(&self.file, &mut head, 0)?;
-        let head = head.get(..length).unwrap_or_default();
-        let same = head.starts_with(&self.head);
-        if !same || head.len() > self.head.len() {
-            self.head = head.to_vec();
-        }
-        Ok(same)
-    }
-
-    /// Sets the place to go on, and tells `lines`.
-    fn begin_at(&mut self, offset: u64, lines: &mut Lines) -> io::Result<()> {
-        if offset == 0 {
-            self.offset = 0;
-            lines.restart();
-            return Ok(());
-        }
-        let encoding = Encoding::of(&self.head);
-        let unit = encoding.unit() as u64;
-        self.offset = offset / unit * unit;
-        let mut before = [0; 2];
-        let before = before.get_mut(..encoding.unit()).unwrap_or_default();
-        let length = read_at(&self.file, before, self.offset.saturating_sub(unit))?;
-        if length == before.len() && encoding.ends_line(before) {
-            lines.resume(encoding);
-        } else {
-            lines.resume_inside(encoding);
-        }
-        Ok(())
-    }
-}
-
-/// A read that is not interrupted.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -222,8 +124,13 @@ impl FileFollower {
         self.restarts
     }
 
-    /// Bytes that are there and not read.
-    pub fn lag(&self) -> u64 {
+    /// Is there a file?
+    pub fn is_open(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Bytes that are there and not read; `None` where there is no file.
+    pub fn lag(&self) -> Option<u64> {
         let lag = |followed: &Followed| {
             let size = followed
                 .file
@@ -231,7 +138,7 @@ impl FileFollower {
                 .map_or(followed.offset, |data| data.len());
             size.saturating_sub(followed.offset)
         };
-        self.files.iter().map(lag).sum()
+        self.is_open().then(|| self.files.iter().map(lag).sum())
     }
 
     /// Where reading stands; half a line is not read.
@@ -373,7 +280,7 @@ impl FileFollower {
         let offset = match self.start {
             Start::New | Start::Configured(LogStart::Beginning) => 0,
             Start::Configured(LogStart::End | LogStart::Saved) => metadata.len(),
-            Start::Saved(position) if matches(&position, &followed, metadata) => position.offset,
+            Start::Saved(position) if followed.is_at(&position, metadata) => position.offset,
             Start::Saved(position) => {
                 if let Some(mut rotated) = find_rotated(&self.path, &position, now) {
                     rotated.begin_at(position.offset, &mut self.lines)?;
@@ -406,9 +313,7 @@ impl FileFollower {
             Some(metadata) => metadata,
             None => followed.file.metadata()?,
         };
-        let current = stamp(&metadata);
-        let age = metadata.modified().ok().map(age_of);
-        if followed.stamp == Some(current) && age.is_some_and(|age| age > TIME_STEP) {
+        if followed.is_unchanged(&metadata) {
             return Ok(Progress::Nothing);
         }
         if !followed.check_head()? || metadata.len() < followed.offset {
@@ -419,16 +324,15 @@ impl FileFollower {
         let mut taken = 0;
         followed.stamp = None;
         while taken < budget {
-            let length = read_at(&followed.file, buffer, followed.offset)?;
+            let length = followed.read(buffer)?;
             let bytes = buffer.get(..length).unwrap_or_default();
             if !bytes.is_empty() {
                 followed.last_data = now;
                 self.lines.push(bytes, each);
-                followed.offset += length as u64;
                 taken += length;
             }
             if length < buffer.len() {
-                followed.stamp = Some(current);
+                followed.stamp = Some(Stamp::of(&metadata));
                 return Ok(if taken == 0 {
                     Progress::Nothing
                 } else {
@@ -436,9 +340,7 @@ impl FileFollower {
                 });
             }
             if bytes.iter().all(|byte| *byte == 0) {
-                let data = end_of_hole(&followed.file, followed.offset);
-                self.lines.skip_hole(data - followed.offset);
-                followed.offset = data;
+                self.lines.skip_hole(followed.skip_hole());
             }
         }
         Ok(Progress::More)
@@ -456,30 +358,6 @@ impl FileFollower {
     }
 }
 
-fn age_of(time: SystemTime) -> Duration {
-    // A time in the future says nothing: as if it were now.
-    SystemTime::now().duration_since(time).unwrap_or_default()
-}
-
-/// The next place at or after `offset` that is not in a hole of the file.
-fn end_of_hole(file: &File, offset: u64) -> u64 {
-    let data = i64::try_from(offset)
-        .ok()
-        .and_then(|from| nix::unistd::lseek(file, from, nix::unistd::Whence::SeekData).ok());
-    data.and_then(|data| u64::try_from(data).ok())
-        .map_or(offset, |data| data.max(offset))
-}
-
-fn matches(position: &FilePosition, followed: &Followed, metadata: &Metadata) -> bool {
-    followed.id
-        == (FileId {
-            device: position.device,
-            inode: position.inode,
-        })
-        && position.offset <= metadata.len()
-        && position.fingerprint.matches(&followed.head)
-}
-
 /// The file that stood at `path` when the position was saved, under another name in the same directory.
 fn find_rotated(path: &Path, position: &FilePosition, now: Instant) -> Option<Followed> {
     let target = fs::canonicalize(path).ok()?;
@@ -489,7 +367,7 @@ fn find_rotated(path: &Path, position: &FilePosition, now: Instant) -> Option<Fo
         .flatten()
         .find(|entry| entry.ino() == position.inode && entry.file_type().is_ok_and(|kind| kind.is_file()))?;
     let (followed, metadata) = Followed::open(&found.path(), now).ok()?;
-    (metadata.is_file() && matches(position, &followed, &metadata)).then_some(followed)
+    (metadata.is_file() && followed.is_at(position, &metadata)).then_some(followed)
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-pub use super::feed::{LogInputs, LogTarget};
+pub use super::{feed::LogTarget, source::LogInputs};
 use super::{
-    feed::{Desk, Feed, Next, Occasion, TURN_BYTES, lock, own_stdin},
+    feed::{Desk, Feed, Next, Occasion, TURN_BYTES, lock},
     outbox::{Outbox, Weight},
     positions::{Durability, Positions},
+    source::own_stdin,
     statistics::LogStatistics,
     time::Clock,
 };
@@ -191,7 +192,7 @@ impl Worker {
                     continue;
                 }
                 let occasion = if ready { Occasion::Ready } else { Occasion::Round };
-                feed.turn(now, ROUND / 2, occasion, &mut desk);
+                feed.turn(now, ROUND, occasion, &mut desk);
             }
             if now.duration_since(noted) >= NOTE {
                 noted = now;

@@ -5,6 +5,7 @@ mod agent;
 mod echo;
 mod grammars;
 mod grammars_b;
+mod logs;
 mod programs;
 
 use anyhow::Result;
@@ -50,7 +51,7 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 7] = [
+const PARTS: [(&str, Part, Needs); 8] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("drain", programs::drain, Needs::Root),
@@ -58,17 +59,14 @@ const PARTS: [(&str, Part, Needs); 7] = [
     ("agent", agent::run, Needs::Root),
     ("grammars", grammars::run, Needs::Nothing),
     ("grammars-b", grammars_b::lines, Needs::Nothing),
+    ("logs", logs::run, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
     let root = nix::unistd::geteuid().is_root();
-    if !root
-        && PARTS
-            .iter()
-            .any(|(name, _, needs)| wanted(name) && *needs == Needs::Root)
-    {
+    if !root && PARTS.iter().any(|(name, _, needs)| wanted(name) && *needs == Needs::Root) {
         anyhow::bail!("benches load kernel programs: run them as root (sudo cargo xtask bench)");
     }
     println!(

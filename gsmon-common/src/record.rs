@@ -20,8 +20,8 @@ pub struct Record {
     pub tgid: u32,
     /// Server slot; 0 when the process is not tracked.
     pub server: u32,
-    /// Zero.
-    pub pad: u32,
+    /// For an exit: the wait status (`task_struct.exit_code`: signal in the low 7 bits, exit code above 8). Else zero.
+    pub status: u32,
 }
 
 const _: () = assert!(size_of::<Record>() == 16);

@@ -33,6 +33,8 @@ globals! {
     TASK_NVCSW_OFFSET: u64, task_nvcsw_offset;
     /// Offset of `task_struct.nivcsw`.
     TASK_NIVCSW_OFFSET: u64, task_nivcsw_offset;
+    /// Offset of `task_struct.exit_code`.
+    TASK_EXIT_CODE_OFFSET: u64, task_exit_code_offset;
     /// A `gsmon_common::server::ScopeKind`.
     SCOPE_KIND: u32, scope_kind;
     /// Entries of the candidate table minus one (a power of two minus one).

@@ -15,6 +15,7 @@ use gsmon_common::{
 
 use crate::{
     atomic::count,
+    globals,
     maps::{TASK_FREE, TASKS, TID_SLOTS, emit},
     task::{BtfTask, RawTask, Task},
 };
@@ -133,7 +134,7 @@ fn executed<T: Task>(task: T, old_tid: u64) {
         kind: RecordKind::Exec as u32,
         tgid: task.tgid(),
         server: server_of(tid),
-        pad: 0,
+        status: 0,
     });
 }
 
@@ -150,7 +151,7 @@ fn exited<T: Task>(task: T) {
             kind: RecordKind::Exit as u32,
             tgid,
             server,
-            pad: 0,
+            status: task.u32_at(globals::task_exit_code_offset()),
         });
     }
 }

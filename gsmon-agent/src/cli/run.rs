@@ -14,7 +14,6 @@ use tokio::{
 use super::{Failure, Outcome, StateArg, runtime, unix_ms};
 use crate::{
     config::{Config, PrivacySettings},
-    games::push::{self, PushSink, QueueLimits},
     host::{InstanceError, InstanceLock},
     kernel,
     monitor::{GameServerMonitor, Privilege},
@@ -43,10 +42,6 @@ pub fn run(args: &RunArgs) -> Outcome {
 }
 
 async fn serve(args: &RunArgs, config: Config) -> Outcome {
-    let (pushes, queue) = push::channel(QueueLimits::default());
-    // Nothing of this agent understands events: pushes are answered with 503 `closed` instead of vanishing.
-    drop(queue);
-    pushes.set_servers(config.servers.iter().map(|server| server.name.as_str()));
     // Listeners first: a second agent is noticed before anything is attached.
     let servers = Servers::bind(&config.api).await?;
     let privilege = if args.allow_unprivileged {
@@ -66,6 +61,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     let monitor = GameServerMonitor::builder()
         .config(config.clone())
         .privilege(privilege)
+        .state_directory(&args.state.state_dir)
         .start()?;
     tracing::info!(
         servers = config.servers.len(),
@@ -79,7 +75,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     }
     let tokens = servers.push_tokens();
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(servers.run(monitor.cell(), pushes.clone(), stopped));
+    let serving = tokio::spawn(servers.run(monitor.cell(), monitor.push_sink(), stopped));
     let (mut hangup, mut terminate, mut interrupt) = (
         signal(SignalKind::hangup())?,
         signal(SignalKind::terminate())?,
@@ -93,7 +89,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                if let Some(config) = reload(args, &monitor, &pushes) {
+                if let Some(config) = reload(args, &monitor) {
                     identities.set(config.privacy);
                 }
                 reload_tokens(tokens.as_deref());
@@ -123,12 +119,11 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn reload(args: &RunArgs, monitor: &GameServerMonitor, pushes: &PushSink) -> Option<Config> {
+fn reload(args: &RunArgs, monitor: &GameServerMonitor) -> Option<Config> {
     let result = Config::read(&args.config)
         .map_err(anyhow::Error::from)
         .and_then(|config| {
             monitor.reload(config.clone())?;
-            pushes.set_servers(config.servers.iter().map(|server| server.name.as_str()));
             Ok(config)
         });
     match result {

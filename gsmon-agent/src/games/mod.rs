@@ -28,6 +28,7 @@ mod transcript;
 pub mod unity;
 pub mod unreal;
 pub mod valheim;
+pub mod voices;
 
 pub use self::{
     event::{Fact, GameEvent, PlayerRef, Witness},

@@ -123,6 +123,21 @@ impl Stat {
     }
 }
 
+/// Name of a thread, without its line end.
+pub fn thread_name(pid: u32, tid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
+}
+
+/// When a process started, milliseconds since the Unix epoch, from its `starttime` (clock ticks since boot, suspended
+/// time included).
+pub fn started_unix_ms(start_ticks: u64, now_unix_ms: i64) -> Option<i64> {
+    let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+    let up_ms = boot.tv_sec() * 1_000 + boot.tv_nsec() / 1_000_000;
+    let started_ms = (start_ticks as f64 * 1e3 / procfs::ticks_per_second() as f64) as i64;
+    Some(now_unix_ms - (up_ms - started_ms).max(0))
+}
+
 fn join_arguments(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim_end_matches('\0').replace('\0', " ")
@@ -261,6 +276,13 @@ mod tests {
         let me = table.get(std::process::id()).unwrap();
         assert_eq!(me.executable, std::env::current_exe().ok());
         assert!(me.netns.is_some() && me.start_ticks > 0);
+        let now_ms = 1_800_000_000_000;
+        let age_ms = now_ms - started_unix_ms(me.start_ticks, now_ms).unwrap();
+        assert!((0..600_000).contains(&age_ms), "{age_ms}");
+        assert_eq!(
+            thread_name(std::process::id(), std::process::id()).as_deref(),
+            Some(&me.comm[..])
+        );
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum SchedSource {
 pub struct ServerUsage {
     /// Resident memory now.
     pub rss_bytes: Option<u64>,
+    /// Of it: pages of files and shared memory; the rest is anonymous.
+    pub rss_file_bytes: Option<u64>,
     /// Threads now.
     pub threads: Option<u32>,
     /// Total.
@@ -31,6 +33,10 @@ pub struct ServerUsage {
     pub disk_read_bytes: Option<u64>,
     /// Total bytes sent to storage.
     pub disk_write_bytes: Option<u64>,
+    /// Total read calls.
+    pub read_calls: Option<u64>,
+    /// Total write calls.
+    pub write_calls: Option<u64>,
     /// Total; only with [`SchedSource::Proc`].
     pub cpu_ns: Option<u64>,
     /// Total; only with [`SchedSource::Proc`].
@@ -42,7 +48,7 @@ pub struct ServerUsage {
 }
 
 /// Monotonic figures of one process; `None` where they cannot be read.
-type Counters = [Option<u64>; 8];
+type Counters = [Option<u64>; 10];
 
 #[derive(Clone, Copy)]
 struct Followed {
@@ -62,7 +68,7 @@ impl UsageTracker {
     /// Reads the server's processes.
     pub fn update(&mut self, pids: &[u32], source: SchedSource) -> ServerUsage {
         let page_bytes = procfs::page_size();
-        let (mut rss_bytes, mut threads) = (None, None);
+        let (mut rss_bytes, mut rss_file_bytes, mut threads) = (None, None, None);
         let newest = self.first_seen_ticks;
         let mut youngest_now = newest;
         for pid in pids {
@@ -74,6 +80,9 @@ impl UsageTracker {
             };
             *rss_bytes.get_or_insert(0) += stat.rss_pages * page_bytes;
             *threads.get_or_insert(0) += stat.threads;
+            if let Some(pages) = file_pages(*pid) {
+                *rss_file_bytes.get_or_insert(0) += pages * page_bytes;
+            }
             let now = counters(*pid, &stat, source);
             let known = self
                 .processes
@@ -82,7 +91,7 @@ impl UsageTracker {
             let before = match (known, newest) {
                 (Some(known), _) => known.last,
                 // Started after the server was first seen: all of it is the server's.
-                (None, Some(newest)) if stat.start_ticks > newest => [Some(0); 8],
+                (None, Some(newest)) if stat.start_ticks > newest => [Some(0); 10],
                 (None, _) => now,
             };
             for (total, (now, before)) in self.totals.iter_mut().zip(now.into_iter().zip(before)) {
@@ -103,14 +112,28 @@ impl UsageTracker {
             self.first_seen_ticks = youngest_now;
         }
         self.processes.retain(|pid, _| pids.contains(pid));
-        let [minor, major, read, write, cpu, wait, voluntary, involuntary] = self.totals;
+        let [
+            minor,
+            major,
+            read,
+            write,
+            read_calls,
+            write_calls,
+            cpu,
+            wait,
+            voluntary,
+            involuntary,
+        ] = self.totals;
         ServerUsage {
             rss_bytes,
+            rss_file_bytes,
             threads,
             minor_faults: minor,
             major_faults: major,
             disk_read_bytes: read,
             disk_write_bytes: write,
+            read_calls,
+            write_calls,
             cpu_ns: cpu,
             run_queue_wait_ns: wait,
             voluntary_switches: voluntary,
@@ -120,17 +143,20 @@ impl UsageTracker {
 }
 
 fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
-    let (read, write) = io_bytes(pid).map_or((None, None), |(read, write)| (Some(read), Some(write)));
+    let io = io_counts(pid);
     let sched = match source {
         SchedSource::Kernel => None,
         SchedSource::Proc => sched_totals(pid),
     };
     let of = |index: usize| sched.map(|sched| sched[index]);
+    let io_of = |index: usize| io.map(|io| io[index]);
     [
         Some(stat.minor_faults),
         Some(stat.major_faults),
-        read,
-        write,
+        io_of(0),
+        io_of(1),
+        io_of(2),
+        io_of(3),
         of(0),
         of(1),
         of(2),
@@ -138,10 +164,21 @@ fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
     ]
 }
 
-/// `read_bytes` and `write_bytes` of `/proc/PID/io`.
-fn io_bytes(pid: u32) -> Option<(u64, u64)> {
+/// Resident pages of files and shared memory: the third field of `/proc/PID/statm`.
+fn file_pages(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    text.split(' ').nth(2)?.parse().ok()
+}
+
+/// Bytes read and written, calls to read and to write, of `/proc/PID/io`.
+fn io_counts(pid: u32) -> Option<[u64; 4]> {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
-    Some((field(&text, "read_bytes:")?, field(&text, "write_bytes:")?))
+    Some([
+        field(&text, "read_bytes:")?,
+        field(&text, "write_bytes:")?,
+        field(&text, "syscr:")?,
+        field(&text, "syscw:")?,
+    ])
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

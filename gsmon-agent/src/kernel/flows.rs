@@ -55,6 +55,8 @@ struct Baseline {
     first_rx: Traffic,
     first_tx: Traffic,
     idle: Duration,
+    /// Time since the first drain that saw it.
+    age: Duration,
     both_ways: u8,
     detail: u32,
 }
@@ -70,6 +72,7 @@ impl Default for Baseline {
             first_rx: Traffic::default(),
             first_tx: Traffic::default(),
             idle: Duration::ZERO,
+            age: Duration::ZERO,
             both_ways: 0,
             detail: 0,
         }
@@ -91,6 +94,23 @@ pub struct FlowReading {
     pub tx: Traffic,
     /// Distributions, for flows with a detail slot.
     pub detail: Option<DetailReading>,
+}
+
+/// A live flow, in few words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenFlow {
+    /// Who.
+    pub key: FlowKey,
+    /// Since the flow began.
+    pub rx_total: Traffic,
+    /// Since the flow began.
+    pub tx_total: Traffic,
+    /// In the interval.
+    pub rx: Traffic,
+    /// In the interval.
+    pub tx: Traffic,
+    /// Time since it was first seen.
+    pub age_ms: i64,
 }
 
 /// Quantiles of a detail slot.
@@ -119,6 +139,8 @@ pub struct ServerFlows {
     pub live: u64,
     /// The busiest by bytes.
     pub top: Vec<FlowReading>,
+    /// All live ones.
+    pub seen: Vec<SeenFlow>,
     busiest: Vec<(u64, u32, Traffic, Traffic)>,
 }
 
@@ -236,7 +258,10 @@ impl FlowTable {
             base.first_rx = base.rx;
             base.first_tx = base.tx;
             base.idle = Duration::ZERO;
+            base.age = Duration::ZERO;
             base.both_ways = 0;
+        } else {
+            base.age += elapsed;
         }
         if base.life == Life::Free {
             return;
@@ -254,6 +279,14 @@ impl FlowTable {
             Life::Free => {}
             Life::Live => {
                 flows.live += 1;
+                flows.seen.push(SeenFlow {
+                    key: base.key,
+                    rx_total: difference(base.rx, base.first_rx),
+                    tx_total: difference(base.tx, base.first_tx),
+                    rx,
+                    tx,
+                    age_ms: base.age.as_millis() as i64,
+                });
                 let moved = rx.packets + tx.packets > 0;
                 base.idle = if moved {
                     Duration::ZERO

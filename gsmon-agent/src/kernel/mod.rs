@@ -49,11 +49,11 @@ pub use self::{
     attach::{Attached, CgroupHooks, Tracepoints, remove_leftovers},
     cost::{MapSize, ProgramRun},
     error::KernelError,
-    flows::{DetailReading, FlowReading, FlowTable, ServerFlows, TOP_FLOWS},
+    flows::{DetailReading, FlowReading, FlowTable, SeenFlow, ServerFlows, TOP_FLOWS},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     slab::{Plain, Slab},
-    tasks::{ServerTasks, ThreadReading},
+    tasks::{EndedThread, ServerTasks, ThreadReading},
 };
 use crate::config::{InterfaceSettings, Limits, StatsMode, TierTimeouts};
 
@@ -132,6 +132,8 @@ pub struct KernelDelta {
     pub executed_pids: Vec<u32>,
     /// Tracked processes that ended.
     pub exited_pids: Vec<u32>,
+    /// Their wait statuses, in the same order.
+    pub exit_statuses: Vec<u32>,
     /// Time the drain took.
     pub drain: Duration,
 }
@@ -440,7 +442,10 @@ impl Kernel {
             let record: Record = unsafe { std::ptr::read_unaligned(item.as_ptr().cast()) };
             match record.kind {
                 1 => delta.executed_pids.push(record.tgid),
-                2 => delta.exited_pids.push(record.tgid),
+                2 => {
+                    delta.exited_pids.push(record.tgid);
+                    delta.exit_statuses.push(record.status);
+                }
                 _ => {}
             }
         }

@@ -63,6 +63,7 @@ impl Object {
             .override_global("TASK_RUN_DELAY_OFFSET", &offsets.run_delay, true)
             .override_global("TASK_NVCSW_OFFSET", &offsets.nvcsw, true)
             .override_global("TASK_NIVCSW_OFFSET", &offsets.nivcsw, true)
+            .override_global("TASK_EXIT_CODE_OFFSET", &offsets.exit_code, true)
             .override_global("SCOPE_KIND", &scope, true)
             .override_global("CANDIDATE_MASK", &candidate_mask, true)
             .override_global("HASH_SEED", &seed, true)

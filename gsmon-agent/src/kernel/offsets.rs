@@ -51,6 +51,8 @@ pub struct TaskOffsets {
     pub nvcsw: u64,
     /// `nivcsw`
     pub nivcsw: u64,
+    /// `exit_code`
+    pub exit_code: u64,
 }
 
 impl TaskOffsets {
@@ -77,6 +79,7 @@ impl TaskOffsets {
             run_delay: field(&[&["sched_info", "run_delay"]], "sched_info.run_delay")?,
             nvcsw: field(&[&["nvcsw"]], "nvcsw")?,
             nivcsw: field(&[&["nivcsw"]], "nivcsw")?,
+            exit_code: field(&[&["exit_code"]], "exit_code")?,
         })
     }
 }

@@ -78,6 +78,17 @@ pub struct ThreadReading {
     slot: u32,
 }
 
+/// A thread that ended in the interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedThread {
+    /// Thread id.
+    pub tid: u32,
+    /// Process id.
+    pub tgid: u32,
+    /// CPU in the interval.
+    pub cpu_ns: u64,
+}
+
 /// What a server's threads did in the interval.
 #[derive(Clone, Debug, Default)]
 pub struct ServerTasks {
@@ -91,6 +102,8 @@ pub struct ServerTasks {
     pub involuntary: u64,
     /// Live threads.
     pub threads: Vec<ThreadReading>,
+    /// Threads that ended.
+    pub ended: Vec<EndedThread>,
 }
 
 /// The task tables.
@@ -337,6 +350,11 @@ impl TaskTable {
         base.involuntary = base.involuntary.max(task.involuntary_switches);
         base.server = task.server;
         if !alive {
+            tasks.ended.push(EndedThread {
+                tid: task.tid,
+                tgid: task.tgid,
+                cpu_ns,
+            });
             base.life = Life::Ended;
             let ring = std::mem::take(&mut base.ring);
             self.release_ring(ring);

@@ -187,6 +187,7 @@ impl Page {
                     TickMethod::SchedulerBursts => "scheduler_bursts",
                     TickMethod::SendCadence => "send_cadence",
                     TickMethod::BurstsAndCadence => "bursts_and_cadence",
+                    TickMethod::Stated => "stated",
                 };
                 tick_info.with_label_values(&[&server.name, method]).set(1.0);
             }
@@ -548,6 +549,8 @@ pub(crate) mod tests {
                 tick: full.then_some(tick),
                 flows: full.then_some(2),
                 top_flows: Vec::new(),
+                game_state: crate::world::session::GameSnapshot::default(),
+                companions: Vec::new(),
             }],
             losses: vec![LossCounter {
                 kind: "flow_slots_exhausted".into(),

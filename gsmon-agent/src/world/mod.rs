@@ -1,7 +1,9 @@
 //! The live model: servers, attribution of kernel and host deltas to them, tick detection, snapshots.
 
 pub mod cell;
+pub mod companion;
 pub mod histogram;
 pub mod model;
+pub mod session;
 pub mod snapshot;
 pub mod tick;

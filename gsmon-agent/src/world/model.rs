@@ -3,22 +3,33 @@
 //! Attribution itself happens below (a thread and a packet carry their server's slot); this is where differences
 //! become totals and rates, bursts become ticks, and absent stays absent.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
+    session::{GameInterval, Life, Resources, SessionModel},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
-        ServerSnapshot, ServerState, ServerTotals, TickSnapshot,
+        ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
     },
     tick::{Detector, Evidence, ThreadWindow, TickEstimate},
 };
 use crate::{
     config::{GameServer, Protocol},
+    games::event::GameEvent,
     host::ServerUsage,
     kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerSlotId},
 };
+
+/// A statement of the game about its tick counts for so long.
+const STATED_TICK_MS: i64 = 30_000;
+/// Growth of memory is told over the last minute.
+const GROWTH_MS: i64 = 60_000;
 
 /// A configured server and what is known of it.
 pub struct ServerModel {
@@ -35,12 +46,30 @@ pub struct ServerModel {
     previous: ServerTotals,
     detector: Detector,
     tick: Option<TickSnapshot>,
+    sessions: SessionModel,
+    main: Option<MainProcess>,
+    faulted: bool,
+}
+
+/// The oldest process of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MainProcess {
+    /// Host PID.
+    pub pid: u32,
+    /// When it started, milliseconds since the Unix epoch.
+    pub started_unix_ms: i64,
 }
 
 /// What one interval brought.
 pub struct Interval<'a> {
     /// Measured length.
     pub seconds: f64,
+    /// Its end, milliseconds since the Unix epoch.
+    pub unix_ms: i64,
+    /// What the game said, oldest first.
+    pub events: &'a [GameEvent],
+    /// CPU of threads that carry the name of a room.
+    pub room_threads: &'a BTreeMap<Arc<str>, u64>,
     /// CLOCK_MONOTONIC at its end.
     pub now_ns: u64,
     /// From the kernel; `None` without a kernel side.
@@ -51,8 +80,11 @@ pub struct Interval<'a> {
 
 impl ServerModel {
     /// A server that has not been found yet.
-    pub fn new(spec: GameServer) -> Self {
+    pub fn new(spec: GameServer, unix_ms: i64) -> Self {
         Self {
+            sessions: SessionModel::new(spec.session.bounds, unix_ms),
+            main: None,
+            faulted: false,
             spec,
             slot: None,
             state: ServerState::Waiting,
@@ -67,8 +99,22 @@ impl ServerModel {
         }
     }
 
+    /// A followed process has ended, with this wait status. Call before [`ServerModel::found`].
+    pub fn exited(&mut self, pid: u32, status: u32) {
+        if self.main.is_some_and(|main| main.pid == pid) {
+            self.faulted = is_fault(status);
+        }
+    }
+
     /// Processes and sockets as discovery sees them now.
-    pub fn found(&mut self, pids: &[u32], endpoints: Vec<Endpoint>, counting: CountingPoints) {
+    pub fn found(
+        &mut self,
+        pids: &[u32],
+        main: Option<MainProcess>,
+        endpoints: Vec<Endpoint>,
+        counting: CountingPoints,
+    ) {
+        self.main = main.or(self.main);
         if !pids.is_empty() && !pids.iter().any(|pid| self.pids.contains(pid)) {
             self.starts += 1;
             self.detector = Detector::default();
@@ -82,6 +128,11 @@ impl ServerModel {
         self.pids = pids.to_vec();
         self.endpoints = endpoints;
         self.counting = counting;
+    }
+
+    /// Its game sockets as of the last look.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
     /// Its processes as of the last look.
@@ -101,11 +152,34 @@ impl ServerModel {
         self.totals.major_faults = usage.major_faults;
         self.totals.disk_read_bytes = usage.disk_read_bytes;
         self.totals.disk_write_bytes = usage.disk_write_bytes;
+        self.totals.read_calls = usage.read_calls;
+        self.totals.write_calls = usage.write_calls;
         let up = self.state == ServerState::Up;
-        if !up {
+        let game_state = self.sessions.advance(&GameInterval {
+            unix_ms: interval.unix_ms,
+            seconds: interval.seconds,
+            totals: Resources::from(&self.totals),
+            rss_bytes: usage.rss_bytes,
+            events: interval.events,
+            life: Life {
+                starts: self.starts,
+                up,
+                started_ms: self.main.map(|main| main.started_unix_ms),
+                faulted: self.faulted,
+            },
+            listening: !self.endpoints.is_empty(),
+            flows: interval.kernel.map(|delta| &delta.flows.seen[..]),
+            proxied: self.spec.proxied,
+            room_threads: interval.room_threads,
+        });
+        if up {
+            self.faulted = false;
+        } else {
             self.tick = None;
         }
         ServerSnapshot {
+            game_state,
+            companions: Vec::new(),
             name: self.spec.name.clone(),
             game: self.spec.game,
             state: self.state,
@@ -120,7 +194,7 @@ impl ServerModel {
             } else {
                 ServerRates::default()
             },
-            tick: self.tick.clone(),
+            tick: self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone()),
             flows: interval.kernel.map(|delta| delta.flows.live),
             top_flows: interval
                 .kernel
@@ -134,6 +208,26 @@ impl ServerModel {
                 })
                 .unwrap_or_default(),
         }
+    }
+
+    /// What the game itself says overrides what is seen from outside, while it is fresh.
+    fn stated_tick(&self, unix_ms: i64) -> Option<TickSnapshot> {
+        let stated = self.sessions.machine().stated_tick?;
+        if self.state != ServerState::Up || unix_ms - stated.at_ms > STATED_TICK_MS {
+            return None;
+        }
+        let measured = self.tick.as_ref();
+        Some(TickSnapshot {
+            rate_hz: stated.rate_hz.or_else(|| measured.map(|tick| tick.rate_hz))?,
+            time_p50_ns: stated
+                .time_ns
+                .or_else(|| measured.and_then(|tick| tick.time_p50_ns)),
+            time_p95_ns: measured.and_then(|tick| tick.time_p95_ns),
+            time_p99_ns: measured.and_then(|tick| tick.time_p99_ns),
+            method: TickMethod::Stated,
+            confidence: 1.0,
+            thread: measured.and_then(|tick| tick.thread),
+        })
     }
 
     fn add_kernel(&mut self, delta: &ServerDelta, interval: &Interval<'_>) {
@@ -201,6 +295,13 @@ impl ServerModel {
             involuntary_switches_per_second: rate(now.involuntary_switches, before.involuntary_switches),
             threads: interval.usage.threads,
             rss_bytes: interval.usage.rss_bytes,
+            rss_anonymous_bytes: interval
+                .usage
+                .rss_bytes
+                .zip(interval.usage.rss_file_bytes)
+                .map(|(all, file)| all.saturating_sub(file)),
+            rss_file_bytes: interval.usage.rss_file_bytes,
+            rss_growth_bytes_per_second: self.sessions.machine().course.rss_growth(GROWTH_MS),
             minor_faults_per_second: rate(now.minor_faults, before.minor_faults),
             major_faults_per_second: rate(now.major_faults, before.major_faults),
             disk_read_bytes_per_second: rate(now.disk_read_bytes, before.disk_read_bytes),
@@ -210,6 +311,16 @@ impl ServerModel {
             tx_packets_per_second: rate(packets(now.tx), packets(before.tx)),
             tx_bytes_per_second: rate(bytes(now.tx), bytes(before.tx)),
         }
+    }
+}
+
+/// Did a process die of a fault? `status` is the kernel's wait status: a signal in the low seven bits, an exit code
+/// above the eighth. The usual ways to ask a server to stop (HUP, INT, TERM, and their exit codes in shells and Java)
+/// are none.
+fn is_fault(status: u32) -> bool {
+    match (status & 0x7f, status >> 8 & 0xff) {
+        (0, 0 | 129 | 130 | 143) | (1 | 2 | 15, _) => false,
+        _ => true,
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::histogram::TickHistogram;
+use super::{histogram::TickHistogram, session::GameSnapshot};
 use crate::config::{Game, Protocol};
 
 /// Everything known at the end of one interval.
@@ -90,6 +90,29 @@ pub struct ServerSnapshot {
     pub flows: Option<u64>,
     /// The busiest flows by bytes of the interval, at most 64.
     pub top_flows: Vec<FlowSnapshot>,
+    /// Sessions, phases and players.
+    pub game_state: GameSnapshot,
+    /// Processes beside the server that are measured on their own account.
+    pub companions: Vec<CompanionSnapshot>,
+}
+
+/// A companion process of a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompanionSnapshot {
+    /// Name from the configuration.
+    pub name: String,
+    /// Processes, host PIDs.
+    pub pids: Vec<u32>,
+    /// Monotonic totals.
+    pub totals: ServerTotals,
+    /// Rates and gauges of the last interval.
+    pub rates: ServerRates,
+    /// Its CPU as a share of its own and the server's in the last interval.
+    pub cpu_share_ratio: Option<f64>,
+    /// Its resident memory as a share of its own and the server's.
+    pub rss_share_ratio: Option<f64>,
+    /// Its storage bytes as a share of its own and the server's, since start.
+    pub disk_share_ratio: Option<f64>,
 }
 
 /// A listening socket.
@@ -133,6 +156,10 @@ pub struct ServerTotals {
     pub disk_read_bytes: Option<u64>,
     /// Bytes sent to storage.
     pub disk_write_bytes: Option<u64>,
+    /// Read calls (of files, pipes and sockets), those that the page cache answers included.
+    pub read_calls: Option<u64>,
+    /// Write calls.
+    pub write_calls: Option<u64>,
     /// Clients to server.
     pub rx: Option<DirectionTotals>,
     /// Server to clients.
@@ -191,6 +218,12 @@ pub struct ServerRates {
     pub threads: Option<u32>,
     /// Resident memory of all processes.
     pub rss_bytes: Option<u64>,
+    /// Of it: anonymous (heap, stacks).
+    pub rss_anonymous_bytes: Option<u64>,
+    /// Of it: pages of files and shared memory.
+    pub rss_file_bytes: Option<u64>,
+    /// Growth of resident memory over the last minute, bytes per second.
+    pub rss_growth_bytes_per_second: Option<f64>,
     /// Minor page faults per second.
     pub minor_faults_per_second: Option<f64>,
     /// Major page faults per second.
@@ -219,6 +252,8 @@ pub enum TickMethod {
     SendCadence,
     /// Both, in agreement.
     BurstsAndCadence,
+    /// The game says so itself (log, query or push).
+    Stated,
 }
 
 /// Tick of a game loop, over the last interval (or the last few, for slow ticks).

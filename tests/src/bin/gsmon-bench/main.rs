@@ -66,7 +66,11 @@ fn main() -> Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
     let root = nix::unistd::geteuid().is_root();
-    if !root && PARTS.iter().any(|(name, _, needs)| wanted(name) && *needs == Needs::Root) {
+    if !root
+        && PARTS
+            .iter()
+            .any(|(name, _, needs)| wanted(name) && *needs == Needs::Root)
+    {
         anyhow::bail!("benches load kernel programs: run them as root (sudo cargo xtask bench)");
     }
     println!(

@@ -1,24 +1,28 @@
-//! The agent's loop, and the library's front door: [`GameServerMonitor`].
-//!
-//! One thread per monitor; every interval: drain the kernel side, look for servers, follow what is new, read /proc,
-//! publish one immutable snapshot. Readers never wait for it. Without privileges it goes on with /proc alone.
+//! The loop itself: drain, look, listen, attribute, publish.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use super::{Command, MonitorError, Privilege, companions::Companions, rooms::RoomThreads};
 use crate::{
-    config::{Config, FieldError, GameServer},
-    host::{Discovery, NetnsId, OwnedSocket, Platform, SchedSource, Touched, UsageTracker, platform},
-    kernel::{
-        Kernel, KernelDelta, KernelError, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
+    config::{Config, GameServer},
+    games::{
+        event::GameEvent,
+        voices::{self, Reachable, Voices},
     },
+    host::{
+        Discovery, NetnsId, OwnedSocket, Platform, SchedSource, Touched, UsageTracker, platform,
+        process::started_unix_ms,
+    },
+    kernel::{Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints},
     world::{
         cell::SnapshotCell,
-        model::{Interval, ServerModel},
+        companion::CompanionModel,
+        model::{Interval, MainProcess, ServerModel},
         snapshot::{
             AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, ServerSnapshot, Snapshot,
             SourceReport,
@@ -26,195 +30,21 @@ use crate::{
     },
 };
 
-/// What to do when kernel programs cannot be loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Privilege {
-    /// Refuse to start.
-    Required,
-    /// Go on with /proc and say what is missing.
-    Optional,
-}
-
-/// Why a monitor could not start or change.
-#[derive(Debug, thiserror::Error)]
-pub enum MonitorError {
-    /// The configuration makes no sense.
-    #[error(transparent)]
-    Config(#[from] FieldError),
-    /// Something that the kernel side needs is missing.
-    #[error("the kernel side cannot run:\n  {}", .obstacles.join("\n  "))]
-    Obstacles {
-        /// One line each, with what to do.
-        obstacles: Vec<String>,
-    },
-    /// The kernel refused.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// No thread.
-    #[error("cannot start the measuring thread: {0}")]
-    Thread(std::io::Error),
-    /// The loop has ended.
-    #[error("the monitor has stopped")]
-    Stopped,
-    /// No such server.
-    #[error("there is no server called `{0}`")]
-    UnknownServer(String),
-}
-
-/// Options of a monitor.
-#[derive(Clone, Debug)]
-pub struct GameServerMonitorBuilder {
-    config: Config,
-    privilege: Privilege,
-}
-
-impl GameServerMonitorBuilder {
-    /// Takes agent settings, limits and servers from a configuration.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Time between snapshots.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.config.agent.interval = interval;
-        self
-    }
-
-    /// Adds a server.
-    pub fn add_game_server(mut self, server: GameServer) -> Self {
-        self.config.servers.push(server);
-        self
-    }
-
-    /// Required by default.
-    pub fn privilege(mut self, privilege: Privilege) -> Self {
-        self.privilege = privilege;
-        self
-    }
-
-    /// Loads the kernel side and starts measuring.
-    pub fn start(self) -> Result<GameServerMonitor, MonitorError> {
-        self.config.check()?;
-        let engine = Engine::new(self.config, self.privilege)?;
-        let cell = engine.cell.clone();
-        let (commands, inbox) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("gsmon-monitor".into())
-            .spawn(move || engine.run(&inbox))
-            .map_err(MonitorError::Thread)?;
-        Ok(GameServerMonitor {
-            cell,
-            commands,
-            thread: Some(thread),
-        })
-    }
-}
-
-enum Command {
-    Add(Box<GameServer>, mpsc::Sender<Result<(), MonitorError>>),
-    Remove(String, mpsc::Sender<Result<(), MonitorError>>),
-    Reload(Box<Config>, mpsc::Sender<Result<(), MonitorError>>),
-    Servers(mpsc::Sender<Vec<GameServer>>),
-    Stop,
-}
-
-/// A running monitor. Dropping it detaches all kernel programs.
-///
-/// ```no_run
-/// use gsmon_agent::{Game, GameServer, GameServerMonitor};
-///
-/// let monitor = GameServerMonitor::builder()
-///     .add_game_server(GameServer::new("minecraft-survival-01", Game::Minecraft).port(25565).max_players(100))
-///     .start()?;
-/// if let Some(snapshot) = monitor.snapshot() {
-///     println!("{} servers", snapshot.servers.len());
-/// }
-/// # Ok::<(), gsmon_agent::monitor::MonitorError>(())
-/// ```
-pub struct GameServerMonitor {
-    cell: Arc<SnapshotCell>,
-    commands: mpsc::Sender<Command>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl GameServerMonitor {
-    /// A monitor with default settings and no servers yet.
-    pub fn builder() -> GameServerMonitorBuilder {
-        GameServerMonitorBuilder {
-            config: Config::default(),
-            privilege: Privilege::Required,
-        }
-    }
-
-    /// The newest snapshot; `None` in the first interval.
-    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.cell.load()
-    }
-
-    /// Where snapshots appear.
-    pub fn cell(&self) -> Arc<SnapshotCell> {
-        self.cell.clone()
-    }
-
-    /// The servers that are looked for.
-    pub fn servers(&self) -> Result<Vec<GameServer>, MonitorError> {
-        let (reply, answer) = mpsc::channel();
-        self.commands
-            .send(Command::Servers(reply))
-            .map_err(|_| MonitorError::Stopped)?;
-        answer.recv().map_err(|_| MonitorError::Stopped)
-    }
-
-    /// Looks for one more server from the next interval on.
-    pub fn add_game_server(&self, server: GameServer) -> Result<(), MonitorError> {
-        self.ask(|reply| Command::Add(Box::new(server), reply))
-    }
-
-    /// Stops following a server.
-    pub fn remove_game_server(&self, name: &str) -> Result<(), MonitorError> {
-        self.ask(|reply| Command::Remove(name.to_owned(), reply))
-    }
-
-    /// Takes over a new configuration; servers that stay keep their counters. Table sizes and interfaces need a
-    /// restart and keep their values.
-    pub fn reload(&self, config: Config) -> Result<(), MonitorError> {
-        self.ask(|reply| Command::Reload(Box::new(config), reply))
-    }
-
-    fn ask(
-        &self,
-        command: impl FnOnce(mpsc::Sender<Result<(), MonitorError>>) -> Command,
-    ) -> Result<(), MonitorError> {
-        let (reply, answer) = mpsc::channel();
-        self.commands
-            .send(command(reply))
-            .map_err(|_| MonitorError::Stopped)?;
-        answer.recv().map_err(|_| MonitorError::Stopped)?
-    }
-}
-
-impl Drop for GameServerMonitor {
-    fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Intervals between two looks at the threads of processes that are followed already.
 const FOLLOW_ALL_EVERY: u64 = 10;
 
-struct Engine {
+pub(super) struct Engine {
     config: Config,
     kernel: Option<Kernel>,
     absent_because: Option<String>,
     discovery: Discovery,
     models: Vec<ServerModel>,
+    companions: Companions,
+    room_threads: HashMap<String, RoomThreads>,
+    pub(super) voices: Voices,
     usage: HashMap<String, UsageTracker>,
     own_netns: Option<NetnsId>,
-    cell: Arc<SnapshotCell>,
+    pub(super) cell: Arc<SnapshotCell>,
     sequence: u64,
     last: Instant,
     late_intervals: u64,
@@ -222,7 +52,12 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(config: Config, privilege: Privilege) -> Result<Self, MonitorError> {
+    pub(super) fn new(
+        config: Config,
+        privilege: Privilege,
+        state_directory: &Path,
+    ) -> Result<Self, MonitorError> {
+        voices::check(&config.servers)?;
         let platform = Platform::detect();
         let (kernel, absent_because) = match load_kernel(&config, &platform) {
             Ok(kernel) => (Some(kernel), None),
@@ -233,8 +68,15 @@ impl Engine {
             }
         };
         let mut engine = Self {
-            discovery: Discovery::new(&config.servers, platform.cgroup_root.clone()),
-            models: config.servers.iter().cloned().map(ServerModel::new).collect(),
+            discovery: Discovery::new(&searched(&config), platform.cgroup_root.clone()),
+            models: config
+                .servers
+                .iter()
+                .map(|spec| ServerModel::new(spec.clone(), unix_ms()))
+                .collect(),
+            companions: Companions::new(&config, unix_ms()),
+            room_threads: room_threads(&config),
+            voices: Voices::new(state_directory.join("log-positions.json")),
             config,
             kernel,
             absent_because,
@@ -246,12 +88,13 @@ impl Engine {
             late_intervals: 0,
             sockets: Vec::new(),
         };
+        engine.voices.set_servers(&engine.config.servers)?;
         engine.give_slots()?;
         engine.look(None);
         Ok(engine)
     }
 
-    fn run(mut self, inbox: &mpsc::Receiver<Command>) {
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
         let mut next = Instant::now() + self.config.agent.interval;
         loop {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
@@ -301,6 +144,7 @@ impl Engine {
 
     fn reload(&mut self, config: Config) -> Result<(), MonitorError> {
         config.check()?;
+        self.voices.set_servers(&config.servers)?;
         let mut old: HashMap<String, ServerModel> = self
             .models
             .drain(..)
@@ -314,7 +158,7 @@ impl Engine {
                     model.spec = spec.clone();
                     model
                 }
-                None => ServerModel::new(spec.clone()),
+                None => ServerModel::new(spec.clone(), unix_ms()),
             })
             .collect();
         for (name, model) in old {
@@ -331,7 +175,13 @@ impl Engine {
             interfaces: self.config.interfaces.clone(),
             ..config
         };
-        self.discovery.set_servers(&self.config.servers);
+        for slot in self.companions.reload(&self.config, unix_ms()) {
+            if let Some(kernel) = &mut self.kernel {
+                kernel.remove_server(slot);
+            }
+        }
+        self.room_threads = room_threads(&self.config);
+        self.discovery.set_servers(&searched(&self.config));
         self.give_slots()?;
         self.look(None);
         Ok(())
@@ -341,6 +191,9 @@ impl Engine {
         if let Some(kernel) = &mut self.kernel {
             for model in self.models.iter_mut().filter(|model| model.slot.is_none()) {
                 model.slot = Some(kernel.add_server()?);
+            }
+            for slot in self.companions.slots_wanted() {
+                *slot = Some(kernel.add_server()?);
             }
         }
         Ok(())
@@ -355,7 +208,10 @@ impl Engine {
             .iter()
             .map(|owned| socket_owner(None, owned, self.own_netns))
             .collect();
-        for (model, found) in self.models.iter_mut().zip(&discovered.servers) {
+        let processes = self.discovery.processes();
+        let now_ms = unix_ms();
+        let (found_servers, found_companions) = discovered.servers.split_at(self.models.len());
+        for (model, found) in self.models.iter_mut().zip(found_servers) {
             let mut endpoints: Vec<Endpoint> = found
                 .sockets
                 .iter()
@@ -387,7 +243,36 @@ impl Engine {
                     counting = CountingPoints { ingress, egress };
                 }
             }
-            model.found(&found.pids, endpoints, counting);
+            let main = found
+                .pids
+                .iter()
+                .filter_map(|pid| processes.get(*pid))
+                .min_by_key(|process| (process.start_ticks, process.pid));
+            let main = main.and_then(|main| {
+                Some(MainProcess {
+                    pid: main.pid,
+                    started_unix_ms: started_unix_ms(main.start_ticks, now_ms)?,
+                })
+            });
+            model.found(&found.pids, main, endpoints, counting);
+        }
+        let asked = self
+            .models
+            .iter()
+            .map(|model| (&model.spec, reachable(model, self.own_netns)));
+        if let Err(error) = self.voices.ask(asked) {
+            tracing::error!("game servers are not asked: {error}");
+        }
+        let server_pids: Vec<(&str, &[u32])> = self
+            .models
+            .iter()
+            .map(|model| (model.spec.name.as_str(), model.pids()))
+            .collect();
+        for (slot, owned) in
+            self.companions
+                .place(found_companions, &server_pids, processes, self.kernel.as_mut())
+        {
+            sockets.push(socket_owner(Some(slot), &owned, self.own_netns));
         }
         if let Some(kernel) = &mut self.kernel {
             if let Err(error) = kernel.set_local_addresses(&platform::local_addresses()) {
@@ -410,11 +295,19 @@ impl Engine {
         let seconds = now.duration_since(self.last).as_secs_f64();
         self.last = now;
         let delta = self.kernel.as_mut().map(Kernel::drain);
+        if let Some(delta) = &delta {
+            for (pid, status) in delta.exited_pids.iter().zip(&delta.exit_statuses) {
+                self.models
+                    .iter_mut()
+                    .for_each(|model| model.exited(*pid, *status));
+            }
+        }
         self.look(delta.as_ref().map(|delta| Touched {
             executed: &delta.executed_pids,
             exited: &delta.exited_pids,
         }));
-        let servers = self.advance(seconds, delta.as_ref());
+        let events = self.listen();
+        let servers = self.advance(seconds, delta.as_ref(), &events);
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,
@@ -430,33 +323,79 @@ impl Engine {
         self.cell.store(snapshot);
     }
 
-    fn advance(&mut self, seconds: f64, delta: Option<&KernelDelta>) -> Vec<ServerSnapshot> {
+    /// What the games have said since the last interval, by server.
+    fn listen(&mut self) -> HashMap<Arc<str>, Vec<GameEvent>> {
+        let mut events: HashMap<Arc<str>, Vec<GameEvent>> = HashMap::new();
+        for event in self.voices.drain() {
+            events.entry(event.server.clone()).or_default().push(event);
+        }
+        for events in events.values_mut() {
+            // Stable: what one witness said in one millisecond keeps its order.
+            events.sort_by_key(|event| event.unix_ms);
+        }
+        events
+    }
+
+    fn advance(
+        &mut self,
+        seconds: f64,
+        delta: Option<&KernelDelta>,
+        events: &HashMap<Arc<str>, Vec<GameEvent>>,
+    ) -> Vec<ServerSnapshot> {
         let source = if delta.is_some() {
             SchedSource::Kernel
         } else {
             SchedSource::Proc
         };
-        let now_ns = monotonic_ns();
+        let (now_ns, unix_ms) = (monotonic_ns(), unix_ms());
         let nothing = crate::kernel::ServerDelta::default();
+        let of_slot = |slot: Option<ServerSlotId>| {
+            delta.map(|delta| slot.and_then(|slot| delta.servers.get(&slot)).unwrap_or(&nothing))
+        };
+        let no_rooms = BTreeMap::new();
         let mut snapshots = Vec::with_capacity(self.models.len());
         for model in &mut self.models {
+            let name = model.spec.name.clone();
             let usage = self
                 .usage
-                .entry(model.spec.name.clone())
+                .entry(name.clone())
                 .or_default()
                 .update(model.pids(), source);
-            let kernel = delta.map(|delta| {
-                model
-                    .slot
-                    .and_then(|slot: ServerSlotId| delta.servers.get(&slot))
-                    .unwrap_or(&nothing)
-            });
+            let kernel = of_slot(model.slot);
+            let rooms = self
+                .room_threads
+                .get_mut(&name)
+                .zip(kernel)
+                .map(|(threads, kernel)| threads.sum(&kernel.tasks));
             snapshots.push(model.advance(&Interval {
                 seconds,
                 now_ns,
+                unix_ms,
                 kernel,
                 usage: &usage,
+                events: events.get(name.as_str()).map_or(&[][..], Vec::as_slice),
+                room_threads: rooms.as_ref().unwrap_or(&no_rooms),
             }));
+        }
+        for (companion, tracker) in self.companions.iter_mut() {
+            let Some(server) = snapshots
+                .iter_mut()
+                .find(|snapshot| snapshot.name == companion.server)
+            else {
+                continue;
+            };
+            let usage = tracker.update(companion.measured.pids(), source);
+            let interval = Interval {
+                seconds,
+                now_ns,
+                unix_ms,
+                kernel: of_slot(companion.measured.slot),
+                usage: &usage,
+                events: &[],
+                room_threads: &no_rooms,
+            };
+            let snapshot = companion.advance(&interval, server);
+            server.companions.push(snapshot);
         }
         snapshots
     }
@@ -543,6 +482,54 @@ impl Engine {
                 .collect(),
         }
     }
+}
+
+/// Where a server can be asked, once it is found.
+fn reachable(model: &ServerModel, own: Option<NetnsId>) -> Option<Reachable> {
+    let wanted = model.spec.port_match();
+    let endpoint = model
+        .endpoints()
+        .iter()
+        .find(|endpoint| wanted.is_none_or(|wanted| wanted.port == endpoint.port))?;
+    let foreign = own != Some(NetnsId(endpoint.netns));
+    let netns = match (foreign, model.pids().first()) {
+        (false, _) => None,
+        (true, Some(pid)) => Some(PathBuf::from(format!("/proc/{pid}/ns/net"))),
+        (true, None) => return None,
+    };
+    Some(Reachable {
+        address: endpoint.address,
+        port: endpoint.port,
+        netns,
+    })
+}
+
+/// Servers, then their companions: what discovery looks for.
+fn searched(config: &Config) -> Vec<GameServer> {
+    let companions = config
+        .servers
+        .iter()
+        .flat_map(|server| &server.companions)
+        .map(CompanionModel::search);
+    config.servers.iter().cloned().chain(companions).collect()
+}
+
+fn room_threads(config: &Config) -> HashMap<String, RoomThreads> {
+    config
+        .servers
+        .iter()
+        .filter_map(|server| {
+            let threads = RoomThreads::new(server.session.room_threads.as_deref()?)?;
+            Some((server.name.clone(), threads))
+        })
+        .collect()
+}
+
+/// Milliseconds since the Unix epoch.
+fn unix_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as i64)
 }
 
 fn load_kernel(config: &Config, platform: &Platform) -> Result<Kernel, MonitorError> {

@@ -1,0 +1,220 @@
+//! The agent's loop, and the library's front door: [`GameServerMonitor`].
+//!
+//! One thread per monitor; every interval: drain the kernel side, look for servers, follow what is new, read /proc,
+//! publish one immutable snapshot. Readers never wait for it. Without privileges it goes on with /proc alone.
+
+mod companions;
+mod engine;
+mod rooms;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use self::engine::Engine;
+pub use self::engine::kernel_options;
+use crate::{
+    config::{Config, FieldError, GameServer},
+    games::{push::PushSink, voices::VoicesError},
+    kernel::KernelError,
+    world::{cell::SnapshotCell, snapshot::Snapshot},
+};
+
+/// What to do when kernel programs cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// Refuse to start.
+    Required,
+    /// Go on with /proc and say what is missing.
+    Optional,
+}
+
+/// Why a monitor could not start or change.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] FieldError),
+    /// Something that the kernel side needs is missing.
+    #[error("the kernel side cannot run:\n  {}", .obstacles.join("\n  "))]
+    Obstacles {
+        /// One line each, with what to do.
+        obstacles: Vec<String>,
+    },
+    /// A game cannot be listened to as asked.
+    #[error(transparent)]
+    Voices(#[from] VoicesError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// No thread.
+    #[error("cannot start the measuring thread: {0}")]
+    Thread(std::io::Error),
+    /// The loop has ended.
+    #[error("the monitor has stopped")]
+    Stopped,
+    /// No such server.
+    #[error("there is no server called `{0}`")]
+    UnknownServer(String),
+}
+
+/// Options of a monitor.
+#[derive(Clone, Debug)]
+pub struct GameServerMonitorBuilder {
+    config: Config,
+    privilege: Privilege,
+    state_directory: PathBuf,
+}
+
+impl GameServerMonitorBuilder {
+    /// Takes agent settings, limits and servers from a configuration.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Time between snapshots.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.config.agent.interval = interval;
+        self
+    }
+
+    /// Adds a server.
+    pub fn add_game_server(mut self, server: GameServer) -> Self {
+        self.config.servers.push(server);
+        self
+    }
+
+    /// Where it is kept how far logs have been read; /var/lib/gsmon by default.
+    pub fn state_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.state_directory = directory.into();
+        self
+    }
+
+    /// Required by default.
+    pub fn privilege(mut self, privilege: Privilege) -> Self {
+        self.privilege = privilege;
+        self
+    }
+
+    /// Loads the kernel side and starts measuring.
+    pub fn start(self) -> Result<GameServerMonitor, MonitorError> {
+        self.config.check()?;
+        let engine = Engine::new(self.config, self.privilege, &self.state_directory)?;
+        let cell = engine.cell.clone();
+        let pushes = engine.voices.push_sink();
+        let (commands, inbox) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("gsmon-monitor".into())
+            .spawn(move || engine.run(&inbox))
+            .map_err(MonitorError::Thread)?;
+        Ok(GameServerMonitor {
+            cell,
+            pushes,
+            commands,
+            thread: Some(thread),
+        })
+    }
+}
+
+enum Command {
+    Add(Box<GameServer>, mpsc::Sender<Result<(), MonitorError>>),
+    Remove(String, mpsc::Sender<Result<(), MonitorError>>),
+    Reload(Box<Config>, mpsc::Sender<Result<(), MonitorError>>),
+    Servers(mpsc::Sender<Vec<GameServer>>),
+    Stop,
+}
+
+/// A running monitor. Dropping it detaches all kernel programs.
+///
+/// ```no_run
+/// use gsmon_agent::{Game, GameServer, GameServerMonitor};
+///
+/// let monitor = GameServerMonitor::builder()
+///     .add_game_server(GameServer::new("minecraft-survival-01", Game::Minecraft).port(25565).max_players(100))
+///     .start()?;
+/// if let Some(snapshot) = monitor.snapshot() {
+///     println!("{} servers", snapshot.servers.len());
+/// }
+/// # Ok::<(), gsmon_agent::monitor::MonitorError>(())
+/// ```
+pub struct GameServerMonitor {
+    cell: Arc<SnapshotCell>,
+    pushes: PushSink,
+    commands: mpsc::Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl GameServerMonitor {
+    /// A monitor with default settings and no servers yet.
+    pub fn builder() -> GameServerMonitorBuilder {
+        GameServerMonitorBuilder {
+            config: Config::default(),
+            privilege: Privilege::Required,
+            state_directory: crate::privacy::DEFAULT_STATE_DIR.into(),
+        }
+    }
+
+    /// The newest snapshot; `None` in the first interval.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.cell.load()
+    }
+
+    /// Where events of engines that call out go in.
+    pub fn push_sink(&self) -> PushSink {
+        self.pushes.clone()
+    }
+
+    /// Where snapshots appear.
+    pub fn cell(&self) -> Arc<SnapshotCell> {
+        self.cell.clone()
+    }
+
+    /// The servers that are looked for.
+    pub fn servers(&self) -> Result<Vec<GameServer>, MonitorError> {
+        let (reply, answer) = mpsc::channel();
+        self.commands
+            .send(Command::Servers(reply))
+            .map_err(|_| MonitorError::Stopped)?;
+        answer.recv().map_err(|_| MonitorError::Stopped)
+    }
+
+    /// Looks for one more server from the next interval on.
+    pub fn add_game_server(&self, server: GameServer) -> Result<(), MonitorError> {
+        self.ask(|reply| Command::Add(Box::new(server), reply))
+    }
+
+    /// Stops following a server.
+    pub fn remove_game_server(&self, name: &str) -> Result<(), MonitorError> {
+        self.ask(|reply| Command::Remove(name.to_owned(), reply))
+    }
+
+    /// Takes over a new configuration; servers that stay keep their counters. Table sizes and interfaces need a
+    /// restart and keep their values.
+    pub fn reload(&self, config: Config) -> Result<(), MonitorError> {
+        self.ask(|reply| Command::Reload(Box::new(config), reply))
+    }
+
+    fn ask(
+        &self,
+        command: impl FnOnce(mpsc::Sender<Result<(), MonitorError>>) -> Command,
+    ) -> Result<(), MonitorError> {
+        let (reply, answer) = mpsc::channel();
+        self.commands
+            .send(command(reply))
+            .map_err(|_| MonitorError::Stopped)?;
+        answer.recv().map_err(|_| MonitorError::Stopped)?
+    }
+}
+
+impl Drop for GameServerMonitor {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

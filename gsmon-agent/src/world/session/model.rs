@@ -1,0 +1,233 @@
+//! Sessions and players of one server over time: the machine fed with each interval, and its picture.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    machine::{Life, Machine, Step},
+    picture::{self, GameSnapshot, LifeDurations, PhaseDurations, RoomCpu},
+    resources::{Moment, Resources},
+    rooms::{self, CpuBasis, RoomFigures},
+    traffic::Matches,
+};
+use crate::{config::SessionBounds, games::event::GameEvent, kernel::SeenFlow};
+
+/// What one interval brought.
+#[derive(Clone, Copy, Debug)]
+pub struct GameInterval<'a> {
+    /// Its end.
+    pub unix_ms: i64,
+    /// Its length.
+    pub seconds: f64,
+    /// Totals of the server at its end.
+    pub totals: Resources,
+    /// Resident memory at its end.
+    pub rss_bytes: Option<u64>,
+    /// What the game said, oldest first.
+    pub events: &'a [GameEvent],
+    /// The process.
+    pub life: Life,
+    /// Does it listen on a game port?
+    pub listening: bool,
+    /// Live flows; `None` without a kernel side.
+    pub flows: Option<&'a [SeenFlow]>,
+    /// Does the configuration say that players come through a proxy?
+    pub proxied: bool,
+    /// CPU of threads that carry the name of a room.
+    pub room_threads: &'a BTreeMap<Arc<str>, u64>,
+}
+
+/// Sessions, phases and players of one server.
+#[derive(Debug)]
+pub struct SessionModel {
+    machine: Machine,
+    matches: Matches,
+    rooms: RoomCpu,
+    previous: Option<Resources>,
+    last: GameSnapshot,
+    /// What the lists of the last picture were made of.
+    made_of: (u64, u64, usize, bool),
+}
+
+impl SessionModel {
+    /// Nothing is known yet.
+    pub fn new(bounds: SessionBounds, now_ms: i64) -> Self {
+        Self {
+            machine: Machine::new(bounds, now_ms),
+            matches: Matches::default(),
+            rooms: RoomCpu::new(),
+            previous: None,
+            last: GameSnapshot::default(),
+            made_of: (0, 0, 0, false),
+        }
+    }
+
+    /// What the game says of its own tick, while that is fresh.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Adds an interval and makes the picture.
+    pub fn advance(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
+        self.machine.advance(&Step {
+            moment: Moment {
+                unix_ms: interval.unix_ms,
+                totals: interval.totals,
+                rss_bytes: interval.rss_bytes,
+            },
+            events: interval.events,
+            life: interval.life,
+            flows: interval
+                .flows
+                .filter(|_| !self.matches.proxied && !interval.proxied)
+                .map(|flows| flows.len() as u32),
+            listening: interval.listening,
+        });
+        self.matches.update(
+            &self.machine.roster,
+            interval.flows.unwrap_or_default(),
+            interval.proxied,
+            interval.seconds,
+            interval.unix_ms,
+        );
+        let delta = self
+            .previous
+            .replace(interval.totals)
+            .map(|before| interval.totals.since(&before));
+        if let Some(delta) = delta {
+            self.share_rooms(&delta, interval.room_threads);
+        }
+        self.picture(interval)
+    }
+
+    fn share_rooms(&mut self, delta: &Resources, threads: &BTreeMap<Arc<str>, u64>) {
+        if self.machine.rooms.is_empty() {
+            self.rooms.clear();
+            return;
+        }
+        let mut figures: BTreeMap<Arc<str>, RoomFigures> = self
+            .machine
+            .rooms
+            .iter()
+            .filter(|(_, track)| track.session.is_some())
+            .map(|(name, _)| {
+                let figures = RoomFigures {
+                    thread_cpu_ns: threads.get(name).copied(),
+                    ..RoomFigures::default()
+                };
+                (name.clone(), figures)
+            })
+            .collect();
+        for player in self.machine.roster.playing() {
+            let Some(figures) = player.room.as_ref().and_then(|room| figures.get_mut(room)) else {
+                continue;
+            };
+            figures.players += 1;
+            if let Some(traffic) = self.matches.of(player.number) {
+                // Rates of the last interval, as whole packets: only their proportion counts.
+                figures.packets +=
+                    (traffic.rx_packets_per_second + traffic.tx_packets_per_second).round() as u64;
+            }
+        }
+        for (name, share) in rooms::share(delta, &figures) {
+            if let Some(session) = self
+                .machine
+                .rooms
+                .get_mut(&name)
+                .and_then(|track| track.session.as_mut())
+            {
+                session.shared.add(&share.used);
+                let known = self.rooms.entry(session.id.clone()).or_insert((share.cpu, 0, 0));
+                // One shared interval makes the whole an estimate.
+                if share.cpu == CpuBasis::Shared {
+                    known.0 = CpuBasis::Shared;
+                }
+                known.1 += share.cpu_low_ns;
+                known.2 += share.cpu_high_ns;
+            }
+        }
+    }
+
+    fn picture(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
+        let now_ms = interval.unix_ms;
+        let machine = &self.machine;
+        let running = std::iter::once(&machine.track).chain(machine.rooms.values());
+        let sessions: Vec<_> = running
+            .filter_map(|track| Some((track, track.session.as_ref()?)))
+            .map(|(track, session)| {
+                picture::session(machine, track, session, self.rooms.get(&session.id), now_ms)
+            })
+            .collect();
+        let transitions = &machine.track.transitions;
+        let made_of = (
+            machine.roster.counters.leaves,
+            machine.counters.sessions - sessions.len() as u64,
+            transitions.durations().map(|(_, all)| all.count as usize).sum(),
+            transitions
+                .records()
+                .last()
+                .is_some_and(|record| record.change.is_some()),
+        );
+        let mut next = GameSnapshot {
+            phase: interval.life.up.then_some(machine.track.phase),
+            phase_since_unix_ms: interval.life.up.then_some(machine.track.phase_since_ms),
+            player_counts: picture::counts(machine, &self.matches, interval.flows),
+            counters: picture::counters(machine),
+            actions: machine.actions.clone(),
+            life_durations: transitions
+                .life_durations()
+                .into_iter()
+                .map(|(kind, durations)| LifeDurations {
+                    kind,
+                    durations: *durations,
+                })
+                .collect(),
+            starts_and_stops: self.last.starts_and_stops.clone(),
+            ended_sessions: self.last.ended_sessions.clone(),
+            departed_players: self.last.departed_players.clone(),
+            transitions: self.last.transitions.clone(),
+            transition_durations: self.last.transition_durations.clone(),
+            sessions,
+            players: Arc::default(),
+        };
+        if made_of != self.made_of {
+            self.made_of = made_of;
+            let ended = machine.ended.iter().map(|session| {
+                picture::session(
+                    machine,
+                    &machine.track,
+                    session,
+                    self.rooms.get(&session.id),
+                    now_ms,
+                )
+            });
+            next.ended_sessions = Arc::new(ended.collect());
+            next.departed_players = Arc::new(picture::departed_players(machine));
+            next.transitions = Arc::new(transitions.records().to_vec());
+            let durations = transitions
+                .durations()
+                .map(|((from, to), durations)| PhaseDurations {
+                    from,
+                    to,
+                    durations: *durations,
+                });
+            next.transition_durations = Arc::new(durations.collect());
+            let kept = |id: &Arc<str>| {
+                machine.ended.iter().any(|session| session.id == *id)
+                    || next.sessions.iter().any(|session| session.id == *id)
+            };
+            self.rooms.retain(|id, _| kept(id));
+        }
+        if transitions.lives().len() != next.starts_and_stops.len() || !interval.life.up {
+            next.starts_and_stops = Arc::new(transitions.lives().to_vec());
+        }
+        next.players = Arc::new(if machine.roster.speaks {
+            picture::named_players(machine, &self.matches, now_ms)
+        } else if self.matches.proxied {
+            Vec::new()
+        } else {
+            picture::flow_players(interval.flows.unwrap_or_default(), interval.seconds, now_ms)
+        });
+        self.last = next.clone();
+        next
+    }
+}

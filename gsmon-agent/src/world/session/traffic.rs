@@ -1,0 +1,362 @@
+//! Which flow on the wire is whose: by address where a log or query tells it, else by time.
+//!
+//! Behind a proxy, a relay or source NAT, flows are not players: then nothing is matched. That is configured, or noticed:
+//! many identities on one address that has fewer flows. Where nobody names players, the flows themselves are the players.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
+
+use gsmon_common::flow::{FlowKey, Traffic};
+use serde::{Deserialize, Serialize};
+
+use super::roster::{PlayerNumber, Presence, Roster};
+use crate::{kernel::SeenFlow, world::session::roster::Player};
+
+/// How a flow was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowMatch {
+    /// The game told address and port.
+    Endpoint,
+    /// The game told the address, and one flow has it.
+    Address,
+    /// It began when the player came, and no other did.
+    Time,
+    /// The flow itself is all that is known of the player.
+    FlowOnly,
+}
+
+/// Players on one address from which on it is taken for a proxy.
+const PROXY_PLAYERS: usize = 4;
+/// A flow may begin so much before or after its player is heard of.
+const TIME_WINDOW_MS: i64 = 5_000;
+
+/// Traffic of one player.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlayerTraffic {
+    /// How the newest flow was found.
+    pub by: FlowMatch,
+    /// Its remote endpoint.
+    pub remote: SocketAddr,
+    /// From the player, all flows of this stay.
+    pub rx: Traffic,
+    /// To the player.
+    pub tx: Traffic,
+    /// Rates of the last interval.
+    pub rx_packets_per_second: f64,
+    /// Bytes per second from the player.
+    pub rx_bytes_per_second: f64,
+    /// Packets per second to the player.
+    pub tx_packets_per_second: f64,
+    /// Bytes per second to the player.
+    pub tx_bytes_per_second: f64,
+    key: FlowKey,
+    /// Of flows that have ended.
+    done: (Traffic, Traffic),
+    /// Of the flow at hand.
+    last: (Traffic, Traffic),
+}
+
+/// The flows of one server's players.
+#[derive(Debug, Default)]
+pub struct Matches {
+    of: HashMap<PlayerNumber, PlayerTraffic>,
+    /// Is the server taken to be behind a proxy?
+    pub proxied: bool,
+}
+
+/// Remote endpoint of a flow.
+pub fn remote(key: &FlowKey) -> SocketAddr {
+    SocketAddr::new(Ipv6Addr::from(key.remote_addr).to_canonical(), key.remote_port)
+}
+
+impl Matches {
+    /// Traffic of a player, where a flow was found.
+    pub fn of(&self, player: PlayerNumber) -> Option<&PlayerTraffic> {
+        self.of.get(&player)
+    }
+
+    /// Looks at the flows of an interval.
+    pub fn update(
+        &mut self,
+        roster: &Roster,
+        flows: &[SeenFlow],
+        configured_proxy: bool,
+        seconds: f64,
+        now_ms: i64,
+    ) {
+        self.proxied = configured_proxy || looks_proxied(roster, flows);
+        if self.proxied {
+            self.of.clear();
+            return;
+        }
+        let known: HashSet<PlayerNumber> = roster.players().iter().map(|player| player.number).collect();
+        self.of.retain(|number, _| known.contains(number));
+        let by_key: HashMap<&FlowKey, &SeenFlow> = flows.iter().map(|flow| (&flow.key, flow)).collect();
+        for traffic in self.of.values_mut() {
+            traffic.count(by_key.get(&traffic.key).copied(), seconds);
+        }
+        let mut free = Free::new(flows, self.of.values().map(|traffic| traffic.key));
+        for player in roster.players() {
+            let gone = self
+                .of
+                .get(&player.number)
+                .is_none_or(|traffic| !by_key.contains_key(&traffic.key));
+            if !gone {
+                continue;
+            }
+            if let Some((flow, by)) = free.by_address(player) {
+                self.assign(player.number, flow, by);
+            }
+        }
+        // By time come those of whom the game tells no address, and only where it is unambiguous.
+        let nameless: Vec<&Player> = roster
+            .players()
+            .iter()
+            .filter(|player| player.who.address.is_none() && player.presence == Presence::Playing)
+            .filter(|player| {
+                player
+                    .who
+                    .kind
+                    .is_none_or(|known| known.kind == crate::games::event::PlayerKind::Human)
+            })
+            .filter(|player| !self.of.contains_key(&player.number))
+            .collect();
+        for player in &nameless {
+            let near = |flow: &&SeenFlow| (now_ms - flow.age_ms - player.heard_ms).abs() <= TIME_WINDOW_MS;
+            let rivals = nameless
+                .iter()
+                .filter(|other| (other.heard_ms - player.heard_ms).abs() <= 2 * TIME_WINDOW_MS)
+                .count();
+            if rivals == 1
+                && let Some(flow) = free.only(near)
+            {
+                self.assign(player.number, flow, FlowMatch::Time);
+            }
+        }
+    }
+
+    fn assign(&mut self, player: PlayerNumber, flow: &SeenFlow, by: FlowMatch) {
+        let done = self
+            .of
+            .get(&player)
+            .map(|before| (before.rx, before.tx))
+            .unwrap_or_default();
+        let mut traffic = PlayerTraffic {
+            by,
+            remote: remote(&flow.key),
+            rx: Traffic::default(),
+            tx: Traffic::default(),
+            rx_packets_per_second: 0.0,
+            rx_bytes_per_second: 0.0,
+            tx_packets_per_second: 0.0,
+            tx_bytes_per_second: 0.0,
+            key: flow.key,
+            done,
+            last: (Traffic::default(), Traffic::default()),
+        };
+        traffic.count(Some(flow), 0.0);
+        self.of.insert(player, traffic);
+    }
+}
+
+impl PlayerTraffic {
+    fn count(&mut self, flow: Option<&SeenFlow>, seconds: f64) {
+        let (rx, tx) = flow.map_or(self.last, |flow| (flow.rx_total, flow.tx_total));
+        let rate = |now: u64, before: u64| {
+            if seconds > 0.0 {
+                now.saturating_sub(before) as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        self.rx_packets_per_second = rate(rx.packets, self.last.0.packets);
+        self.rx_bytes_per_second = rate(rx.bytes, self.last.0.bytes);
+        self.tx_packets_per_second = rate(tx.packets, self.last.1.packets);
+        self.tx_bytes_per_second = rate(tx.bytes, self.last.1.bytes);
+        self.last = (rx, tx);
+        self.rx = sum(self.done.0, rx);
+        self.tx = sum(self.done.1, tx);
+    }
+}
+
+fn sum(a: Traffic, b: Traffic) -> Traffic {
+    Traffic {
+        packets: a.packets + b.packets,
+        bytes: a.bytes + b.bytes,
+    }
+}
+
+/// Flows that nobody has yet.
+struct Free<'a> {
+    by_remote: HashMap<SocketAddr, &'a SeenFlow>,
+    by_host: HashMap<IpAddr, Vec<&'a SeenFlow>>,
+    taken: HashSet<FlowKey>,
+    all: &'a [SeenFlow],
+}
+
+impl<'a> Free<'a> {
+    fn new(flows: &'a [SeenFlow], taken: impl Iterator<Item = FlowKey>) -> Self {
+        let mut by_host: HashMap<IpAddr, Vec<&SeenFlow>> = HashMap::new();
+        for flow in flows {
+            by_host.entry(remote(&flow.key).ip()).or_default().push(flow);
+        }
+        Self {
+            by_remote: flows.iter().map(|flow| (remote(&flow.key), flow)).collect(),
+            by_host,
+            taken: taken.collect(),
+            all: flows,
+        }
+    }
+
+    fn by_address(&mut self, player: &Player) -> Option<(&'a SeenFlow, FlowMatch)> {
+        let host = player.who.address?;
+        let (flow, by) = match player.who.port {
+            Some(port) => (
+                *self.by_remote.get(&SocketAddr::new(host, port))?,
+                FlowMatch::Endpoint,
+            ),
+            None => {
+                let mut there = self
+                    .by_host
+                    .get(&host)?
+                    .iter()
+                    .filter(|flow| !self.taken.contains(&flow.key));
+                let first = there.next()?;
+                if there.next().is_some() {
+                    return None;
+                }
+                (*first, FlowMatch::Address)
+            }
+        };
+        self.taken.insert(flow.key).then_some((flow, by))
+    }
+
+    fn only(&mut self, fits: impl Fn(&&SeenFlow) -> bool) -> Option<&'a SeenFlow> {
+        let mut fitting = self
+            .all
+            .iter()
+            .filter(|flow| !self.taken.contains(&flow.key))
+            .filter(fits);
+        let first = fitting.next()?;
+        if fitting.next().is_some() {
+            return None;
+        }
+        self.taken.insert(first.key);
+        Some(first)
+    }
+}
+
+/// Many identities on one address, and fewer flows than identities there.
+fn looks_proxied(roster: &Roster, flows: &[SeenFlow]) -> bool {
+    let mut players: HashMap<IpAddr, usize> = HashMap::new();
+    for address in roster.playing().filter_map(|player| player.who.address) {
+        *players.entry(address).or_default() += 1;
+    }
+    players.iter().any(|(address, count)| {
+        *count >= PROXY_PLAYERS
+            && flows
+                .iter()
+                .filter(|flow| remote(&flow.key).ip() == *address)
+                .count()
+                < *count
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::games::event::PlayerRef;
+
+    fn flow(last: u8, port: u16, packets: u64, age_ms: i64) -> SeenFlow {
+        let mut key = FlowKey {
+            server: 1,
+            remote_port: port,
+            protocol: 17,
+            ..FlowKey::default()
+        };
+        key.remote_addr = std::net::Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped().octets();
+        let traffic = Traffic {
+            packets,
+            bytes: packets * 100,
+        };
+        SeenFlow {
+            key,
+            rx_total: traffic,
+            tx_total: traffic,
+            rx: traffic,
+            tx: traffic,
+            age_ms,
+        }
+    }
+
+    fn at(last: u8, port: Option<u16>, name: &str) -> PlayerRef {
+        PlayerRef::named(name).with_address([192, 0, 2, last].into(), port)
+    }
+
+    fn number(roster: &Roster, name: &str) -> PlayerNumber {
+        roster
+            .playing()
+            .find(|player| player.who.name.as_deref() == Some(name))
+            .unwrap()
+            .number
+    }
+
+    #[test]
+    fn endpoint_then_address_then_time() {
+        let mut roster = Roster::default();
+        roster.joined(&at(1, Some(40), "endpoint"), None, 0);
+        roster.joined(&at(2, None, "address"), None, 0);
+        roster.joined(&at(3, None, "two flows there"), None, 0);
+        roster.joined(&PlayerRef::named("time"), None, 60_000);
+        let flows = [
+            flow(1, 40, 10, 70_000),
+            flow(1, 41, 10, 70_000),
+            flow(2, 9, 20, 70_000),
+            flow(3, 1, 1, 70_000),
+            flow(3, 2, 1, 70_000),
+            flow(9, 9, 30, 9_000),
+        ];
+        let mut matches = Matches::default();
+        matches.update(&roster, &flows, false, 1.0, 70_000);
+        let by = |name| {
+            matches
+                .of(number(&roster, name))
+                .map(|traffic| (traffic.by, traffic.rx.packets))
+        };
+        assert_eq!(by("endpoint"), Some((FlowMatch::Endpoint, 10)));
+        assert_eq!(by("address"), Some((FlowMatch::Address, 20)));
+        assert_eq!(by("two flows there"), None, "a guess would be worth nothing");
+        assert_eq!(by("time"), Some((FlowMatch::Time, 30)));
+    }
+
+    #[test]
+    fn a_reconnect_adds_up() {
+        let mut roster = Roster::default();
+        roster.joined(&at(1, None, "a"), None, 0);
+        let mut matches = Matches::default();
+        matches.update(&roster, &[flow(1, 40, 10, 0)], false, 1.0, 1_000);
+        matches.update(&roster, &[flow(1, 40, 14, 0)], false, 2.0, 3_000);
+        let traffic = matches.of(number(&roster, "a")).unwrap();
+        assert_eq!((traffic.rx.packets, traffic.rx_packets_per_second), (14, 2.0));
+        matches.update(&roster, &[flow(1, 77, 5, 0)], false, 1.0, 4_000);
+        assert_eq!(matches.of(number(&roster, "a")).unwrap().rx.packets, 19);
+    }
+
+    #[test]
+    fn many_on_one_address_with_fewer_flows_are_behind_a_proxy() {
+        let mut roster = Roster::default();
+        for n in 0..5u16 {
+            roster.joined(&at(1, Some(1_000 + n), &n.to_string()), None, 0);
+        }
+        let mut matches = Matches::default();
+        matches.update(&roster, &[flow(1, 1_000, 10, 0), flow(1, 7, 1, 0)], false, 1.0, 0);
+        assert!(matches.proxied && matches.of(PlayerNumber(1)).is_none());
+        // A household behind NAT has a flow each.
+        let flows: Vec<SeenFlow> = (0..5).map(|n| flow(1, 1_000 + n, 10, 0)).collect();
+        matches.update(&roster, &flows, false, 1.0, 0);
+        assert!(!matches.proxied && matches.of(PlayerNumber(5)).is_some());
+    }
+}

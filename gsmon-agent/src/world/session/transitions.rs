@@ -1,0 +1,305 @@
+//! What it costs to get from one phase to the next, to start and to stop.
+//!
+//! A transition runs from the end of one settled phase (idle, lobby, active, ended) to the beginning of the next;
+//! loading in between is the transition itself. It has the time that it took, what was used meanwhile, and how the rates
+//! differ between the seconds before it and the seconds after it. Warm-up is from process start to ready, cool-down from
+//! the last leave to the exit.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::resources::{Course, Resources};
+use crate::games::event::Phase;
+
+/// Rates are compared over so much time before and after a transition.
+const WINDOW_MS: i64 = 5_000;
+/// Records kept of each kind.
+const KEPT: usize = 128;
+
+/// A transition that has happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Session that it led into, or out of.
+    pub session: Option<Arc<str>>,
+    /// Settled phase before.
+    pub from: Phase,
+    /// Settled phase after.
+    pub to: Phase,
+    /// When the phase before ended.
+    pub began_unix_ms: i64,
+    /// Time until the phase after began.
+    pub took_ms: i64,
+    /// Used in that time.
+    pub used: Resources,
+    /// Rates after it less rates before it; absent until there is an after.
+    pub change: Option<RateChange>,
+}
+
+/// Difference of rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateChange {
+    /// CPU in cores.
+    pub cpu_cores: Option<f64>,
+    /// Resident memory, bytes (a level, not a rate).
+    pub rss_bytes: Option<f64>,
+    /// Bytes from clients per second.
+    pub rx_bytes_per_second: Option<f64>,
+    /// Bytes to clients per second.
+    pub tx_bytes_per_second: Option<f64>,
+    /// Bytes from and to storage per second.
+    pub disk_bytes_per_second: Option<f64>,
+}
+
+/// Start or stop of a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LifeRecord {
+    /// Which.
+    pub kind: LifeKind,
+    /// Start of the process, or last leave.
+    pub began_unix_ms: i64,
+    /// Until ready, or until exit.
+    pub took_ms: i64,
+    /// Used in that time.
+    pub used: Resources,
+    /// Largest resident memory in that time.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// Start or stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LifeKind {
+    /// Start to ready.
+    WarmUp,
+    /// Last leave to exit.
+    CoolDown,
+}
+
+/// Upper bounds of the duration histograms, milliseconds.
+pub const BOUNDS_MS: [i64; 12] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000,
+];
+
+/// Durations, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Durations {
+    /// Counts by [`BOUNDS_MS`]; what is longer is in `count` only.
+    pub buckets: [u64; BOUNDS_MS.len()],
+    /// All.
+    pub count: u64,
+    /// Sum of all, milliseconds.
+    pub sum_ms: u64,
+}
+
+impl Durations {
+    fn add(&mut self, took_ms: i64) {
+        let took_ms = took_ms.max(0);
+        if let Some(index) = BOUNDS_MS.iter().position(|bound| took_ms <= *bound) {
+            self.buckets[index] += 1;
+        }
+        self.count += 1;
+        self.sum_ms += took_ms as u64;
+    }
+}
+
+/// A settled phase that has ended, waiting for the next one.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    from: Phase,
+    since_ms: i64,
+}
+
+/// The transitions of one server or room.
+#[derive(Debug, Default)]
+pub struct Transitions {
+    open: Option<Open>,
+    records: Vec<Transition>,
+    lives: Vec<LifeRecord>,
+    durations: BTreeMap<(Phase, Phase), Durations>,
+    warm_up: Durations,
+    cool_down: Durations,
+}
+
+impl Transitions {
+    /// A phase follows another.
+    pub fn phase(&mut self, from: Phase, to: Phase, at_ms: i64, session: Option<&Arc<str>>, course: &Course) {
+        if from != Phase::Loading {
+            self.open = Some(Open {
+                from,
+                since_ms: at_ms,
+            });
+        }
+        if to == Phase::Loading {
+            return;
+        }
+        let Some(open) = self.open.take() else { return };
+        if open.from == to {
+            return;
+        }
+        let took_ms = (at_ms - open.since_ms).max(0);
+        self.durations.entry((open.from, to)).or_default().add(took_ms);
+        keep(
+            &mut self.records,
+            Transition {
+                session: session.cloned(),
+                from: open.from,
+                to,
+                began_unix_ms: open.since_ms,
+                took_ms,
+                used: course.between(open.since_ms, at_ms),
+                change: None,
+            },
+        );
+    }
+
+    /// A process has become ready, or has ended.
+    pub fn life(&mut self, kind: LifeKind, began_ms: i64, ended_ms: i64, course: &Course) {
+        let took_ms = (ended_ms - began_ms).max(0);
+        match kind {
+            LifeKind::WarmUp => self.warm_up.add(took_ms),
+            LifeKind::CoolDown => self.cool_down.add(took_ms),
+        }
+        keep(
+            &mut self.lives,
+            LifeRecord {
+                kind,
+                began_unix_ms: began_ms,
+                took_ms,
+                used: course.between(began_ms, ended_ms),
+                peak_rss_bytes: course.peak_rss(began_ms, ended_ms),
+            },
+        );
+    }
+
+    /// Fills in what only later seconds show. Call once per interval.
+    pub fn settle(&mut self, now_ms: i64, course: &Course) {
+        for record in self.records.iter_mut().rev() {
+            let end_ms = record.began_unix_ms + record.took_ms;
+            if record.change.is_some() {
+                break;
+            }
+            if now_ms >= end_ms + WINDOW_MS {
+                record.change = Some(rate_change(record.began_unix_ms, end_ms, course));
+            }
+        }
+    }
+
+    /// The newest transitions, oldest first.
+    pub fn records(&self) -> &[Transition] {
+        &self.records
+    }
+
+    /// The newest starts and stops, oldest first.
+    pub fn lives(&self) -> &[LifeRecord] {
+        &self.lives
+    }
+
+    /// Durations by (from, to).
+    pub fn durations(&self) -> impl Iterator<Item = ((Phase, Phase), &Durations)> {
+        self.durations.iter().map(|(pair, durations)| (*pair, durations))
+    }
+
+    /// Durations of starts and of stops.
+    pub fn life_durations(&self) -> [(LifeKind, &Durations); 2] {
+        [
+            (LifeKind::WarmUp, &self.warm_up),
+            (LifeKind::CoolDown, &self.cool_down),
+        ]
+    }
+}
+
+fn keep<T>(records: &mut Vec<T>, record: T) {
+    if records.len() == KEPT {
+        records.remove(0);
+    }
+    records.push(record);
+}
+
+fn rate_change(began_ms: i64, end_ms: i64, course: &Course) -> RateChange {
+    let seconds = WINDOW_MS as f64 / 1e3;
+    let before = course.between(began_ms - WINDOW_MS, began_ms);
+    let after = course.between(end_ms, end_ms + WINDOW_MS);
+    let rate = |of: fn(&Resources) -> Option<u64>| Some((of(&after)? as f64 - of(&before)? as f64) / seconds);
+    let level = |at_ms| course.rss_at(at_ms).map(|bytes| bytes as f64);
+    RateChange {
+        cpu_cores: rate(|used| used.cpu_ns).map(|ns| ns / 1e9),
+        rss_bytes: level(end_ms + WINDOW_MS)
+            .zip(level(began_ms))
+            .map(|(after, before)| after - before),
+        rx_bytes_per_second: rate(|used| used.rx_bytes),
+        tx_bytes_per_second: rate(|used| used.tx_bytes),
+        disk_bytes_per_second: rate(|used| Some(used.disk_read_bytes? + used.disk_write_bytes?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::session::resources::Moment;
+
+    /// One core busy while loading (10 s to 13 s), a tenth of one afterwards, nothing before.
+    fn course() -> Course {
+        let mut course = Course::default();
+        let mut cpu_ns = 0;
+        for step in 0..300i64 {
+            let ms = step * 100;
+            cpu_ns += match ms {
+                10_001..=13_000 => 100_000_000,
+                13_001.. => 10_000_000,
+                _ => 0,
+            };
+            course.push(Moment {
+                unix_ms: ms,
+                totals: Resources {
+                    cpu_ns: Some(cpu_ns),
+                    ..Resources::default()
+                },
+                rss_bytes: Some(if ms <= 10_000 { 100 } else { 300 }),
+            });
+        }
+        course
+    }
+
+    #[test]
+    fn loading_is_the_transition_and_its_cost_is_what_was_used_meanwhile() {
+        let course = course();
+        let mut transitions = Transitions::default();
+        transitions.phase(Phase::Lobby, Phase::Loading, 10_000, None, &course);
+        assert!(transitions.records().is_empty());
+        transitions.phase(Phase::Loading, Phase::Active, 13_000, None, &course);
+        transitions.settle(14_000, &course);
+        assert_eq!(transitions.records()[0].change, None, "there is no after yet");
+        transitions.settle(20_000, &course);
+        let [record] = transitions.records() else { panic!() };
+        assert_eq!(
+            (record.from, record.to, record.took_ms),
+            (Phase::Lobby, Phase::Active, 3_000)
+        );
+        assert_eq!(record.used.cpu_ns, Some(3_000_000_000));
+        let change = record.change.unwrap();
+        assert!((change.cpu_cores.unwrap() - 0.1).abs() < 0.01, "{change:?}");
+        assert_eq!(change.rss_bytes, Some(200.0));
+        let (pair, durations) = transitions.durations().next().unwrap();
+        assert_eq!(
+            (pair, durations.count, durations.sum_ms),
+            ((Phase::Lobby, Phase::Active), 1, 3_000)
+        );
+    }
+
+    #[test]
+    fn without_loading_a_transition_takes_no_time() {
+        let mut transitions = Transitions::default();
+        transitions.phase(Phase::Active, Phase::Ended, 5_000, None, &course());
+        assert_eq!(transitions.records()[0].took_ms, 0);
+    }
+
+    #[test]
+    fn starts_are_kept_with_their_peak() {
+        let mut transitions = Transitions::default();
+        transitions.life(LifeKind::WarmUp, 9_000, 13_000, &course());
+        let [record] = transitions.lives() else { panic!() };
+        assert_eq!((record.took_ms, record.peak_rss_bytes), (4_000, Some(300)));
+        assert_eq!(transitions.life_durations()[0].1.buckets[6], 1);
+    }
+}

@@ -27,7 +27,7 @@ use super::{
 use crate::games::GameEvent;
 
 /// Files are looked at this often.
-const ROUND: Duration = Duration::from_millis(200);
+const ROUND: Duration = Duration::from_millis(250);
 /// While events wait for the consumer, it is asked this often.
 const FLUSH: Duration = Duration::from_millis(2);
 /// Positions are noted this often (and written more rarely).

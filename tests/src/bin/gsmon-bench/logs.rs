@@ -142,7 +142,8 @@ fn fleet(directory: &Path) -> Result<Vec<Row>> {
     };
     reader.set(paths.iter().enumerate().map(target).collect())?;
     let consumer = thread::spawn(move || events.iter().count());
-    thread::sleep(Duration::from_secs(2));
+    // Until they count as quiet.
+    thread::sleep(Duration::from_secs(12));
     let idle = percent(|| {
         thread::sleep(WINDOW);
         Ok(())

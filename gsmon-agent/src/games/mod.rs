@@ -21,6 +21,7 @@ pub mod quake3;
 pub mod query;
 pub mod rust;
 pub mod scan;
+pub mod signature;
 pub mod source;
 pub mod teeworlds;
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //!
 //! Not here: counting packets and exact CPU time (the kernel room), meaning (world).
 
+mod bounded;
+pub mod container;
 pub mod discovery;
 pub mod instance;
 pub mod platform;

@@ -10,7 +10,7 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::GameServer;
+use super::{DiscoverySettings, GameServer};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -43,6 +43,8 @@ pub struct Config {
     pub privacy: PrivacySettings,
     /// `[limits]`
     pub limits: Limits,
+    /// `[discovery]`
+    pub discovery: DiscoverySettings,
     /// `[[interface]]`
     #[serde(rename = "interface")]
     pub interfaces: Vec<InterfaceSettings>,
@@ -362,6 +364,7 @@ impl Config {
     /// Checks what the types cannot.
     pub fn check(&self) -> Result<(), FieldError> {
         self.check_ranges()?;
+        self.discovery.check()?;
         let mut names = HashMap::new();
         for (index, server) in self.servers.iter().enumerate() {
             check_server(server, index + 1)?;

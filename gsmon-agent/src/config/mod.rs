@@ -1,14 +1,16 @@
 //! Configuration: TOML with serde, and the same things as a builder for library users.
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
-//! what it says.
+//! what it says; `discovery` finding servers that nobody configured.
 
+mod discovery;
 mod file;
 mod server;
 #[cfg(test)]
 mod shipped;
 mod sources;
 
+pub use discovery::{DiscoveryMode, DiscoverySettings};
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, PrivacySettings,
     PushSettings, StatsMode, TierTimeouts, XdpMode, duration,

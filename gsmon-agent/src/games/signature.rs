@@ -30,7 +30,7 @@ mod verdicts;
 
 pub use self::{
     program::worth_a_look,
-    score::{recognise, suspect},
+    score::{FIRST_EPHEMERAL, is_usual_port, recognise, suspect},
 };
 
 /// What is known of a process.

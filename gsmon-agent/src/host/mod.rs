@@ -3,6 +3,7 @@
 //!
 //! Not here: counting packets and exact CPU time (the kernel room), meaning (world).
 
+pub mod autodiscovery;
 mod bounded;
 pub mod container;
 pub mod discovery;
@@ -13,6 +14,7 @@ pub mod sockets;
 pub mod usage;
 
 pub use self::{
+    autodiscovery::{AutoDiscovery, Candidate},
     discovery::{Discovery, Found, OwnedSocket},
     instance::{InstanceError, InstanceLock},
     platform::Platform,

@@ -15,8 +15,9 @@ use crate::config::{Game, Protocol};
 /// A server that has not bound its stated port after this long will not: it took another one.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// Ports from here on are handed out by the kernel; a game port there is stated or usual.
-const FIRST_EPHEMERAL: u16 = 32_768;
+/// Ports from here on are handed out by the kernel (`net.ipv4.ip_local_port_range` by default); a game port there is
+/// stated or usual.
+pub const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// Programs that are never a game server, whatever port they listen on: shells, tools, forwarders, web servers, editors.
 const NEVER: &[&str] = &[
@@ -100,6 +101,13 @@ pub fn recognise(evidence: &Evidence) -> Option<Recognised> {
 /// A process of unknown name on a usual port, below [`LEAST_SAID`]: worth asking with a query, not worth telling.
 pub fn suspect(evidence: &Evidence) -> Option<Recognised> {
     stranger(&Program::of(evidence)?, evidence)
+}
+
+/// Is this a usual port of a family, so that a program of any name there is worth a look?
+pub fn is_usual_port(protocol: Protocol, port: u16) -> bool {
+    USUAL_PORTS
+        .iter()
+        .any(|(transport, first, last, _)| *transport == protocol && (first..=last).contains(&&port))
 }
 
 fn by_program(title: &'static Title, program: &Program<'_>, evidence: &Evidence) -> Option<Recognised> {

@@ -41,8 +41,9 @@ use self::{
 
 /// More servers than this on one host are not told apart from an attack on the agent's memory.
 const MOST: usize = 4_096;
-/// A server that has not bound the port that it states is judged again every so many updates.
-const JUDGE_WAITING_EVERY: u64 = 10;
+/// A server that has not bound the port that it states, or has not begun its log, is looked at again every so many
+/// updates.
+const LOOK_AGAIN_EVERY: u64 = 10;
 
 /// No server loads for longer before it listens; afterwards its descriptors are read less often.
 const LOADING: Duration = Duration::from_secs(600);
@@ -197,6 +198,11 @@ impl AutoDiscovery {
         self.owners.refresh(&self.roots.proc, sockets, watched);
         changed |= self.take_over(sockets);
         changed |= self.judge(&by_pid);
+        changed |= self.updates.is_multiple_of(LOOK_AGAIN_EVERY)
+            && self
+                .candidates
+                .iter()
+                .any(|candidate| candidate.log.is_none() && candidate.recognised.log.is_some());
         if changed {
             self.name_all(&by_pid);
             self.collect(&by_pid);
@@ -267,7 +273,7 @@ impl AutoDiscovery {
     }
 
     fn judge(&mut self, by_pid: &HashMap<u32, &Process>) -> bool {
-        let again = self.updates.is_multiple_of(JUDGE_WAITING_EVERY);
+        let again = self.updates.is_multiple_of(LOOK_AGAIN_EVERY);
         let mut changed = false;
         let mut known = self
             .entries

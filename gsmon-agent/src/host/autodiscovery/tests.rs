@@ -328,6 +328,24 @@ fn only_a_servers_own_file_is_its_log() {
 }
 
 #[test]
+fn a_log_that_is_begun_later_is_found() {
+    let mut host = Host::new();
+    host.start(50, "/usr/bin/java", "java -jar paper.jar");
+    let me = nix::unistd::geteuid().as_raw();
+    host.write("proc/50/status", &format!("Uid:\t{me}\t{me}\t{me}\t{me}\n"));
+    host.bind(50, TCP, 25_565, 900);
+    assert_eq!(host.update()[0].log, None);
+    host.write("srv/logs/latest.log", "");
+    let mut found = None;
+    for _ in 0..LOOK_AGAIN_EVERY {
+        found = host.update()[0].log.clone();
+    }
+    assert_eq!(found, Some(host.path("srv/logs/latest.log")));
+    let server = host.discovery.candidates()[0].to_game_server();
+    assert_eq!(server.log.and_then(|log| log.file), found);
+}
+
+#[test]
 fn arguments_are_split_where_the_kernel_ends_them() {
     let split = |text: &str| facts::split_arguments(text.as_bytes());
     assert_eq!(split("a\0b c\0\0d\0"), ["a", "b c", "", "d"]);

@@ -89,6 +89,7 @@ fn openarena_with_bots_is_measured_in_its_own_namespace() {
                 .port(port)
                 .protocol(Protocol::Udp)
                 .executable("ioq3ded")
+                .without_query()
                 .netns(netns.path()),
         )
         .start()

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Failure, Outcome};
-use crate::config::Config;
+use crate::{config::Config, games::voices};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckConfigArgs {
@@ -16,6 +16,7 @@ pub struct CheckConfigArgs {
 
 pub fn run(args: &CheckConfigArgs) -> Outcome {
     let config = Config::read(&args.file).map_err(|error| Failure::Usage(error.into()))?;
+    voices::check(&config.servers).map_err(|error| Failure::Usage(error.into()))?;
     if args.json {
         super::print_json(&config)?;
     } else {

@@ -1,6 +1,7 @@
 //! `gsmon run`: the agent in the foreground. SIGHUP reloads, SIGTERM and SIGINT detach everything.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -14,18 +15,21 @@ use tokio::{
 use super::{Failure, Outcome, StateArg, runtime, unix_ms};
 use crate::{
     config::{Config, PrivacySettings},
+    games::{event::PlayerRef, voices},
     host::{InstanceError, InstanceLock},
     kernel,
     monitor::{GameServerMonitor, Privilege},
     privacy::IdentityStore,
     serve::{Servers, push::TokenBook},
+    world::snapshot::Snapshot,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Configuration file.
+    /// Configuration file; /etc/gsmon.toml when not given, and where there is none either, the defaults: every game
+    /// server that is found is measured.
     #[arg(long, short)]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// Go on with /proc alone when kernel programs cannot be loaded.
     #[arg(long)]
     allow_unprivileged: bool,
@@ -37,8 +41,21 @@ pub struct RunArgs {
 const IDENTITY_UPKEEP: Duration = Duration::from_secs(3_600);
 
 pub fn run(args: &RunArgs) -> Outcome {
-    let config = Config::read(&args.config).map_err(|error| Failure::Usage(error.into()))?;
+    let config = read(args.config.as_deref()).map_err(Failure::Usage)?;
     runtime()?.block_on(serve(args, config))
+}
+
+/// Where the configuration is looked for when none is named.
+const DEFAULT_CONFIG: &str = "/etc/gsmon.toml";
+
+fn read(named: Option<&Path>) -> anyhow::Result<Config> {
+    let config = match named {
+        Some(path) => Config::read(path)?,
+        None if Path::new(DEFAULT_CONFIG).exists() => Config::read(Path::new(DEFAULT_CONFIG))?,
+        None => Config::default(),
+    };
+    voices::check(&config.servers)?;
+    Ok(config)
 }
 
 async fn serve(args: &RunArgs, config: Config) -> Outcome {
@@ -84,7 +101,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     let mut identities = Identities::new(&args.state.state_dir, config.privacy);
     let mut upkeep = tokio::time::interval(IDENTITY_UPKEEP);
     upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut first = monitor.cell().subscribe();
+    let mut snapshots = monitor.cell().subscribe();
     let mut announced = false;
     loop {
         tokio::select! {
@@ -97,13 +114,16 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
             _ = upkeep.tick() => identities.upkeep(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            changed = first.changed(), if !announced => {
-                announced = true;
-                if let (Ok(()), Some(snapshot)) = (changed, monitor.snapshot()) {
+            changed = snapshots.changed() => {
+                let (Ok(()), Some(snapshot)) = (changed, monitor.snapshot()) else {
+                    break;
+                };
+                if !std::mem::replace(&mut announced, true) {
                     for source in &snapshot.sources {
                         tracing::info!(source = source.source, hook = source.hook, reason = source.reason, "in force");
                     }
                 }
+                identities.record(&snapshot);
             }
         }
     }
@@ -120,12 +140,10 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
 }
 
 fn reload(args: &RunArgs, monitor: &GameServerMonitor) -> Option<Config> {
-    let result = Config::read(&args.config)
-        .map_err(anyhow::Error::from)
-        .and_then(|config| {
-            monitor.reload(config.clone())?;
-            Ok(config)
-        });
+    let result = read(args.config.as_deref()).and_then(|config| {
+        monitor.reload(config.clone())?;
+        Ok(config)
+    });
     match result {
         Ok(config) => {
             tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart");
@@ -153,6 +171,8 @@ struct Identities<'a> {
     directory: &'a Path,
     settings: PrivacySettings,
     store: Option<IdentityStore>,
+    /// Players of the last snapshot, as recorded.
+    recorded: HashMap<(String, u64), PlayerRef>,
 }
 
 impl<'a> Identities<'a> {
@@ -162,7 +182,37 @@ impl<'a> Identities<'a> {
             directory,
             settings,
             store: None,
+            recorded: HashMap::new(),
         }
+    }
+
+    /// Records who is new and of whom more is known, where that is switched on.
+    fn record(&mut self, snapshot: &Snapshot) {
+        let Some(store) = self.store.as_mut().filter(|_| self.settings.store_identities) else {
+            return;
+        };
+        let mut present = HashMap::new();
+        for server in &snapshot.servers {
+            for player in server
+                .game_state
+                .players
+                .iter()
+                .filter(|player| player.number != 0)
+            {
+                let who = PlayerRef {
+                    platform_id: player.platform_id.clone(),
+                    name: player.name.clone(),
+                    address: player.address,
+                    ..PlayerRef::default()
+                };
+                let key = (server.name.clone(), player.number);
+                if self.recorded.get(&key) != Some(&who) {
+                    store.record(&who, unix_ms());
+                }
+                present.insert(key, who);
+            }
+        }
+        self.recorded = present;
     }
 
     fn set(&mut self, settings: PrivacySettings) {

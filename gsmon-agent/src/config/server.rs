@@ -4,7 +4,9 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::sources::{Companion, GrammarSettings, LogSettings, QuerySettings, SessionSettings};
+use super::sources::{
+    Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings,
+};
 
 /// Game family. Says which protocol and port are usual; later: log grammar, query, netcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -209,6 +211,29 @@ impl GameServer {
     pub fn max_players(mut self, max_players: u32) -> Self {
         self.max_players = Some(max_players);
         self
+    }
+
+    /// Its log is this file.
+    pub fn log_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log = Some(LogSettings {
+            file: Some(file.into()),
+            ..LogSettings::default()
+        });
+        self
+    }
+
+    /// Asked like this.
+    pub fn query(mut self, settings: QuerySettings) -> Self {
+        self.query = Some(settings);
+        self
+    }
+
+    /// Never asked, not even as is usual for its game.
+    pub fn without_query(self) -> Self {
+        self.query(QuerySettings {
+            protocol: Some(QueryProtocol::Off),
+            ..QuerySettings::default()
+        })
     }
 
     /// The port to look for, with the game's usual protocol filled in.

@@ -108,6 +108,14 @@ impl Discovery {
             .collect();
     }
 
+    /// Bound and listening sockets of all namespaces as of the last refresh.
+    pub fn sockets(&self) -> impl Iterator<Item = &BoundSocket> {
+        self.last
+            .iter()
+            .flat_map(|last| &last.sockets)
+            .map(|(socket, _)| socket)
+    }
+
     /// The processes of the last refresh.
     pub fn processes(&self) -> &ProcessTable {
         &self.processes

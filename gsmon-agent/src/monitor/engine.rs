@@ -1,13 +1,15 @@
 //! The loop itself: drain, look, listen, attribute, publish.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Command, MonitorError, Privilege, companions::Companions, rooms::RoomThreads};
+use super::{
+    Command, MonitorError, Privilege, companions::Companions, found::FoundServers, rooms::RoomThreads,
+};
 use crate::{
     config::{Config, GameServer},
     games::{
@@ -24,8 +26,8 @@ use crate::{
         companion::CompanionModel,
         model::{Interval, MainProcess, ServerModel},
         snapshot::{
-            AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, ServerSnapshot, Snapshot,
-            SourceReport,
+            AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
+            ServerSnapshot, Snapshot, SourceReport,
         },
     },
 };
@@ -38,6 +40,7 @@ pub(super) struct Engine {
     kernel: Option<Kernel>,
     absent_because: Option<String>,
     discovery: Discovery,
+    found: FoundServers,
     models: Vec<ServerModel>,
     companions: Companions,
     room_threads: HashMap<String, RoomThreads>,
@@ -68,12 +71,9 @@ impl Engine {
             }
         };
         let mut engine = Self {
-            discovery: Discovery::new(&searched(&config), platform.cgroup_root.clone()),
-            models: config
-                .servers
-                .iter()
-                .map(|spec| ServerModel::new(spec.clone(), unix_ms()))
-                .collect(),
+            discovery: Discovery::new(&[], platform.cgroup_root.clone()),
+            found: FoundServers::default(),
+            models: Vec::new(),
             companions: Companions::new(&config, unix_ms()),
             room_threads: room_threads(&config),
             voices: Voices::new(state_directory.join("log-positions.json")),
@@ -88,9 +88,9 @@ impl Engine {
             late_intervals: 0,
             sockets: Vec::new(),
         };
-        engine.voices.set_servers(&engine.config.servers)?;
-        engine.give_slots()?;
+        engine.follow()?;
         engine.look(None);
+        engine.find();
         Ok(engine)
     }
 
@@ -144,29 +144,7 @@ impl Engine {
 
     fn reload(&mut self, config: Config) -> Result<(), MonitorError> {
         config.check()?;
-        self.voices.set_servers(&config.servers)?;
-        let mut old: HashMap<String, ServerModel> = self
-            .models
-            .drain(..)
-            .map(|model| (model.spec.name.clone(), model))
-            .collect();
-        self.models = config
-            .servers
-            .iter()
-            .map(|spec| match old.remove(&spec.name) {
-                Some(mut model) => {
-                    model.spec = spec.clone();
-                    model
-                }
-                None => ServerModel::new(spec.clone(), unix_ms()),
-            })
-            .collect();
-        for (name, model) in old {
-            self.usage.remove(&name);
-            if let (Some(kernel), Some(slot)) = (&mut self.kernel, model.slot) {
-                kernel.remove_server(slot);
-            }
-        }
+        voices::check(&config.servers)?;
         if let Some(kernel) = &mut self.kernel {
             kernel.reconfigure(config.agent.flow_timeouts, config.agent.kernel_run_time);
         }
@@ -181,10 +159,69 @@ impl Engine {
             }
         }
         self.room_threads = room_threads(&self.config);
-        self.discovery.set_servers(&searched(&self.config));
-        self.give_slots()?;
+        self.follow()?;
         self.look(None);
         Ok(())
+    }
+
+    /// Follows what is configured and what was found, and nothing else.
+    fn follow(&mut self) -> Result<(), MonitorError> {
+        let servers: Vec<GameServer> = self
+            .config
+            .servers
+            .iter()
+            .chain(self.found.servers())
+            .cloned()
+            .collect();
+        self.voices.set_servers(&servers)?;
+        let mut old: HashMap<String, ServerModel> = self
+            .models
+            .drain(..)
+            .map(|model| (model.spec.name.clone(), model))
+            .collect();
+        let companions = self.config.servers.iter().flat_map(|server| &server.companions);
+        let searched: Vec<GameServer> = servers
+            .iter()
+            .cloned()
+            .chain(companions.map(CompanionModel::search))
+            .collect();
+        self.models = servers
+            .into_iter()
+            .map(|spec| match old.remove(&spec.name) {
+                Some(mut model) => {
+                    model.respecify(spec, unix_ms());
+                    model
+                }
+                None => ServerModel::new(spec, unix_ms()),
+            })
+            .collect();
+        for (name, model) in old {
+            self.usage.remove(&name);
+            if let (Some(kernel), Some(slot)) = (&mut self.kernel, model.slot) {
+                kernel.remove_server(slot);
+            }
+        }
+        self.discovery.set_servers(&searched);
+        self.give_slots()
+    }
+
+    /// Looks for servers that nobody configured.
+    fn find(&mut self) {
+        let configured: HashSet<u32> = self.models[..self.config.servers.len()]
+            .iter()
+            .flat_map(|model| model.pids())
+            .copied()
+            .collect();
+        let sockets: Vec<_> = self.discovery.sockets().cloned().collect();
+        let changed = self
+            .found
+            .update(&self.config, &configured, self.discovery.processes(), &sockets);
+        if changed {
+            match self.follow() {
+                Ok(()) => self.look(None),
+                Err(error) => tracing::error!("servers that were found are not followed: {error}"),
+            }
+        }
     }
 
     fn give_slots(&mut self) -> Result<(), MonitorError> {
@@ -306,6 +343,7 @@ impl Engine {
             executed: &delta.executed_pids,
             exited: &delta.exited_pids,
         }));
+        self.find();
         let events = self.listen();
         let servers = self.advance(seconds, delta.as_ref(), &events);
         self.sequence += 1;
@@ -377,6 +415,7 @@ impl Engine {
                 room_threads: rooms.as_ref().unwrap_or(&no_rooms),
             }));
         }
+        self.tell_sources(&mut snapshots);
         for (companion, tracker) in self.companions.iter_mut() {
             let Some(server) = snapshots
                 .iter_mut()
@@ -398,6 +437,21 @@ impl Engine {
             server.companions.push(snapshot);
         }
         snapshots
+    }
+
+    /// How each server was found and how it is listened to.
+    fn tell_sources(&mut self, snapshots: &mut [ServerSnapshot]) {
+        let logs = self.voices.log_statistics();
+        let queries = self.voices.query_statistics();
+        for snapshot in snapshots {
+            let name = snapshot.name.as_str();
+            snapshot.log = logs.get(name).cloned();
+            snapshot.query = queries.get(name).map(QuerySnapshot::from);
+            if snapshot.query.as_ref().is_some_and(|query| query.answered > 0) {
+                self.found.confirm(name);
+            }
+            snapshot.discovered = self.found.about(name).cloned();
+        }
     }
 
     fn sources(&self) -> Vec<SourceReport> {
@@ -502,16 +556,6 @@ fn reachable(model: &ServerModel, own: Option<NetnsId>) -> Option<Reachable> {
         port: endpoint.port,
         netns,
     })
-}
-
-/// Servers, then their companions: what discovery looks for.
-fn searched(config: &Config) -> Vec<GameServer> {
-    let companions = config
-        .servers
-        .iter()
-        .flat_map(|server| &server.companions)
-        .map(CompanionModel::search);
-    config.servers.iter().cloned().chain(companions).collect()
 }
 
 fn room_threads(config: &Config) -> HashMap<String, RoomThreads> {

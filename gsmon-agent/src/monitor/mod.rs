@@ -5,6 +5,7 @@
 
 mod companions;
 mod engine;
+mod found;
 mod rooms;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 use self::engine::Engine;
 pub use self::engine::kernel_options;
 use crate::{
-    config::{Config, FieldError, GameServer},
+    config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer},
     games::{push::PushSink, voices::VoicesError},
     kernel::KernelError,
     world::{cell::SnapshotCell, snapshot::Snapshot},
@@ -149,10 +150,17 @@ pub struct GameServerMonitor {
 }
 
 impl GameServerMonitor {
-    /// A monitor with default settings and no servers yet.
+    /// A monitor with default settings and no servers yet; it looks for none of its own accord, unless a configuration
+    /// says so.
     pub fn builder() -> GameServerMonitorBuilder {
         GameServerMonitorBuilder {
-            config: Config::default(),
+            config: Config {
+                discovery: DiscoverySettings {
+                    mode: DiscoveryMode::Off,
+                    ..DiscoverySettings::default()
+                },
+                ..Config::default()
+            },
             privilege: Privilege::Required,
             state_directory: crate::privacy::DEFAULT_STATE_DIR.into(),
         }

@@ -551,6 +551,9 @@ pub(crate) mod tests {
                 top_flows: Vec::new(),
                 game_state: crate::world::session::GameSnapshot::default(),
                 companions: Vec::new(),
+                discovered: None,
+                log: None,
+                query: None,
             }],
             losses: vec![LossCounter {
                 kind: "flow_slots_exhausted".into(),

@@ -99,6 +99,14 @@ impl ServerModel {
         }
     }
 
+    /// Takes over another entry of the same name. What is counted goes on; sessions begin anew where their bounds change.
+    pub fn respecify(&mut self, spec: GameServer, unix_ms: i64) {
+        if spec.session.bounds != self.spec.session.bounds {
+            self.sessions = SessionModel::new(spec.session.bounds, unix_ms);
+        }
+        self.spec = spec;
+    }
+
     /// A followed process has ended, with this wait status. Call before [`ServerModel::found`].
     pub fn exited(&mut self, pid: u32, status: u32) {
         if self.main.is_some_and(|main| main.pid == pid) {
@@ -180,6 +188,9 @@ impl ServerModel {
         ServerSnapshot {
             game_state,
             companions: Vec::new(),
+            discovered: None,
+            log: None,
+            query: None,
             name: self.spec.name.clone(),
             game: self.spec.game,
             state: self.state,

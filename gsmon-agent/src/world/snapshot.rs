@@ -3,12 +3,21 @@
 //! `None` (JSON `null`) is "not known here", never zero. Totals are monotonic since the agent began to follow the
 //! server; rates are of the last interval.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{histogram::TickHistogram, session::GameSnapshot};
-use crate::config::{Game, Protocol};
+use crate::{
+    config::{Game, Protocol},
+    games::{
+        log::LogStatistics,
+        query::{FailureKind, schedule::QueryStatistics},
+    },
+};
 
 /// Everything known at the end of one interval.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,6 +103,61 @@ pub struct ServerSnapshot {
     pub game_state: GameSnapshot,
     /// Processes beside the server that are measured on their own account.
     pub companions: Vec<CompanionSnapshot>,
+    /// How it was found; absent for servers of the configuration.
+    pub discovered: Option<DiscoveredSnapshot>,
+    /// How reading its log goes.
+    pub log: Option<LogStatistics>,
+    /// How asking it goes.
+    pub query: Option<QuerySnapshot>,
+}
+
+/// How a server was found that nobody configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiscoveredSnapshot {
+    /// Title, for example `Garry's Mod`.
+    pub title: String,
+    /// How sure that is, 0 to 1.
+    pub confidence: f64,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// Its container.
+    pub container: Option<String>,
+    /// Panel or orchestrator that manages it.
+    pub managed_by: Option<String>,
+}
+
+/// How asking a server goes, since the agent began to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuerySnapshot {
+    /// Questions.
+    pub asked: u64,
+    /// Answers.
+    pub answered: u64,
+    /// Failures by sort, those that there were.
+    pub failed: BTreeMap<String, u64>,
+    /// Failures since the last answer.
+    pub failed_in_a_row: u32,
+    /// Answers that were not taken in time and are lost.
+    pub lost: u64,
+    /// Round trip of the last answer, seconds.
+    pub round_trip_seconds: Option<f64>,
+}
+
+impl From<&QueryStatistics> for QuerySnapshot {
+    fn from(statistics: &QueryStatistics) -> Self {
+        Self {
+            asked: statistics.asked,
+            answered: statistics.answered,
+            failed: FailureKind::ALL
+                .iter()
+                .map(|kind| (kind.label().to_owned(), statistics.failed(*kind)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            failed_in_a_row: statistics.failed_in_a_row,
+            lost: statistics.lost_reports,
+            round_trip_seconds: statistics.round_trip.map(|time| time.as_secs_f64()),
+        }
+    }
 }
 
 /// A companion process of a server.

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::lines::LineCounts;
 
 /// What a log's source is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogState {
     /// Not looked at yet.
     #[default]
@@ -21,7 +24,7 @@ pub enum LogState {
 }
 
 /// Of one server, since the reader was started. Counters never go back while the server is configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogStatistics {
     /// What the source is doing.
     pub state: LogState,

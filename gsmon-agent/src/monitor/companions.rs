@@ -71,7 +71,7 @@ impl Companions {
             return Vec::new();
         }
         // Discovery gives a process to the first who asks; those who ask for the same share what was found.
-        let mut pools: BTreeMap<(Option<&str>, Option<&str>), (Vec<usize>, Vec<u32>)> = BTreeMap::new();
+        let mut pools: BTreeMap<Criteria<'_>, (Vec<usize>, Vec<u32>)> = BTreeMap::new();
         for (index, (model, _)) in self.all.iter().enumerate() {
             let pool = pools.entry(criteria(&model.spec)).or_default();
             pool.0.push(index);
@@ -132,7 +132,10 @@ impl Companions {
     }
 }
 
-fn criteria(spec: &Companion) -> (Option<&str>, Option<&str>) {
+/// Executable and command line that a companion is found by.
+type Criteria<'a> = (Option<&'a str>, Option<&'a str>);
+
+fn criteria(spec: &Companion) -> Criteria<'_> {
     (spec.executable.as_deref(), spec.command_line.as_deref())
 }
 

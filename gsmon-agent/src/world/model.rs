@@ -329,10 +329,10 @@ impl ServerModel {
 /// above the eighth. The usual ways to ask a server to stop (HUP, INT, TERM, and their exit codes in shells and Java)
 /// are none.
 fn is_fault(status: u32) -> bool {
-    match (status & 0x7f, status >> 8 & 0xff) {
-        (0, 0 | 129 | 130 | 143) | (1 | 2 | 15, _) => false,
-        _ => true,
-    }
+    !matches!(
+        (status & 0x7f, status >> 8 & 0xff),
+        (0, 0 | 129 | 130 | 143) | (1 | 2 | 15, _)
+    )
 }
 
 fn add_direction(total: &mut Option<DirectionTotals>, flow: Traffic, outside: &OutsideDelta) {

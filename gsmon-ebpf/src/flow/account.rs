@@ -7,7 +7,8 @@ use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use gsmon_common::{
     flow::{
-        DetailDirection, FlowKey, FlowSide, FlowSlot, INTER_ARRIVAL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS, Traffic,
+        DetailDirection, FlowKey, FlowSide, FlowSlot, INTER_ARRIVAL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS,
+        Traffic,
     },
     hist,
     server::{CADENCE_ENTRIES, CADENCE_GAP_NS, ServerDirection},

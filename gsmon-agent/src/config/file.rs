@@ -10,7 +10,7 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{DiscoverySettings, GameServer};
+use super::{DiscoverySettings, GameServer, check};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -299,11 +299,13 @@ pub enum FieldError {
         /// One-based position.
         position: usize,
     },
-    /// Not a regular expression.
-    #[error("server `{name}`: command_line is no regular expression: {message}")]
+    /// Not a regular expression, or not one that serves its purpose.
+    #[error("server `{name}`: {field}: {message}")]
     BadPattern {
         /// Name.
         name: String,
+        /// Which setting.
+        field: String,
         /// The parser's message.
         message: String,
     },
@@ -322,6 +324,14 @@ pub enum FieldError {
     SharedListener {
         /// The address.
         address: SocketAddr,
+    },
+    /// Settings that do not go together, or lack one another.
+    #[error("server `{name}`: {message}")]
+    BadSource {
+        /// Name.
+        name: String,
+        /// What is wrong and what would be right.
+        message: String,
     },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
@@ -367,7 +377,7 @@ impl Config {
         self.discovery.check()?;
         let mut names = HashMap::new();
         for (index, server) in self.servers.iter().enumerate() {
-            check_server(server, index + 1)?;
+            check::server(server, index + 1)?;
             if let Some(first) = names.insert(server.name.as_str(), index + 1) {
                 return Err(FieldError::DuplicateName {
                     name: server.name.clone(),
@@ -378,7 +388,7 @@ impl Config {
         }
         for (index, server) in self.servers.iter().enumerate() {
             for other in &self.servers[index + 1..] {
-                check_endpoints(server, other)?;
+                check::endpoints(server, other)?;
             }
         }
         let mut interfaces = std::collections::HashSet::new();
@@ -462,65 +472,6 @@ impl Config {
             _ => Ok(()),
         }
     }
-}
-
-fn check_server(server: &GameServer, position: usize) -> Result<(), FieldError> {
-    let length = server.name.chars().count();
-    if length == 0 || length > 128 || server.name.chars().any(char::is_control) {
-        return Err(FieldError::BadName { position });
-    }
-    if server.port == Some(0) {
-        return Err(FieldError::OutOfRange {
-            field: format!("port of server `{}`", server.name),
-            value: "0".into(),
-            expected: "1 to 65535",
-        });
-    }
-    if server.port.is_none()
-        && server.executable.is_none()
-        && server.command_line.is_none()
-        && server.cgroup.is_none()
-        && server.systemd_unit.is_none()
-    {
-        return Err(FieldError::NoCriterion {
-            name: server.name.clone(),
-        });
-    }
-    if let Some(pattern) = &server.command_line {
-        regex::Regex::new(pattern).map_err(|error| FieldError::BadPattern {
-            name: server.name.clone(),
-            message: error.to_string(),
-        })?;
-    }
-    Ok(())
-}
-
-/// Two servers may share a port only where something else tells them apart.
-fn check_endpoints(first: &GameServer, second: &GameServer) -> Result<(), FieldError> {
-    let (Some(a), Some(b)) = (first.port_match(), second.port_match()) else {
-        return Ok(());
-    };
-    let addresses_overlap = match (a.address, b.address) {
-        (Some(x), Some(y)) => x == y,
-        _ => true,
-    };
-    let told_apart = first.netns != second.netns
-        || first.executable != second.executable
-        || first.command_line != second.command_line
-        || first.cgroup != second.cgroup
-        || first.systemd_unit != second.systemd_unit;
-    if a.port == b.port && a.protocol == b.protocol && addresses_overlap && !told_apart {
-        let address = a
-            .address
-            .or(b.address)
-            .map_or("any address".to_owned(), |ip| ip.to_string());
-        return Err(FieldError::DuplicateEndpoint {
-            first: first.name.clone(),
-            second: second.name.clone(),
-            endpoint: format!("{:?} port {} on {address}", a.protocol, a.port),
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
 //! what it says; `discovery` finding servers that nobody configured.
 
+mod check;
 mod discovery;
 mod file;
 mod server;

@@ -12,7 +12,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
-    session::{GameInterval, Life, Resources, SessionModel},
+    session::{GameInterval, Life, MemoryNow, Resources, SessionModel},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
         ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
@@ -167,7 +167,10 @@ impl ServerModel {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
             totals: Resources::from(&self.totals),
-            rss_bytes: usage.rss_bytes,
+            memory: MemoryNow {
+                rss_bytes: usage.rss_bytes,
+                file_bytes: usage.rss_file_bytes,
+            },
             events: interval.events,
             life: Life {
                 starts: self.starts,

@@ -166,6 +166,19 @@ fn without_privileges_each_missing_capability_is_named_and_proc_still_works() {
     let demo = as_nobody(&["demo", "--headless", "--duration", "1s"]);
     assert_eq!(demo.status.code(), Some(1));
     assert!(stderr(&demo).contains("CAP_BPF"), "{}", stderr(&demo));
+    let path = config(
+        directory.path(),
+        19_469,
+        "[[server]]\nname = \"a\"\nexecutable = \"sleep\"\n",
+    );
+    run(&format!("chmod 644 {path}")).unwrap();
+    let agent = as_nobody(&["run", "--config", &path]);
+    assert_eq!(agent.status.code(), Some(1));
+    assert!(
+        stderr(&agent).contains("CAP_BPF") && !stderr(&agent).contains('\x1b'),
+        "{}",
+        stderr(&agent)
+    );
     let top = as_nobody(&["top", "--once", "--socket", "/nowhere/api.sock"]);
     assert!(
         stderr(&top).contains("no gsmon agent is running"),

@@ -11,7 +11,7 @@ mod run;
 mod selftest;
 mod top;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -92,6 +92,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("GSMON_LOG")
                 .unwrap_or_else(|_| "gsmon=info,gsmon_agent=info".into()),
@@ -118,8 +119,20 @@ pub fn main() -> ExitCode {
         Err(Failure::Failed(error)) => (error, 1),
         Err(Failure::Usage(error)) => (error, 2),
     };
-    eprintln!("gsmon: {error:#}");
+    eprintln!("gsmon: {}", describe(&error));
     ExitCode::from(code)
+}
+
+/// An error with its causes, each once: most messages here quote their cause already.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Prints one JSON document.

@@ -16,9 +16,9 @@ use super::{Failure, Outcome, StateArg, runtime, unix_ms};
 use crate::{
     config::{Config, PrivacySettings},
     games::{event::PlayerRef, voices},
-    host::{InstanceError, InstanceLock},
+    host::{InstanceError, InstanceLock, Platform},
     kernel,
-    monitor::{GameServerMonitor, Privilege},
+    monitor::{GameServerMonitor, MonitorError, Privilege},
     privacy::IdentityStore,
     serve::{Servers, push::TokenBook},
     world::snapshot::Snapshot,
@@ -59,6 +59,13 @@ fn read(named: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 async fn serve(args: &RunArgs, config: Config) -> Outcome {
+    if !args.allow_unprivileged {
+        // Whatever else fails without privileges, this is why.
+        let obstacles = Platform::detect().obstacles();
+        if !obstacles.is_empty() {
+            return Err(MonitorError::Obstacles { obstacles }.into());
+        }
+    }
     // Listeners first: a second agent is noticed before anything is attached.
     let servers = Servers::bind(&config.api).await?;
     let privilege = if args.allow_unprivileged {
@@ -150,7 +157,10 @@ fn reload(args: &RunArgs, monitor: &GameServerMonitor) -> Option<Config> {
             Some(config)
         }
         Err(error) => {
-            tracing::error!("the old configuration stays in force: {error:#}");
+            tracing::error!(
+                "the old configuration stays in force: {}",
+                super::describe(&error)
+            );
             None
         }
     }

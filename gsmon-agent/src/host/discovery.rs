@@ -375,7 +375,9 @@ impl Wanted {
     fn matches(&self, process: &Process) -> bool {
         let spec = &self.spec;
         let executable = spec.executable.as_deref().is_none_or(|wanted| {
-            process.executable.as_deref().is_some_and(|path| {
+            // Without privilege the executable of others cannot be read: then their own word for it has to do.
+            let own_word = process.command_line.split(' ').next().map(Path::new);
+            process.executable.as_deref().or(own_word).is_some_and(|path| {
                 if wanted.contains('/') {
                     path == Path::new(wanted)
                 } else {

@@ -67,7 +67,7 @@ impl Engine {
             Err(error) if privilege == Privilege::Required => return Err(error),
             Err(error) => {
                 tracing::warn!("going on with /proc alone: {error}");
-                (None, Some(error.to_string()))
+                (None, Some(error.to_string().replace("\n ", "")))
             }
         };
         let mut engine = Self {

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -14,10 +13,13 @@ use std::{
 use regex::Regex;
 
 use super::{
-    process::{Process, ProcessTable, Touched},
+    process::{Process, ProcessTable, Touched, socket_inodes},
     sockets::{BoundSocket, NetnsHandle, NetnsId, RETRY_CLOSED_NETNS},
 };
 use crate::config::GameServer;
+
+/// Where procfs is mounted.
+const PROC: &str = "/proc";
 
 /// A socket and the process that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,7 +275,7 @@ impl Discovery {
         let mut in_order: Vec<&Process> = processes.iter().collect();
         in_order.sort_unstable_by_key(|process| (process.start_ticks, process.pid));
         for process in in_order {
-            for inode in socket_inodes(process.pid) {
+            for inode in socket_inodes(Path::new(PROC), process.pid) {
                 if unknown.remove(&inode) {
                     self.owners.insert(inode, process.pid);
                 }
@@ -312,7 +314,11 @@ impl Discovery {
         for (index, wanted) in self.wanted.iter().enumerate() {
             if wanted.spec.port.is_none() {
                 for pid in &trees[index] {
-                    held.extend(socket_inodes(*pid).into_iter().map(|inode| (inode, *pid)));
+                    held.extend(
+                        socket_inodes(Path::new(PROC), *pid)
+                            .into_iter()
+                            .map(|inode| (inode, *pid)),
+                    );
                 }
             }
         }
@@ -361,7 +367,7 @@ impl Discovery {
     fn cgroup_of_inode(&self, inode: u64) -> Option<u64> {
         self.processes
             .iter()
-            .find(|process| socket_inodes(process.pid).contains(&inode))
+            .find(|process| socket_inodes(Path::new(PROC), process.pid).contains(&inode))
             .and_then(|p| p.cgroup_id)
     }
 }
@@ -412,25 +418,6 @@ impl Wanted {
             port.port == socket.port && port.protocol == socket.protocol && address_fits(port.address, socket)
         })
     }
-}
-
-/// Inodes of all sockets that a process holds.
-fn socket_inodes(pid: u32) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let target = fs::read_link(entry.path()).ok()?;
-            target
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')?
-                .parse()
-                .ok()
-        })
-        .collect()
 }
 
 #[cfg(test)]

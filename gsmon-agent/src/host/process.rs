@@ -123,6 +123,29 @@ impl Stat {
     }
 }
 
+/// Descriptors of one process that are looked at.
+const MOST_DESCRIPTORS: usize = 65_536;
+
+/// Inodes of all sockets that a process holds; `proc` is where procfs is mounted.
+pub fn socket_inodes(proc: &Path, pid: u32) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(proc.join(pid.to_string()).join("fd")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .take(MOST_DESCRIPTORS)
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
 /// Name of a thread, without its line end.
 pub fn thread_name(pid: u32, tid: u32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;

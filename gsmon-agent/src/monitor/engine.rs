@@ -144,7 +144,8 @@ impl Engine {
 
     fn reload(&mut self, config: Config) -> Result<(), MonitorError> {
         config.check()?;
-        voices::check(&config.servers)?;
+        // What can fail comes first: a configuration is taken over whole or not at all.
+        self.voices.set_servers(&self.effective(&config))?;
         if let Some(kernel) = &mut self.kernel {
             kernel.reconfigure(config.agent.flow_timeouts, config.agent.kernel_run_time);
         }
@@ -164,15 +165,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Follows what is configured and what was found, and nothing else.
-    fn follow(&mut self) -> Result<(), MonitorError> {
-        let servers: Vec<GameServer> = self
-            .config
+    /// What is configured and what was found.
+    fn effective(&self, config: &Config) -> Vec<GameServer> {
+        config
             .servers
             .iter()
             .chain(self.found.servers())
             .cloned()
-            .collect();
+            .collect()
+    }
+
+    /// Follows what is configured and what was found, and nothing else.
+    fn follow(&mut self) -> Result<(), MonitorError> {
+        let servers = self.effective(&self.config);
         self.voices.set_servers(&servers)?;
         let mut old: HashMap<String, ServerModel> = self
             .models
@@ -207,8 +212,13 @@ impl Engine {
 
     /// Looks for servers that nobody configured.
     fn find(&mut self) {
-        let configured: HashSet<u32> = self.models[..self.config.servers.len()]
+        if !self.config.discovery.is_on(self.config.servers.len()) && self.found.servers().next().is_none() {
+            return;
+        }
+        let configured: HashSet<u32> = self
+            .models
             .iter()
+            .take(self.config.servers.len())
             .flat_map(|model| model.pids())
             .copied()
             .collect();

@@ -11,7 +11,6 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::read::{Object, Place, Problems, Text, describe, quote, whole};
 use crate::games::event::{
@@ -277,9 +276,10 @@ fn fact(kind: Type, object: &Object, session: Option<Arc<str>>, problems: &mut P
 fn stated_time(object: &Object, problems: &mut Problems) -> Option<i64> {
     let value = object.get("time")?;
     let unix_ms = match value {
-        Value::String(text) => OffsetDateTime::parse(text, &Rfc3339)
+        Value::String(text) => text
+            .parse::<jiff::Timestamp>()
             .ok()
-            .and_then(|time| i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()),
+            .map(jiff::Timestamp::as_millisecond),
         other => whole(other).and_then(|number| i64::try_from(number).ok()),
     };
     let sensible = unix_ms.filter(|time| TIMES_MS.contains(time));

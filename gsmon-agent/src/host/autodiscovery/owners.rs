@@ -3,11 +3,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     path::Path,
 };
 
-use super::super::sockets::{BoundSocket, NetnsId};
+use super::super::{
+    process::socket_inodes,
+    sockets::{BoundSocket, NetnsId},
+};
 use crate::{
     config::Protocol,
     games::signature::{FIRST_EPHEMERAL, is_usual_port},
@@ -54,8 +56,6 @@ enum State {
 const LOOKS: u32 = 3;
 /// Ordinary processes whose descriptors are read in one refresh.
 const PORTION: usize = 64;
-/// Descriptors of one process that are looked at.
-const MOST_DESCRIPTORS: usize = 65_536;
 
 /// Default range of host ports of Agones.
 const AGONES_PORTS: std::ops::RangeInclusive<u16> = 7_000..=8_000;
@@ -211,24 +211,4 @@ fn matters(socket: &BoundSocket, own: Option<NetnsId>) -> bool {
     is_usual_port(socket.protocol, socket.port)
         || (Some(socket.netns) != own && socket.port < FIRST_EPHEMERAL)
         || (socket.protocol == Protocol::Udp && AGONES_PORTS.contains(&socket.port))
-}
-
-/// Inodes of all sockets that a process holds.
-fn socket_inodes(proc: &Path, pid: u32) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(proc.join(pid.to_string()).join("fd")) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .take(MOST_DESCRIPTORS)
-        .filter_map(|entry| {
-            let target = fs::read_link(entry.path()).ok()?;
-            target
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')?
-                .parse()
-                .ok()
-        })
-        .collect()
 }

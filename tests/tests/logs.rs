@@ -18,7 +18,9 @@ use gsmon_agent::{
     config::{LogSettings, LogStart},
     games::{
         Fact, GameEvent, Grammar, PlayerRef, Spoken,
-        log::{LogInputs, LogReader, LogState, LogStatistics, LogTarget, journal::JournalCommand},
+        log::{
+            LogInputs, LogReader, LogState, LogStatistics, LogTarget, Succession, journal::JournalCommand,
+        },
     },
 };
 use gsmon_tests::program_or_skip;
@@ -42,6 +44,7 @@ fn target(settings: LogSettings) -> Vec<LogTarget> {
         server: "arena".into(),
         settings,
         grammar: Box::new(Joins),
+        succession: Succession::Replace,
     }]
 }
 

@@ -17,14 +17,14 @@ use super::{
     event::GameEvent,
     family::family,
     grammar::Grammar,
-    log::{LogReader, LogReaderError, LogStatistics, LogTarget},
+    log::{LogReader, LogReaderError, LogStatistics, LogTarget, Succession},
     push::{self, PushQueue, PushSink, QueueLimits},
     query::{
         schedule::{Queries, QueryReport, QueryStatistics, QueryTarget, bounded},
         usual, usual_port,
     },
 };
-use crate::config::{GameServer, QueryProtocol, QuerySettings};
+use crate::config::{Game, GameServer, GrammarSettings, QueryProtocol, QuerySettings};
 
 /// Events of logs that may wait for an interval to end.
 const LOG_EVENTS: usize = 65_536;
@@ -73,6 +73,8 @@ pub struct Reachable {
 pub struct Voices {
     positions: PathBuf,
     logs: Option<LogReader>,
+    /// What decides the grammar of each log that is read.
+    read_as: HashMap<String, (Game, Option<GrammarSettings>)>,
     spoken: (SyncSender<GameEvent>, Receiver<GameEvent>),
     queries: Option<Queries>,
     answers: Option<Receiver<QueryReport>>,
@@ -111,6 +113,7 @@ impl Voices {
         Self {
             positions,
             logs: None,
+            read_as: HashMap::new(),
             spoken: mpsc::sync_channel(LOG_EVENTS),
             queries: None,
             answers: None,
@@ -131,13 +134,23 @@ impl Voices {
     /// When a grammar cannot be read or a thread cannot be started; then nothing has changed.
     pub fn set_servers(&mut self, servers: &[GameServer]) -> Result<(), VoicesError> {
         let mut targets = Vec::new();
+        let mut read_as = HashMap::new();
         for server in servers {
             if let (Some(grammar), Some(settings)) = (grammar(server)?, &server.log) {
+                let key = (server.game, server.grammar.clone());
+                // What a grammar remembers (who is connecting, which match it is) outlives a reload.
+                let succession = if self.read_as.get(&server.name) == Some(&key) {
+                    Succession::Keep
+                } else {
+                    Succession::Replace
+                };
                 targets.push(LogTarget {
                     server: server.name.as_str().into(),
                     settings: settings.clone(),
                     grammar,
+                    succession,
                 });
+                read_as.insert(server.name.clone(), key);
             }
         }
         if self.logs.is_none() && !targets.is_empty() {
@@ -146,6 +159,7 @@ impl Voices {
         if let Some(logs) = &self.logs {
             logs.set(targets)?;
         }
+        self.read_as = read_as;
         self.pushes
             .set_servers(servers.iter().map(|server| server.name.as_str()));
         Ok(())
@@ -235,7 +249,7 @@ fn target(server: &GameServer, reachable: Option<Reachable>) -> Option<QueryTarg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Game, GrammarRule, GrammarSettings, LogSettings, RuleEvent};
+    use crate::config::{GrammarRule, LogSettings, RuleEvent};
 
     fn reachable(address: &str) -> Option<Reachable> {
         Some(Reachable {

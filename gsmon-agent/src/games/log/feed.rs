@@ -38,6 +38,17 @@ pub struct LogTarget {
     pub settings: LogSettings,
     /// How its lines are read.
     pub grammar: Box<dyn Grammar>,
+    /// What becomes of the grammar that is at work.
+    pub succession: Succession,
+}
+
+/// What a reload does with the grammar of a log that is read already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Succession {
+    /// It goes on, with what it remembers.
+    Keep,
+    /// The new one takes over.
+    Replace,
 }
 
 /// What the reading thread lends to a turn.
@@ -91,6 +102,7 @@ impl Feed {
             server,
             settings,
             grammar,
+            ..
         } = target;
         let source = source_of(&server, &settings, inputs, positions);
         Self {
@@ -118,7 +130,7 @@ impl Feed {
         self.published.clone()
     }
 
-    /// Takes over a changed configuration: the same source goes on where it is, with the new grammar.
+    /// Takes over a changed configuration: the same source goes on where it is.
     pub fn retarget(
         &mut self,
         target: LogTarget,
@@ -126,7 +138,9 @@ impl Feed {
         positions: &mut Positions,
         now: Instant,
     ) {
-        self.grammar = target.grammar;
+        if target.succession == Succession::Replace {
+            self.grammar = target.grammar;
+        }
         let same_place = LogSettings {
             from: self.settings.from,
             ..target.settings.clone()

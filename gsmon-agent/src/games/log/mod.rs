@@ -21,6 +21,6 @@ pub mod statistics;
 pub mod time;
 
 pub use self::{
-    reader::{LogInputs, LogReader, LogReaderError, LogTarget},
+    reader::{LogInputs, LogReader, LogReaderError, LogTarget, Succession},
     statistics::{LogState, LogStatistics},
 };

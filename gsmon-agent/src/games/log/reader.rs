@@ -15,7 +15,6 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-pub use super::{feed::LogTarget, source::LogInputs};
 use super::{
     feed::{Desk, Feed, Next, Occasion, TURN_BYTES, lock},
     outbox::{Outbox, Weight},
@@ -23,6 +22,10 @@ use super::{
     source::own_stdin,
     statistics::LogStatistics,
     time::Clock,
+};
+pub use super::{
+    feed::{LogTarget, Succession},
+    source::LogInputs,
 };
 use crate::games::GameEvent;
 
@@ -106,8 +109,7 @@ impl LogReader {
         })
     }
 
-    /// Reads these logs from now on, and no others. A log that is read already goes on where it is, with the new
-    /// grammar; one that is not in the list any more is left, its position kept.
+    /// Reads these logs from now on, and no others. A log that is read already goes on where it is; one that is not in the list any more is left, its position kept.
     ///
     /// # Errors
     /// When the thread has ended.

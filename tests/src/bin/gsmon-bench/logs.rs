@@ -15,7 +15,7 @@ use gsmon_agent::{
     games::{
         Fact, Grammar, PlayerRef, Spoken,
         log::{
-            LogReader, LogTarget,
+            LogReader, LogTarget, Succession,
             file::{FileFollower, Progress},
         },
     },
@@ -139,6 +139,7 @@ fn fleet(directory: &Path) -> Result<Vec<Row>> {
             ..LogSettings::default()
         },
         grammar: Box::new(Joins { lines: 0 }),
+        succession: Succession::Replace,
     };
     reader.set(paths.iter().enumerate().map(target).collect())?;
     let consumer = thread::spawn(move || events.iter().count());

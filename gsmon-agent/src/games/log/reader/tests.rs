@@ -46,6 +46,7 @@ fn target(server: &str, settings: LogSettings) -> LogTarget {
         server: server.into(),
         settings,
         grammar: Box::new(Joins::default()),
+        succession: Succession::Replace,
     }
 }
 
@@ -188,11 +189,18 @@ fn a_reload_keeps_the_place_and_takes_the_new_grammar() {
     // The first line that this grammar has seen.
     assert!(matches!(&event.fact, Fact::PlayerJoined(player) if player.slot == Some(1)));
     assert_eq!(bench.wait_for("a", |figures| figures.events == 2).lines, 2);
+    bench.set(vec![LogTarget {
+        succession: Succession::Keep,
+        ..target("a", file(&a, LogStart::End))
+    }]);
+    append(&a, "again joined\n");
+    // The second line that it has seen.
+    assert!(matches!(&bench.event().fact, Fact::PlayerJoined(player) if player.slot == Some(2)));
     // The same server with another file: counters go on.
     bench.set(vec![target("a", file(&b, LogStart::Beginning))]);
     append(&b, "three joined\n");
     assert_eq!(bench.name(), "three");
-    bench.wait_for("a", |figures| (figures.events, figures.lines) == (3, 3));
+    bench.wait_for("a", |figures| (figures.events, figures.lines) == (4, 4));
     assert_eq!(bench.figures("b"), LogStatistics::default());
 }
 

@@ -222,6 +222,8 @@ pub struct Machine {
 
 /// Different actions counted by name at most.
 const MOST_ACTIONS: usize = 64;
+/// What actions beyond them are counted as.
+const OTHER_ACTIONS: &str = "other";
 
 impl Machine {
     /// Nothing is known yet.
@@ -427,9 +429,14 @@ impl Machine {
     fn action(&mut self, action: &Arc<str>) {
         if let Some(count) = self.actions.get_mut(action) {
             *count += 1;
-        } else if self.actions.len() < MOST_ACTIONS {
-            self.actions.insert(action.clone(), 1);
+            return;
         }
+        // Whoever pushes chooses the names; those beyond the bound are counted together.
+        let name = match self.actions.len() < MOST_ACTIONS {
+            true => action.clone(),
+            false => OTHER_ACTIONS.into(),
+        };
+        *self.actions.entry(name).or_default() += 1;
     }
 
     fn starting(&mut self, at_ms: i64) {

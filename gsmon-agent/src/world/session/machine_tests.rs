@@ -352,3 +352,19 @@ fn flows_stand_for_players_where_nobody_speaks() {
     let starts = server.machine.track.transitions.lives();
     assert_eq!((starts[0].kind, starts[0].took_ms), (LifeKind::WarmUp, 1_000));
 }
+
+#[test]
+fn actions_beyond_the_bound_are_counted_together() {
+    let mut server = Server::new(SessionBounds::Auto).start();
+    let actions = (0..MOST_ACTIONS + 10).map(|n| Fact::PlayerAction {
+        player: None,
+        action: format!("action-{n}").into(),
+    });
+    server.hears(actions.collect());
+    assert_eq!(server.machine.actions.len(), MOST_ACTIONS + 1);
+    assert_eq!(server.machine.actions[OTHER_ACTIONS], 10);
+    assert_eq!(
+        server.machine.actions.values().sum::<u64>(),
+        MOST_ACTIONS as u64 + 10
+    );
+}

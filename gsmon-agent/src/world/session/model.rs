@@ -233,7 +233,13 @@ impl SessionModel {
         } else if self.matches.proxied {
             Vec::new()
         } else {
-            picture::flow_players(interval.flows.unwrap_or_default(), interval.seconds, now_ms)
+            let session = machine.track.session.as_ref().map(|session| &session.id);
+            picture::flow_players(
+                interval.flows.unwrap_or_default(),
+                session,
+                interval.seconds,
+                now_ms,
+            )
         });
         self.last = next.clone();
         next

@@ -268,8 +268,13 @@ impl From<gsmon_common::flow::Traffic> for PacketTotals {
 /// CPU intervals of running rooms: least and most so far, and how it is known.
 pub type RoomCpu = BTreeMap<Arc<str>, (CpuBasis, u64, u64)>;
 
-/// Flows that stand for players where nobody names any.
-pub fn flow_players(flows: &[crate::kernel::SeenFlow], seconds: f64, now_ms: i64) -> Vec<PlayerSnapshot> {
+/// Flows that stand for players where nobody names any; they are in the session of the whole process, if there is one.
+pub fn flow_players(
+    flows: &[crate::kernel::SeenFlow],
+    session: Option<&Arc<str>>,
+    seconds: f64,
+    now_ms: i64,
+) -> Vec<PlayerSnapshot> {
     let rate = |count: u64| {
         if seconds > 0.0 {
             count as f64 / seconds
@@ -290,7 +295,7 @@ pub fn flow_players(flows: &[crate::kernel::SeenFlow], seconds: f64, now_ms: i64
                 kind_by: Some(KindEvidence::Connection),
                 state: PlayerState::Playing,
                 room: None,
-                session: None,
+                session: session.cloned(),
                 joined_unix_ms: now_ms - flow.age_ms,
                 left_unix_ms: None,
                 in_game_ms: flow.age_ms,

@@ -296,6 +296,15 @@ mod tests {
         PlayerRef::named(name).with_address([192, 0, 2, last].into(), port)
     }
 
+    #[test]
+    fn a_flow_without_a_name_plays_in_the_session_of_the_process() {
+        let session: std::sync::Arc<str> = "1-1".into();
+        let players =
+            super::super::picture::flow_players(&[flow(7, 1_000, 10, 5_000)], Some(&session), 1.0, 60_000);
+        assert_eq!(players[0].session, Some(session));
+        assert_eq!(players[0].joined_unix_ms, 55_000);
+    }
+
     fn number(roster: &Roster, name: &str) -> PlayerNumber {
         roster
             .playing()

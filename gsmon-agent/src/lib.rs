@@ -19,3 +19,4 @@ pub mod world;
 
 pub use config::{Game, GameServer};
 pub use monitor::GameServerMonitor;
+pub use world::session::ask::{Metric, SessionFilter};

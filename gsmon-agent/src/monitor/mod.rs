@@ -21,7 +21,14 @@ use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer},
     games::{push::PushSink, voices::VoicesError},
     kernel::KernelError,
-    world::{cell::SnapshotCell, snapshot::Snapshot},
+    world::{
+        cell::SnapshotCell,
+        session::ask::{
+            self, AskError, FoundSession, Metric, ServerPlayers, ServerTransitions, SessionFilter,
+            SessionResources,
+        },
+        snapshot::Snapshot,
+    },
 };
 
 /// What to do when kernel programs cannot be loaded.
@@ -169,6 +176,58 @@ impl GameServerMonitor {
     /// The newest snapshot; `None` in the first interval.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.cell.load()
+    }
+
+    /// What one session uses or has used, by its id; only the asked metrics are answered.
+    ///
+    /// ```no_run
+    /// # let monitor = gsmon_agent::GameServerMonitor::builder().start()?;
+    /// use gsmon_agent::{Metric, SessionFilter};
+    ///
+    /// for found in monitor.sessions(&SessionFilter::default())? {
+    ///     let used = monitor.session_resources(&found.server, &found.session.id, &[Metric::Cpu, Metric::Memory])?;
+    ///     println!("{} {}: {:?} s CPU", found.server, found.session.id, used.cpu.and_then(|cpu| cpu.seconds));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such server or session (the error has those that there are), or no snapshot yet.
+    pub fn session_resources(
+        &self,
+        server: &str,
+        session_id: &str,
+        metrics: &[Metric],
+    ) -> Result<SessionResources, AskError> {
+        ask::session_resources(&*self.newest()?, server, session_id, metrics)
+    }
+
+    /// Sessions that run, and the newest that have ended.
+    ///
+    /// # Errors
+    /// When the filter names a server that does not exist, or there is no snapshot yet.
+    pub fn sessions(&self, filter: &SessionFilter) -> Result<Vec<FoundSession>, AskError> {
+        ask::sessions(&*self.newest()?, filter)
+    }
+
+    /// Changes of phase of a server, its starts and stops, and what they cost.
+    ///
+    /// # Errors
+    /// When there is no such server, or no snapshot yet.
+    pub fn transitions(&self, server: &str) -> Result<ServerTransitions, AskError> {
+        ask::transitions(&*self.newest()?, server)
+    }
+
+    /// Players of a server: who is there, and who has left.
+    ///
+    /// # Errors
+    /// When there is no such server, or no snapshot yet.
+    pub fn players(&self, server: &str) -> Result<ServerPlayers, AskError> {
+        ask::players(&*self.newest()?, server)
+    }
+
+    fn newest(&self) -> Result<Arc<Snapshot>, AskError> {
+        self.snapshot().ok_or(AskError::NotYet)
     }
 
     /// Where events of engines that call out go in.

@@ -2,8 +2,10 @@
 //!
 //! `machine` moves sessions and phases, `roster` knows who plays, `phase` which step may follow which, `resources` what
 //! was used between two moments, `transitions` what it costs to get from one phase to the next, `traffic` which flow is
-//! whose, `rooms` how a process is shared among rooms, `model` feeds them, `picture` shows them. Pure: events and figures in, pictures out; no I/O and no clock.
+//! whose, `rooms` how a process is shared among rooms, `model` feeds them, `picture` shows them, `ask`
+//! answers questions about pictures. Pure: events and figures in, pictures out; no I/O and no clock.
 
+pub mod ask;
 pub mod machine;
 pub mod model;
 pub mod phase;

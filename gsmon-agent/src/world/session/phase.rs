@@ -6,6 +6,33 @@
 
 use crate::games::event::Phase;
 
+/// Every phase, in the order in which a session goes through them.
+pub const ALL: [Phase; 6] = [
+    Phase::Idle,
+    Phase::Lobby,
+    Phase::Loading,
+    Phase::Active,
+    Phase::Ended,
+    Phase::Crashed,
+];
+
+/// The word for a phase, as JSON, labels and tables have it.
+pub fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Lobby => "lobby",
+        Phase::Loading => "loading",
+        Phase::Active => "active",
+        Phase::Ended => "ended",
+        Phase::Crashed => "crashed",
+    }
+}
+
+/// The phase that a word names.
+pub fn named(word: &str) -> Option<Phase> {
+    ALL.into_iter().find(|phase| name(*phase) == word)
+}
+
 /// What is to be thought of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -41,14 +68,14 @@ pub fn judge(from: Phase, to: Phase) -> Step {
 mod tests {
     use super::*;
 
-    const ALL: [Phase; 6] = [
-        Phase::Idle,
-        Phase::Lobby,
-        Phase::Loading,
-        Phase::Active,
-        Phase::Ended,
-        Phase::Crashed,
-    ];
+    #[test]
+    fn words_are_those_of_the_json_documents() {
+        for phase in ALL {
+            assert_eq!(serde_json::to_value(phase).unwrap().as_str(), Some(name(phase)));
+            assert_eq!(named(name(phase)), Some(phase));
+        }
+        assert_eq!(named("Active"), None);
+    }
 
     #[test]
     fn the_usual_course_is_usual_and_crashed_is_final() {

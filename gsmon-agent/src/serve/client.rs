@@ -9,6 +9,7 @@ use std::{
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, body::Bytes};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
@@ -44,6 +45,9 @@ pub enum ClientError {
         /// The limit.
         seconds: u64,
     },
+    /// There is no such thing, or it cannot be meant.
+    #[error("{0}")]
+    Refused(String),
     /// It refused.
     #[error("the gsmon agent answered {status}: {body}")]
     Status {
@@ -60,25 +64,88 @@ pub enum ClientError {
     Decode(serde_json::Error),
 }
 
+/// A path with its query, built from parts that may hold anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    path: String,
+    queried: bool,
+}
+
+impl Route {
+    /// A path below `/api/v1`, part by part.
+    pub fn to(parts: &[&str]) -> Self {
+        let mut path = "/api/v1".to_owned();
+        for part in parts {
+            path.push('/');
+            encode(part, &mut path);
+        }
+        Self { path, queried: false }
+    }
+
+    /// Adds a parameter.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.path.push(if self.queried { '&' } else { '?' });
+        self.queried = true;
+        encode(name, &mut self.path);
+        self.path.push('=');
+        encode(value, &mut self.path);
+        self
+    }
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+fn encode(part: &str, out: &mut String) {
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
 /// Asks the agent for its newest snapshot.
 pub async fn fetch_snapshot(socket: &Path) -> Result<Snapshot, ClientError> {
-    let path = socket.to_owned();
+    fetch(socket, &Route::to(&["snapshot"])).await
+}
+
+/// Asks the agent for a document.
+pub async fn fetch<T: DeserializeOwned>(socket: &Path, route: &Route) -> Result<T, ClientError> {
+    let (status, body) = get_unix(socket, &route.path).await?;
+    if status != 200 {
+        return Err(refused(status, body));
+    }
+    serde_json::from_str(&body).map_err(ClientError::Decode)
+}
+
+/// What the agent says of a request that it does not answer, in one sentence.
+#[derive(serde::Deserialize)]
+struct Refused {
+    error: String,
+}
+
+fn refused(status: u16, body: String) -> ClientError {
+    match serde_json::from_str::<Refused>(&body) {
+        Ok(Refused { error }) if status < 500 => ClientError::Refused(error),
+        Ok(Refused { error }) => ClientError::Status { status, body: error },
+        Err(_) => ClientError::Status { status, body },
+    }
+}
+
+pub(super) async fn get_unix(socket: &Path, path: &str) -> Result<(u16, String), ClientError> {
+    let at = socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Permission { path: path.clone() },
-            _ => ClientError::NoAgent { path: path.clone() },
+            io::ErrorKind::PermissionDenied => ClientError::Permission { path: at.clone() },
+            _ => ClientError::NoAgent { path: at.clone() },
         })?;
-    let (status, body) = tokio::time::timeout(TIMEOUT, get(stream, "/api/v1/snapshot"))
+    tokio::time::timeout(TIMEOUT, get(stream, path))
         .await
         .map_err(|_| ClientError::Timeout {
-            path,
+            path: at,
             seconds: TIMEOUT.as_secs(),
-        })??;
-    if status != 200 {
-        return Err(ClientError::Status { status, body });
-    }
-    serde_json::from_str(&body).map_err(ClientError::Decode)
+        })?
 }
 
 async fn get<S>(stream: S, path: &str) -> Result<(u16, String), ClientError>
@@ -118,6 +185,24 @@ pub(super) async fn get_tcp(address: std::net::SocketAddr, path: &str) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_a_path_may_hold_anything() {
+        let route = Route::to(&["servers", "a/b ?&", "żó"])
+            .with("session", "x=1&y")
+            .with("n", "1");
+        assert_eq!(
+            route.path,
+            "/api/v1/servers/a%2Fb%20%3F%26/%C5%BC%C3%B3?session=x%3D1%26y&n=1"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_agents_words() {
+        let error = refused(404, r#"{"error":"there is no x","known":[]}"#.into());
+        assert_eq!(error.to_string(), "there is no x");
+        assert!(refused(404, "not found".into()).to_string().contains("404"));
+    }
 
     #[tokio::test]
     async fn no_agent_is_said_so() {

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    metrics,
+    api, metrics,
     push::{self, Access, ConnectionLimits, PushGate, RequestLimits, TokenBook, TokenError},
 };
 use crate::{config::ApiSettings, games::push::PushSink, world::cell::SnapshotCell};
@@ -76,8 +76,6 @@ pub struct Servers {
     socket: PathBuf,
 }
 
-/// A request may take this long.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A snapshot older than so many intervals means that the agent hangs.
 const STALE_INTERVALS: f64 = 3.0;
 
@@ -159,8 +157,8 @@ impl Servers {
             .route("/healthz", get(health));
         let private = public
             .clone()
-            .route("/api/v1/snapshot", get(snapshot))
             .with_state(pages.clone())
+            .merge(api::router(pages.cell.clone()))
             .merge(gate.router(Access::Anyone));
         let public = public.with_state(pages);
         let until = |mut stop: watch::Receiver<bool>| async move {
@@ -231,22 +229,6 @@ async fn metrics_page(State(pages): State<Pages>) -> Response {
     }
 }
 
-async fn snapshot(State(pages): State<Pages>) -> Response {
-    let Some(snapshot) = pages.cell.load() else {
-        return not_yet();
-    };
-    // Serialising thousands of flows takes a while: not on the thread that accepts connections.
-    let work = tokio::task::spawn_blocking(move || serde_json::to_vec(&*snapshot));
-    match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
-        Ok(Ok(Ok(body))) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        _ => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the snapshot could not be written",
-        )
-            .into_response(),
-    }
-}
-
 async fn health(State(pages): State<Pages>) -> Response {
     let Some(snapshot) = pages.cell.load() else {
         return not_yet();
@@ -305,6 +287,8 @@ mod tests {
         assert!(body.contains("gsmon_push_requests_refused_total{reason=\"unknown_server\"} 0"));
         assert_eq!(over_tcp("/api/v1/snapshot").await.0, 404);
         assert_eq!(over_tcp("/api/v1/events").await.0, 404);
+        assert_eq!(over_tcp("/api/v1/sessions").await.0, 404);
+        assert_eq!(over_tcp("/api/v1/players").await.0, 404);
         let fetched = client::fetch_snapshot(&settings.socket).await.unwrap();
         assert_eq!(fetched, sample(true));
         assert!(matches!(

@@ -1,12 +1,13 @@
 //! Exposing the newest snapshot: Prometheus text and health over TCP, the JSON API over a Unix socket, and the client
 //! side of that socket; receiving what engines push. Not here: anything that is measured or computed.
 
+mod api;
 pub mod client;
 pub mod http;
 pub mod metrics;
 pub mod push;
 
 pub use self::{
-    client::{ClientError, fetch_snapshot},
+    client::{ClientError, Route, fetch, fetch_snapshot},
     http::{ServeError, Servers},
 };

@@ -1,8 +1,9 @@
 //! The live terminal view: a table of servers, a detail pane with sparklines and flows. `view` draws a snapshot, `text`
 //! prints one; here are the terminal, the keys and where snapshots come from.
 
+pub mod harmless;
 pub mod text;
-mod units;
+pub mod units;
 pub mod view;
 
 use std::{

@@ -6,9 +6,11 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod players;
 mod privacy;
 mod run;
 mod selftest;
+mod sessions;
 mod top;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
@@ -47,6 +49,16 @@ enum Command {
         after_help = "Examples:\n  gsmon top\n  gsmon top --once\n  gsmon top --once --json | jq .servers[0].rates"
     )]
     Top(top::TopArgs),
+    /// Matches, rooms and instances, and what each of them uses.
+    #[command(
+        after_help = "Examples:\n  gsmon sessions\n  gsmon sessions arena --state running --metrics cpu,network\n  gsmon sessions arena 1767225600-3\n  gsmon sessions arena 1767225600-3 --metrics cpu,memory --json | jq .cpu.seconds"
+    )]
+    Sessions(sessions::SessionsArgs),
+    /// Who plays and who has left.
+    #[command(
+        after_help = "Examples:\n  gsmon players\n  gsmon players arena\n  gsmon players arena 1767225600-3 --addresses\n  gsmon players arena --json | jq '.[0].counts'"
+    )]
+    Players(players::PlayersArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.
     #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
     Selftest(selftest::SelftestArgs),
@@ -102,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Sessions(args) => sessions::run(&args),
+        Command::Players(args) => players::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

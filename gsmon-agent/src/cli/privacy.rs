@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Failure, Outcome, StateArg, print_json, unix_ms};
-use crate::privacy::{Archive, Disclosed, DisclosedValue, Erased, Matches, Selector, StoredIdentity};
+use crate::{
+    privacy::{Archive, Disclosed, DisclosedValue, Erased, Matches, Selector, StoredIdentity},
+    top::harmless::harmless,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct PrivacyArgs {
@@ -105,8 +108,7 @@ fn identity_text(identity: &Disclosed) -> String {
             last_seen,
         } in values
         {
-            // Names are anything: escapes of a terminal among them.
-            let value = value.escape_debug();
+            let value = harmless(value);
             text += &format!("  {title:<10} {value}  ({first_seen} to {last_seen})\n");
         }
     }

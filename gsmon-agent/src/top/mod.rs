@@ -2,6 +2,7 @@
 //! prints one; here are the terminal, the keys and where snapshots come from.
 
 pub mod harmless;
+pub mod table;
 pub mod text;
 pub mod units;
 pub mod view;

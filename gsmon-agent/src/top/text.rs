@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::view::{COLUMNS, Column};
+use super::{
+    harmless::{harmless, width},
+    view::{COLUMNS, Column},
+};
 use crate::world::snapshot::Snapshot;
 
 /// The table of servers and one line about the agent.
@@ -10,14 +13,19 @@ pub fn once(snapshot: &Snapshot) -> String {
     let rows: Vec<Vec<String>> = snapshot
         .servers
         .iter()
-        .map(|server| COLUMNS.iter().map(|column| column.cell(server)).collect())
+        .map(|server| {
+            COLUMNS
+                .iter()
+                .map(|column| harmless(&column.cell(server)).into_owned())
+                .collect()
+        })
         .collect();
     let widths: Vec<usize> = COLUMNS
         .iter()
         .enumerate()
         .map(|(n, column)| {
             rows.iter()
-                .map(|row| row[n].chars().count())
+                .map(|row| width(&row[n]))
                 .chain([column.title().len()])
                 .max()
                 .unwrap_or(0)
@@ -25,13 +33,13 @@ pub fn once(snapshot: &Snapshot) -> String {
         .collect();
     let mut text = String::new();
     let mut line = |cells: &[String]| {
-        for (n, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            // Names to the left, numbers to the right. Writing to a string cannot fail.
-            let _ = if n < 2 {
-                write!(text, "{cell:<width$}  ")
-            } else {
-                write!(text, "{cell:>width$}  ")
-            };
+        for (n, (cell, most)) in cells.iter().map(String::as_str).zip(&widths).enumerate() {
+            let blanks = " ".repeat(most.saturating_sub(width(cell)));
+            // Names to the left, numbers to the right.
+            match n < 2 {
+                true => text.extend([cell, &blanks, "  "]),
+                false => text.extend([&blanks, cell, "  "]),
+            }
         }
         let end = text.trim_end().len();
         text.truncate(end);

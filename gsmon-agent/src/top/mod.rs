@@ -1,6 +1,9 @@
-//! The live terminal view: a table of servers, a detail pane with sparklines and flows. `view` draws a snapshot, `text`
-//! prints one; here are the terminal, the keys and where snapshots come from.
+//! The live terminal view: a table of servers, a detail pane with flows, players or sessions. `view` draws a snapshot,
+//! `text` prints one, `table` prints lists of anything, `harmless` keeps names from driving the terminal; here are the
+//! terminal, the keys and where snapshots come from.
 
+pub mod columns;
+mod detail;
 pub mod harmless;
 pub mod table;
 pub mod text;
@@ -100,7 +103,8 @@ fn obey(event: &Event, state: &mut ViewState) -> bool {
         KeyCode::Char('s') => state.sort_by_next(),
         KeyCode::Char('r') => state.reverse(),
         KeyCode::Char('?') => state.toggle_help(),
-        KeyCode::Enter | KeyCode::Tab => state.toggle_detail(),
+        KeyCode::Enter => state.toggle_detail(),
+        KeyCode::Tab => state.next_pane(),
         KeyCode::Down | KeyCode::Char('j') => state.select(1),
         KeyCode::Up | KeyCode::Char('k') => state.select(-1),
         _ => {}

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
+    columns::{COLUMNS, Column},
     harmless::{harmless, width},
-    view::{COLUMNS, Column},
 };
 use crate::world::snapshot::Snapshot;
 
@@ -36,7 +36,7 @@ pub fn once(snapshot: &Snapshot) -> String {
         for (n, (cell, most)) in cells.iter().map(String::as_str).zip(&widths).enumerate() {
             let blanks = " ".repeat(most.saturating_sub(width(cell)));
             // Names to the left, numbers to the right.
-            match n < 2 {
+            match COLUMNS[n].is_words() {
                 true => text.extend([cell, &blanks, "  "]),
                 false => text.extend([&blanks, cell, "  "]),
             }

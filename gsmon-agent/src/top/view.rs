@@ -1,4 +1,5 @@
-//! Drawing: pure functions from a snapshot and what the user has chosen to widgets.
+//! Drawing: pure functions from a snapshot and what the user has chosen to widgets. Here are the choice, the table of
+//! servers and the frame around everything; `detail` draws the pane of one server.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,143 +12,28 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style, Stylize},
     text::Line,
-    widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState, Wrap},
+    widgets::{Block, Cell, Paragraph, Row, Table, TableState, Wrap},
 };
 
-use super::units::{bytes, milliseconds, number, percent};
+use super::{
+    columns::{COLUMNS, Column},
+    detail::{self, Pane},
+    units::bytes,
+};
 use crate::world::snapshot::{ServerSnapshot, ServerState, Snapshot};
-
-/// A column of the table of servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// Name.
-    Name,
-    /// waiting, up, gone.
-    State,
-    /// Percent of one core.
-    Cpu,
-    /// Hertz.
-    Tick,
-    /// Median tick time, milliseconds.
-    TickP50,
-    /// 99th percentile.
-    TickP99,
-    /// Live flows.
-    Flows,
-    /// Packets in per second.
-    PacketsIn,
-    /// Packets out per second.
-    PacketsOut,
-    /// Resident memory.
-    Memory,
-    /// Run-queue wait, percent of one core.
-    Wait,
-    /// Live threads.
-    Threads,
-    /// Bytes in per second.
-    BytesIn,
-    /// Bytes out per second.
-    BytesOut,
-}
-
-/// All columns; narrow terminals drop them from the right.
-pub const COLUMNS: [Column; 14] = [
-    Column::Name,
-    Column::State,
-    Column::Cpu,
-    Column::Tick,
-    Column::TickP50,
-    Column::TickP99,
-    Column::Flows,
-    Column::PacketsIn,
-    Column::PacketsOut,
-    Column::Memory,
-    Column::Wait,
-    Column::Threads,
-    Column::BytesIn,
-    Column::BytesOut,
-];
-
-impl Column {
-    /// Heading.
-    pub fn title(self) -> &'static str {
-        match self {
-            Column::Name => "SERVER",
-            Column::State => "STATE",
-            Column::Cpu => "CPU%",
-            Column::Tick => "HZ",
-            Column::TickP50 => "P50ms",
-            Column::TickP99 => "P99ms",
-            Column::Flows => "FLOWS",
-            Column::PacketsIn => "IN/s",
-            Column::PacketsOut => "OUT/s",
-            Column::Memory => "MEM",
-            Column::Wait => "WAIT%",
-            Column::Threads => "THR",
-            Column::BytesIn => "INB/s",
-            Column::BytesOut => "OUTB/s",
-        }
-    }
-
-    fn width(self) -> u16 {
-        match self {
-            Column::Name => 18,
-            Column::State | Column::Memory | Column::PacketsOut | Column::BytesIn | Column::BytesOut => 7,
-            _ => 6,
-        }
-    }
-
-    /// What stands in the table.
-    pub fn cell(self, server: &ServerSnapshot) -> String {
-        let rates = &server.rates;
-        match self {
-            Column::Name => server.name.clone(),
-            Column::State => match server.state {
-                ServerState::Waiting => "waiting",
-                ServerState::Up => "up",
-                ServerState::Gone => "gone",
-            }
-            .to_owned(),
-            Column::Cpu => percent(rates.cpu_cores),
-            Column::Tick => number(self.value(server), 1),
-            Column::TickP50 | Column::TickP99 => milliseconds(self.value(server)),
-            Column::Flows => number(self.value(server), 0),
-            Column::PacketsIn | Column::PacketsOut | Column::Threads => number(self.value(server), 0),
-            Column::Memory | Column::BytesIn | Column::BytesOut => bytes(self.value(server)),
-            Column::Wait => percent(rates.run_queue_wait_ratio),
-        }
-    }
-
-    /// What the table is sorted by; absent sorts last.
-    fn value(self, server: &ServerSnapshot) -> Option<f64> {
-        let rates = &server.rates;
-        let tick = server.tick.as_ref();
-        match self {
-            Column::Name | Column::State => None,
-            Column::Cpu => rates.cpu_cores,
-            Column::Tick => tick.map(|tick| tick.rate_hz),
-            Column::TickP50 => tick.and_then(|tick| tick.time_p50_ns),
-            Column::TickP99 => tick.and_then(|tick| tick.time_p99_ns),
-            Column::Flows => server.flows.map(|flows| flows as f64),
-            Column::PacketsIn => rates.rx_packets_per_second,
-            Column::PacketsOut => rates.tx_packets_per_second,
-            Column::Memory => rates.rss_bytes.map(|bytes| bytes as f64),
-            Column::Wait => rates.run_queue_wait_ratio,
-            Column::Threads => rates.threads.map(f64::from),
-            Column::BytesIn => rates.rx_bytes_per_second,
-            Column::BytesOut => rates.tx_bytes_per_second,
-        }
-    }
-}
 
 /// Values kept per server for sparklines.
 const HISTORY: usize = 240;
 
+/// What a server did in the last intervals.
 #[derive(Default)]
-struct History {
-    cpu: VecDeque<u64>,
-    tick: VecDeque<u64>,
-    packets: VecDeque<u64>,
+pub(super) struct History {
+    /// Thousandths of a core.
+    pub(super) cpu: VecDeque<u64>,
+    /// Median tick time, microseconds.
+    pub(super) tick: VecDeque<u64>,
+    /// Packets per second, both ways.
+    pub(super) packets: VecDeque<u64>,
 }
 
 /// What the user has chosen and what has been seen.
@@ -159,6 +45,7 @@ pub struct ViewState {
     reversed: bool,
     selected: usize,
     detail: bool,
+    pane: Pane,
     help: bool,
     complaint: Option<(String, Instant)>,
 }
@@ -232,6 +119,14 @@ impl ViewState {
         self.detail = !self.detail;
     }
 
+    /// Shows the next pane, the detail opened where it was closed.
+    pub fn next_pane(&mut self) {
+        if self.detail {
+            self.pane = self.pane.next();
+        }
+        self.detail = true;
+    }
+
     /// Opens or closes the help.
     pub fn toggle_help(&mut self) {
         self.help = !self.help;
@@ -253,7 +148,7 @@ impl ViewState {
             .collect();
         let column = COLUMNS[self.sort % COLUMNS.len()];
         match column {
-            Column::Name | Column::State => {
+            Column::Name | Column::State | Column::Phase => {
                 servers.sort_by_cached_key(|server| (column.cell(server), server.name.clone()));
             }
             _ => servers.sort_by(|a, b| {
@@ -294,7 +189,7 @@ pub fn draw(frame: &mut Frame<'_>, state: &mut ViewState) {
         .filter(|server| server.state == ServerState::Up)
         .count();
     let mut title = Line::from(format!("gsmon  {up} of {} servers up   ", snapshot.servers.len())).bold();
-    title.push_span("q quit  s sort  r reverse  enter detail  ? help".dim());
+    title.push_span("q quit  s sort  r reverse  enter detail  tab pane  ? help".dim());
     frame.render_widget(title, header);
     let last = match &state.complaint {
         Some((message, since)) => Line::from(format!(
@@ -315,21 +210,38 @@ pub fn draw(frame: &mut Frame<'_>, state: &mut ViewState) {
     if state.detail && body.height >= 12 {
         let [upper, lower] = Layout::vertical([Constraint::Percentage(40), Constraint::Min(0)]).areas(body);
         table(frame, upper, state);
-        detail(frame, lower, state);
+        selected_detail(frame, lower, state, &snapshot);
     } else if state.detail {
-        detail(frame, body, state);
+        selected_detail(frame, body, state, &snapshot);
     } else {
         table(frame, body, state);
     }
 }
 
-const HELP: &str = "up/down j/k  choose a server      enter tab  detail pane\n\
-    s            sort by next column  r          reverse order\n\
-    q Ctrl-C     quit                 esc        close\n\n\
-    CPU%   percent of one core        WAIT%   runnable but not running, percent of one core\n\
-    HZ     ticks per second           P50/P99 busy time of a tick, milliseconds\n\
-    FLOWS  remote endpoints with traffic both ways\n\
-    -      not known here (never zero)";
+const HELP: &str = "up/down j/k  choose a server      enter      detail pane\n\
+    s            sort by next column  tab        flows, players, sessions\n\
+    r            reverse order        esc        close\n\
+    q Ctrl-C     quit\n\n\
+    CPU%    percent of one core       WAIT%   runnable but not running, % of one core\n\
+    HZ      ticks per second          P50/P99 busy time of a tick, milliseconds\n\
+    PLAYERS people, or people+bots b  PHASE   idle lobby loading active ended crashed\n\
+    FLOWS   remote endpoints with traffic both ways\n\
+    -       not known here (never zero)   ~ an estimate";
+
+fn selected_detail(frame: &mut Frame<'_>, area: Rect, state: &ViewState, snapshot: &Snapshot) {
+    let ordered = state.ordered();
+    if let Some(server) = ordered.get(state.selected.min(ordered.len().saturating_sub(1))) {
+        let now_ms = (snapshot.unix_time_seconds * 1e3) as i64;
+        detail::draw(
+            frame,
+            area,
+            server,
+            state.history.get(&server.name),
+            state.pane,
+            now_ms,
+        );
+    }
+}
 
 fn table(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
     let mut columns: Vec<Column> = Vec::new();
@@ -375,98 +287,11 @@ fn table(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
 }
 
 fn aligned(column: Column, text: String) -> Line<'static> {
-    match column {
-        Column::Name | Column::State => Line::from(text),
-        _ => Line::from(text).right_aligned(),
+    if column.is_words() {
+        Line::from(text)
+    } else {
+        Line::from(text).right_aligned()
     }
-}
-
-fn detail(frame: &mut Frame<'_>, area: Rect, state: &ViewState) {
-    let ordered = state.ordered();
-    let Some(server) = ordered.get(state.selected.min(ordered.len().saturating_sub(1))) else {
-        return;
-    };
-    let block = Block::bordered().title(format!(" {} ", server.name));
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
-    let [facts, graphs, flows] =
-        Layout::vertical([Constraint::Length(3), Constraint::Length(3), Constraint::Min(0)]).areas(inner);
-    frame.render_widget(Paragraph::new(fact_lines(server)), facts);
-    if let Some(history) = state.history.get(&server.name) {
-        let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3])
-            .spacing(1)
-            .areas(graphs);
-        let series = [
-            ("cpu", &history.cpu),
-            ("tick p50", &history.tick),
-            ("packets", &history.packets),
-        ];
-        for (area, (title, values)) in areas.into_iter().zip(series) {
-            let width = area.width as usize;
-            let newest: Vec<u64> = values
-                .iter()
-                .skip(values.len().saturating_sub(width))
-                .copied()
-                .collect();
-            frame.render_widget(
-                Sparkline::default()
-                    .block(Block::new().title(title))
-                    .data(&newest),
-                area,
-            );
-        }
-    }
-    let header = Row::new(["REMOTE", "IN/s", "OUT/s", "INB/s", "OUTB/s", "GAPms", "SIZE"]).bold();
-    let rows = server.top_flows.iter().map(|flow| {
-        let detail = flow.detail.as_ref();
-        Row::new([
-            flow.remote.to_string(),
-            number(Some(flow.rx_packets_per_second), 0),
-            number(Some(flow.tx_packets_per_second), 0),
-            bytes(Some(flow.rx_bytes_per_second)),
-            bytes(Some(flow.tx_bytes_per_second)),
-            milliseconds(detail.and_then(|detail| detail.rx_inter_arrival_p50_ns)),
-            bytes(detail.and_then(|detail| detail.rx_size_p50_bytes)),
-        ])
-    });
-    let widths = [26, 6, 6, 8, 8, 7, 6].map(Constraint::Length);
-    frame.render_widget(Table::new(rows, widths).header(header), flows);
-}
-
-fn fact_lines(server: &ServerSnapshot) -> Vec<Line<'static>> {
-    let pids = server
-        .pids
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(" ");
-    let endpoints = server
-        .endpoints
-        .iter()
-        .map(|endpoint| {
-            format!("{:?} {}:{}", endpoint.protocol, endpoint.address, endpoint.port).to_lowercase()
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
-    let tick = server.tick.as_ref().map_or_else(
-        || "cannot be told".to_owned(),
-        |tick| {
-            format!(
-                "{:.1} Hz by {:?}, confidence {:.2}",
-                tick.rate_hz, tick.method, tick.confidence
-            )
-        },
-    );
-    let point = |point: &Option<String>| point.clone().unwrap_or_else(|| "-".to_owned());
-    vec![
-        Line::from(format!("pids {pids}   {endpoints}")),
-        Line::from(format!("tick {tick}")),
-        Line::from(format!(
-            "counted in {} out {}",
-            point(&server.counting.ingress),
-            point(&server.counting.egress)
-        )),
-    ]
 }
 
 /// One line about gsmon itself: cost, and losses when there are any.
@@ -496,7 +321,10 @@ mod tests {
     use ratatui::{Terminal, backend::TestBackend};
 
     use super::*;
-    use crate::serve::metrics::tests::sample;
+    use crate::{
+        serve::metrics::tests::sample,
+        world::session::{ask::tests::a_snapshot, rooms::CpuBasis},
+    };
 
     fn screen(width: u16, height: u16, state: &mut ViewState) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -527,6 +355,8 @@ mod tests {
             "HZ",
             "P50ms",
             "P99ms",
+            "PLAYERS",
+            "PHASE",
             "FLOWS",
             "server-002",
             "20.0",
@@ -542,17 +372,92 @@ mod tests {
         for servers in [0, 1, 500] {
             for (width, height) in [(1, 1), (2, 1), (5, 3), (20, 5), (80, 24), (200, 50)] {
                 let mut state = state(servers);
-                for step in 0..4 {
+                for step in 0..6 {
                     match step {
-                        1 => state.toggle_detail(),
-                        2 => state.toggle_help(),
-                        3 => state.select(1_000),
+                        1..=3 => state.next_pane(),
+                        4 => state.toggle_help(),
+                        5 => state.select(1_000),
                         _ => {}
                     }
                     screen(width, height, &mut state);
                 }
             }
         }
+    }
+
+    /// A server of which everything is known, its detail open at the given pane.
+    fn arena(pane: usize) -> ViewState {
+        let mut state = ViewState::default();
+        state.take(Arc::new(a_snapshot()));
+        for _ in 0..=pane {
+            state.next_pane();
+        }
+        state
+    }
+
+    #[test]
+    fn the_table_has_players_and_phase() {
+        let mut state = ViewState::default();
+        state.take(Arc::new(a_snapshot()));
+        let text = screen(80, 24, &mut state);
+        assert!(text.contains("2+1b") && text.contains("active"), "{text}");
+    }
+
+    #[test]
+    fn panes_are_switched_and_show_what_they_are_named_for_at_80_by_24() {
+        let flows = screen(80, 24, &mut arena(0));
+        assert!(
+            flows.contains("REMOTE") && flows.contains("session 1-2"),
+            "{flows}"
+        );
+        let players = screen(80, 24, &mut arena(1));
+        for part in ["NAME", "Ann", "human", "Sarge", "bot", "1m30s", "900", "1800"] {
+            assert!(players.contains(part), "{part} in\n{players}");
+        }
+        let sessions = screen(80, 24, &mut arena(2));
+        for part in [
+            "SESSION",
+            "1-2",
+            "q3dm17",
+            "active",
+            "10m00s",
+            "3.5",
+            "64.0M",
+            "anticheat",
+            "20.0",
+            "lobby -> active",
+            "2.0s",
+            "1.2",
+        ] {
+            assert!(sessions.contains(part), "{part} in\n{sessions}");
+        }
+        assert!(
+            screen(80, 24, &mut arena(3)).contains("REMOTE"),
+            "round and round"
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_drive_the_terminal() {
+        for pane in 0..3 {
+            let text = screen(120, 40, &mut arena(pane));
+            assert!(
+                !text.chars().any(|sign| sign.is_control() && sign != '\n'),
+                "{text}"
+            );
+            assert_eq!(text.contains("\\u{1b}[2Jx\\u{202e}\\n"), pane == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_marked() {
+        let mut snapshot = a_snapshot();
+        snapshot.servers[0].game_state.sessions[0].cpu_basis = CpuBasis::Shared;
+        let mut state = arena(2);
+        snapshot.sequence += 1;
+        state.take(Arc::new(snapshot));
+        let text = screen(80, 24, &mut state);
+        assert!(text.contains("~3.5"), "{text}");
     }
 
     #[test]

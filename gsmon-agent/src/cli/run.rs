@@ -99,7 +99,8 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     }
     let tokens = servers.push_tokens();
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(servers.run(monitor.cell(), monitor.push_sink(), stopped));
+    let (metrics, wanted) = watch::channel(config.metrics);
+    let serving = tokio::spawn(servers.run(monitor.cell(), monitor.push_sink(), wanted, stopped));
     let (mut hangup, mut terminate, mut interrupt) = (
         signal(SignalKind::hangup())?,
         signal(SignalKind::terminate())?,
@@ -115,6 +116,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
             _ = hangup.recv() => {
                 if let Some(config) = reload(args, &monitor) {
                     identities.set(config.privacy);
+                    metrics.send_replace(config.metrics);
                 }
                 reload_tokens(tokens.as_deref());
             }

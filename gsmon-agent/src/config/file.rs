@@ -39,6 +39,8 @@ pub struct Config {
     pub agent: AgentSettings,
     /// `[api]`
     pub api: ApiSettings,
+    /// `[metrics]`
+    pub metrics: MetricsSettings,
     /// `[privacy]`
     pub privacy: PrivacySettings,
     /// `[limits]`
@@ -115,6 +117,27 @@ pub struct PushSettings {
     pub listen: SocketAddr,
     /// File with the tokens and what they are for; `docs/push.md` has its format.
     pub token_file: PathBuf,
+}
+
+/// `[metrics]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSettings {
+    /// Series of each running session.
+    pub sessions: SessionSeries,
+    /// Sessions that have series at most, 1 to 10000; the oldest keep theirs.
+    pub most_sessions: u32,
+}
+
+/// `metrics.sessions`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionSeries {
+    /// None.
+    #[default]
+    Off,
+    /// Of sessions that run; they go with the session.
+    On,
 }
 
 /// `[privacy]`
@@ -207,6 +230,15 @@ impl Default for PushSettings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9465)),
             token_file: PathBuf::from("/etc/gsmon/push.token"),
+        }
+    }
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self {
+            sessions: SessionSeries::Off,
+            most_sessions: 200,
         }
     }
 }
@@ -433,6 +465,13 @@ impl Config {
                 "64 to 1048576",
             ),
             ("limits.servers", self.limits.servers, 1, 16_384, "1 to 16384"),
+            (
+                "metrics.most_sessions",
+                self.metrics.most_sessions,
+                1,
+                10_000,
+                "1 to 10000",
+            ),
         ];
         for (field, value, low, high, expected) in limits {
             if value < low || value > high {
@@ -541,6 +580,8 @@ mod tests {
             ("[[server]]\nname = \"\"\nport = 1".into(), "1 to 128 characters"),
             ("[api.push]\nlisten = \"127.0.0.1:9464\"".into(), "its own port"),
             ("[privacy]\nretention = \"1m\"".into(), "1h to 10years"),
+            ("[metrics]\nmost_sessions = 0".into(), "1 to 10000"),
+            ("[metrics]\nsessions = \"some\"".into(), "`off` or `on`"),
         ] {
             let message = refused(&text);
             assert!(message.contains(part), "{text}: {message}");

@@ -27,7 +27,11 @@ use super::{
     api, metrics,
     push::{self, Access, ConnectionLimits, PushGate, RequestLimits, TokenBook, TokenError},
 };
-use crate::{config::ApiSettings, games::push::PushSink, world::cell::SnapshotCell};
+use crate::{
+    config::{ApiSettings, MetricsSettings},
+    games::push::PushSink,
+    world::cell::SnapshotCell,
+};
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -145,10 +149,17 @@ impl Servers {
         self.push.as_ref().map(|(_, tokens)| tokens.clone())
     }
 
-    /// Serves until `stop` turns true; what is pushed goes into `pushes`.
-    pub async fn run(self, cell: Arc<SnapshotCell>, pushes: PushSink, stop: watch::Receiver<bool>) {
+    /// Serves until `stop` turns true; what is pushed goes into `pushes`, and `metrics` may change meanwhile.
+    pub async fn run(
+        self,
+        cell: Arc<SnapshotCell>,
+        pushes: PushSink,
+        metrics: watch::Receiver<MetricsSettings>,
+        stop: watch::Receiver<bool>,
+    ) {
         let pages = Pages {
             cell,
+            metrics,
             pushes: pushes.clone(),
         };
         let gate = PushGate::new(pushes, RequestLimits::default());
@@ -215,6 +226,7 @@ fn give_to_group(path: &Path, group: &str) {
 #[derive(Clone)]
 struct Pages {
     cell: Arc<SnapshotCell>,
+    metrics: watch::Receiver<MetricsSettings>,
     pushes: PushSink,
 }
 
@@ -222,7 +234,9 @@ async fn metrics_page(State(pages): State<Pages>) -> Response {
     let Some(snapshot) = pages.cell.load() else {
         return not_yet();
     };
-    let text = metrics::encode(&snapshot).and_then(|text| Ok(text + &push::encode(&pages.pushes.counts())?));
+    let settings = *pages.metrics.borrow();
+    let text = metrics::encode(&snapshot, &settings)
+        .and_then(|text| Ok(text + &push::encode(&pages.pushes.counts())?));
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -258,7 +272,10 @@ fn not_yet() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::{client, metrics::tests::sample};
+    use crate::{
+        config::SessionSeries,
+        serve::{client, metrics::tests::sample},
+    };
 
     fn settings(directory: &Path) -> ApiSettings {
         ApiSettings {
@@ -278,7 +295,8 @@ mod tests {
         let cell = Arc::new(SnapshotCell::default());
         let (pushes, _queue) = crate::games::push::channel(Default::default());
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(servers.run(cell.clone(), pushes, stopped));
+        let (metrics, wanted) = watch::channel(MetricsSettings::default());
+        let serving = tokio::spawn(servers.run(cell.clone(), pushes, wanted, stopped));
         let over_tcp = |path: &'static str| async move { client::get_tcp(address, path).await.unwrap() };
         assert_eq!(over_tcp("/metrics").await.0, 503);
         cell.store(sample(true));
@@ -289,6 +307,13 @@ mod tests {
         assert_eq!(over_tcp("/api/v1/events").await.0, 404);
         assert_eq!(over_tcp("/api/v1/sessions").await.0, 404);
         assert_eq!(over_tcp("/api/v1/players").await.0, 404);
+        let per_session = "gsmon_agent_sessions_without_series";
+        assert!(!body.contains(per_session));
+        metrics.send_modify(|settings| settings.sessions = SessionSeries::On);
+        assert!(
+            over_tcp("/metrics").await.1.contains(per_session),
+            "settings can change"
+        );
         let fetched = client::fetch_snapshot(&settings.socket).await.unwrap();
         assert_eq!(fetched, sample(true));
         assert!(matches!(

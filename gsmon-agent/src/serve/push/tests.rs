@@ -11,7 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config::{ApiSettings, PushSettings},
+    config::{ApiSettings, MetricsSettings, PushSettings},
     games::{
         Fact,
         push::{PushQueue, QueueLimits, channel},
@@ -61,7 +61,12 @@ impl Agent {
             tokens: servers.push_tokens().unwrap(),
             pages: servers.address().unwrap(),
             push: servers.push_address().unwrap().unwrap(),
-            serving: tokio::spawn(servers.run(Arc::default(), sink, stopped)),
+            serving: tokio::spawn(servers.run(
+                Arc::default(),
+                sink,
+                watch::channel(MetricsSettings::default()).1,
+                stopped,
+            )),
             directory,
             queue,
             stop,

@@ -1,0 +1,234 @@
+//! Pages of text, and promtool's opinion of them.
+
+use super::*;
+use crate::{
+    config::{Game, SessionSeries},
+    games::event::Phase,
+    world::{
+        histogram::TickHistogram,
+        session::{
+            ask::tests::{a_session, a_snapshot},
+            picture::SessionSnapshot,
+        },
+        snapshot::{
+            CountingPoints, DirectionTotals, LossCounter, PacketTotals, ServerRates, ServerState,
+            ServerTotals, TickMethod, TickSnapshot,
+        },
+    },
+};
+
+/// A snapshot with one server; `full` fills what can be absent.
+pub fn sample(full: bool) -> Snapshot {
+    let traffic = DirectionTotals {
+        flow: PacketTotals {
+            packets: 10,
+            bytes: 1_000,
+        },
+        ..DirectionTotals::default()
+    };
+    let tick = TickSnapshot {
+        rate_hz: 20.0,
+        time_p50_ns: Some(2e6),
+        time_p95_ns: Some(3e6),
+        time_p99_ns: Some(4e6),
+        method: TickMethod::BurstsAndCadence,
+        confidence: 0.9,
+        thread: Some(7),
+    };
+    let mut tick_times = TickHistogram::default();
+    tick_times.add(&[2_000_000; 20]);
+    let totals = ServerTotals {
+        cpu_ns: Some(1_500_000_000),
+        rx: Some(traffic),
+        tx: Some(traffic),
+        ticks: Some(20),
+        tick_times: Some(tick_times),
+        ..ServerTotals::default()
+    };
+    Snapshot {
+        sequence: 3,
+        unix_time_seconds: 1.0,
+        interval_seconds: 1.0,
+        servers: vec![ServerSnapshot {
+            name: "odd \"name\"\\".into(),
+            game: Game::Quake3,
+            state: ServerState::Up,
+            pids: vec![4242],
+            starts: 1,
+            endpoints: Vec::new(),
+            max_players: full.then_some(16),
+            counting: CountingPoints::default(),
+            totals: if full { totals } else { ServerTotals::default() },
+            rates: ServerRates {
+                rss_bytes: full.then_some(1 << 20),
+                ..ServerRates::default()
+            },
+            tick: full.then_some(tick),
+            flows: full.then_some(2),
+            top_flows: Vec::new(),
+            game_state: crate::world::session::GameSnapshot::default(),
+            companions: Vec::new(),
+        }],
+        losses: vec![LossCounter {
+            kind: "flow_slots_exhausted".into(),
+            total: 0,
+        }],
+        ..Snapshot::default()
+    }
+}
+
+#[test]
+fn values_come_in_base_units_with_escaped_labels() {
+    let text = encode(&sample(true), &MetricsSettings::default()).unwrap();
+    assert!(
+        text.contains(r#"gsmon_server_cpu_seconds_total{server="odd \"name\"\\"} 1.5"#),
+        "{text}"
+    );
+    assert!(text.contains(r#"statistic="p50"} 0.002"#) && text.contains("gsmon_server_tick_rate_hertz"));
+    assert!(
+        text.contains(r#"le="0.002097152"} 20"#) && text.contains(r#"le="0.001048576"} 0"#),
+        "{text}"
+    );
+    assert!(!text.contains("4242"), "no PID in any label");
+}
+
+#[test]
+fn absent_is_no_series_and_never_zero() {
+    let text = encode(&sample(false), &MetricsSettings::default()).unwrap();
+    for family in [
+        "cpu_seconds",
+        "packets_total",
+        "tick_rate",
+        "tick_duration",
+        "resident_memory_bytes{server",
+        "flows{",
+        "max_players",
+    ] {
+        assert!(
+            !text.contains(&format!("gsmon_server_{family}")),
+            "{family}\n{text}"
+        );
+    }
+    assert!(text.contains("gsmon_server_up"));
+}
+
+#[test]
+fn promtool_has_no_complaint() {
+    use std::{io::Write, process::Stdio};
+    let started = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "promtool (Debian package prometheus) is needed: {error}"
+            );
+            eprintln!("skipped: promtool (Debian package prometheus) is not installed");
+            return;
+        }
+    };
+    let mut snapshot = sample(true);
+    snapshot.servers.extend(a_snapshot().servers);
+    snapshot.servers[1].starts = 1;
+    let text = encode(&snapshot, &with_sessions(200)).unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+fn with_sessions(most_sessions: u32) -> MetricsSettings {
+    MetricsSettings {
+        sessions: SessionSeries::On,
+        most_sessions,
+    }
+}
+
+fn holds(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|one| one == *line), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn players_sessions_and_phases_have_their_series() {
+    let mut snapshot = a_snapshot();
+    snapshot.servers[0].starts = 1;
+    let text = encode(&snapshot, &MetricsSettings::default()).unwrap();
+    holds(
+        &text,
+        &[
+            r#"gsmon_server_players{kind="human",server="arena one"} 2"#,
+            r#"gsmon_server_players{kind="bot",server="arena one"} 1"#,
+            r#"gsmon_server_players{kind="connecting",server="arena one"} 1"#,
+            r#"gsmon_server_player_disagreement{server="arena one"} -1"#,
+            r#"gsmon_server_player_events_total{kind="join",server="arena one"} 7"#,
+            r#"gsmon_server_sessions{phase="active",server="arena one"} 1"#,
+            r#"gsmon_server_sessions{phase="lobby",server="arena one"} 0"#,
+            r#"gsmon_server_sessions_total{server="arena one"} 2"#,
+            r#"gsmon_server_session_crashes_total{server="arena one"} 0"#,
+            r#"gsmon_server_player_actions_total{action="explosion",server="arena one"} 5"#,
+            r#"gsmon_server_phase_transition_seconds_bucket{server="arena one",from="lobby",to="active",le="1"} 0"#,
+            r#"gsmon_server_phase_transition_seconds_bucket{server="arena one",from="lobby",to="active",le="2.5"} 2"#,
+            r#"gsmon_server_phase_transition_seconds_bucket{server="arena one",from="lobby",to="active",le="1800"} 2"#,
+            r#"gsmon_server_phase_transition_seconds_bucket{server="arena one",from="lobby",to="active",le="+Inf"} 3"#,
+            r#"gsmon_server_warm_up_seconds_sum{server="arena one"} 2004"#,
+            r#"gsmon_server_warm_up_seconds_count{server="arena one"} 3"#,
+            r#"gsmon_server_resident_memory_part_bytes{kind="anonymous",server="arena one"} 41943040"#,
+            r#"gsmon_server_resident_memory_growth_bytes_per_second{server="arena one"} 1024"#,
+            r#"gsmon_server_io_calls_total{operation="read",server="arena one"} 90"#,
+            r#"gsmon_companion_cpu_seconds_total{companion="anticheat",server="arena one"} 2"#,
+            r#"gsmon_companion_cpu_share_ratio{companion="anticheat",server="arena one"} 0.2"#,
+            r#"gsmon_companion_disk_bytes_total{companion="anticheat",operation="write",server="arena one"} 20"#,
+        ],
+    );
+    assert!(!text.contains("gsmon_session_"), "off until asked for");
+    for private in ["Ann", "Sarge", "192.0.2", "27960", "4343", "\u{1b}"] {
+        assert!(!text.contains(private), "{private} in\n{text}");
+    }
+    for family in ["players{", "sessions{", "sessions_total", "player_events_total"] {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("gsmon_server_{family}")) && line.contains("silent"));
+        assert_eq!(line, None, "a server that was never there");
+    }
+}
+
+#[test]
+fn series_of_sessions_are_capped_the_oldest_first_and_end_with_the_session() {
+    let mut snapshot = a_snapshot();
+    let game = &mut snapshot.servers[0].game_state;
+    game.sessions = (0..5)
+        .map(|n| SessionSnapshot {
+            begun_unix_ms: 1_000 - n,
+            ..a_session(&format!("s-{n}"), Phase::Active)
+        })
+        .collect();
+    let text = encode(&snapshot, &with_sessions(2)).unwrap();
+    holds(
+        &text,
+        &[
+            r#"gsmon_session_cpu_seconds_total{server="arena one",session="s-4"} 3.5"#,
+            r#"gsmon_session_network_bytes_total{direction="transmit",server="arena one",session="s-3"} 400000"#,
+            r#"gsmon_session_players{server="arena one",session="s-3"} 3"#,
+            r#"gsmon_session_cpu_estimated{server="arena one",session="s-3"} 0"#,
+            "gsmon_agent_sessions_without_series 3",
+        ],
+    );
+    assert!(
+        !text.contains(r#"session="s-2""#) && !text.contains(r#"session="1-1""#),
+        "{text}"
+    );
+    assert!(
+        !text.contains(r#"operation="read",server="arena one",session"#),
+        "absent stays absent"
+    );
+    snapshot.servers[0].game_state.sessions.clear();
+    let text = encode(&snapshot, &with_sessions(2)).unwrap();
+    assert!(!text.contains("session=\""), "{text}");
+}

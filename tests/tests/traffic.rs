@@ -39,6 +39,7 @@ fn server_args(address: IpAddr, port: u16) -> ServerArgs {
         ticks_per_snapshot: 1,
         max_players: 64,
         lifetime_seconds: 60,
+        diary: gsmon_agent::demo::diary::DiaryArgs::default(),
     }
 }
 
@@ -52,6 +53,7 @@ fn bots_args(address: IpAddr, port: u16, count: u32) -> BotsArgs {
         stay_seconds: 0,
         seed: u64::from(port),
         lifetime_seconds: 60,
+        homes: gsmon_agent::demo::bots::Homes::Shared,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `gsmon demo`: three real small servers with bots, measured and shown.
 
 use std::{
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -36,10 +38,13 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Outcome {
     let gsmon = std::env::current_exe()?;
     // The kernel side first: without it there is nothing to show.
+    let scratch = Scratch::new()?;
     let monitor = GameServerMonitor::builder()
         .privilege(Privilege::Required)
+        .state_directory(&scratch.0)
         .start()?;
-    let fleet = Fleet::start(&gsmon, &demo_members(args.servers, args.players))?;
+    let members = demo_members(args.servers, args.players, &scratch.0);
+    let fleet = Fleet::start(&gsmon, &members)?;
     for server in fleet.game_servers() {
         monitor.add_game_server(server)?;
     }
@@ -65,6 +70,24 @@ pub fn run(args: &DemoArgs) -> Outcome {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A directory for the logs of the servers, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("gsmon-demo-{}", std::process::id()));
+        // Nobody else may have put something there.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Every server was found, worked and talked to all its bots.

@@ -7,13 +7,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use nix::poll::{PollFd, PollFlags, ppoll};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    protocol::{Header, INPUT_BYTES, Kind, decode, encode},
+    protocol::{Header, INPUT_BYTES, Kind, decode, encode, encode_connect},
     truth::{BotsTruth, Ready, Request, answer, requests},
 };
+
+/// Where bots call from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Homes {
+    /// All from the address that the route to the server gives them.
+    #[default]
+    Shared,
+    /// Each from an address of its own in 127.0.0.0/8, for servers on loopback.
+    Own,
+}
+
+/// Names of bots; those who come later have a number behind theirs.
+const NAMES: [&str; 16] = [
+    "Ada", "Bela", "Cleo", "Dora", "Emil", "Finn", "Greta", "Hugo", "Ines", "Jack", "Kaya", "Levi", "Mona",
+    "Nils", "Olga", "Paul",
+];
 
 /// Arguments of a group of bots.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +54,9 @@ pub struct BotsArgs {
     /// Each bot leaves after so many seconds and comes back with a new socket; 0 for never.
     #[arg(long, default_value_t = 0)]
     pub stay_seconds: u64,
+    /// Where they call from.
+    #[arg(long, value_enum, default_value = "shared")]
+    pub homes: Homes,
     /// Seed of the jitter.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -48,6 +69,7 @@ pub struct BotsArgs {
 const CONNECT_AGAIN: Duration = Duration::from_millis(500);
 
 struct Bot {
+    name: String,
     socket: UdpSocket,
     accepted: bool,
     next: Instant,
@@ -80,8 +102,8 @@ pub fn run(args: BotsArgs) -> std::io::Result<()> {
         paused: false,
         args,
     };
-    for _ in 0..all.args.count {
-        let bot = all.join()?;
+    for number in 0..all.args.count {
+        let bot = all.join(number as usize)?;
         all.bots.push(bot);
     }
     answer(&Ready {
@@ -114,12 +136,22 @@ pub fn run(args: BotsArgs) -> std::io::Result<()> {
     Ok(())
 }
 
+fn name(number: usize) -> String {
+    let name = NAMES[number % NAMES.len()];
+    match number / NAMES.len() {
+        0 => name.to_owned(),
+        round => format!("{name}-{}", round + 1),
+    }
+}
+
 impl Bots {
-    fn join(&mut self) -> std::io::Result<Bot> {
-        let local: IpAddr = if self.server.is_ipv4() {
-            Ipv4Addr::UNSPECIFIED.into()
-        } else {
-            std::net::Ipv6Addr::UNSPECIFIED.into()
+    fn join(&mut self, number: usize) -> std::io::Result<Bot> {
+        let local: IpAddr = match (self.args.homes, self.server.is_ipv4()) {
+            (Homes::Shared, true) => Ipv4Addr::UNSPECIFIED.into(),
+            (Homes::Own, true) => {
+                Ipv4Addr::new(127, 0, (number / 250) as u8 + 1, (number % 250) as u8 + 1).into()
+            }
+            (_, false) => std::net::Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = UdpSocket::bind((local, 0))?;
         socket.connect(self.server)?;
@@ -128,6 +160,7 @@ impl Bots {
         let now = Instant::now();
         let delay = Duration::from_millis(self.jitter(100));
         Ok(Bot {
+            name: name(number),
             socket,
             accepted: false,
             next: now + delay,
@@ -189,7 +222,7 @@ impl Bots {
                 && now.duration_since(self.bots[index].joined) > Duration::from_secs(self.args.stay_seconds)
             {
                 self.say(index, Kind::Leave, 0);
-                let fresh = self.join()?;
+                let fresh = self.join(index)?;
                 self.bots[index] = fresh;
             }
             if self.bots[index].next > now {
@@ -200,7 +233,7 @@ impl Bots {
                 let jitter = self.jitter(period.as_micros() as u64 / 5);
                 self.bots[index].next = now + period.mul_f64(0.9) + Duration::from_micros(jitter);
             } else {
-                self.say(index, Kind::Connect, 16);
+                self.say(index, Kind::Connect, 0);
                 self.bots[index].next = now + CONNECT_AGAIN;
             }
         }
@@ -210,7 +243,11 @@ impl Bots {
     fn say(&mut self, index: usize, kind: Kind, payload_bytes: usize) {
         let bot = &mut self.bots[index];
         bot.sequence = bot.sequence.wrapping_add(1);
-        let datagram = encode(self.args.header, kind, bot.sequence, bot.heard, payload_bytes);
+        let header = self.args.header;
+        let datagram = match kind {
+            Kind::Connect => encode_connect(header, bot.sequence, bot.heard, &bot.name),
+            _ => encode(header, kind, bot.sequence, bot.heard, payload_bytes),
+        };
         match bot.socket.send(&datagram) {
             Ok(length) => self.truth.sent.count(length, self.header_bytes),
             Err(_) => self.truth.send_failures += 1,

@@ -1,15 +1,16 @@
 //! Several servers with their bots: the three of `gsmon demo`, the six of `gsmon selftest`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
-    bots::BotsArgs,
+    bots::{BotsArgs, Homes},
+    diary::{DiaryArgs, LogFamily},
     game_loop::LoopKind,
     process::{DemoError, DemoProcess},
     protocol::Header,
     server::ServerArgs,
 };
-use crate::config::{Game, GameServer, Protocol};
+use crate::config::{Game, GameServer, LogSettings, LogStart, Protocol, QueryProtocol, QuerySettings};
 
 /// Why a fleet did not come up.
 pub type FleetError = DemoError;
@@ -23,6 +24,8 @@ pub struct Member {
     pub server: ServerArgs,
     /// Its bots.
     pub bots: u32,
+    /// Where its bots call from.
+    pub homes: Homes,
 }
 
 /// A server and its bots, running.
@@ -34,6 +37,8 @@ pub struct Running {
     pub kind: LoopKind,
     /// Ticks per second that it aims for.
     pub tick_hz: f64,
+    /// Its log, where it writes one.
+    pub log: Option<(LogFamily, PathBuf)>,
     /// The server.
     pub server: DemoProcess,
     /// Its bots.
@@ -66,20 +71,31 @@ fn member(
         ticks_per_snapshot: if kind == LoopKind::Millisecond { 20 } else { 1 },
         max_players: 256,
         lifetime_seconds: 3_600,
+        diary: DiaryArgs::default(),
     };
     Member {
         name: name.to_owned(),
         server,
         bots,
+        homes: Homes::Shared,
     }
 }
 
-/// The servers of `gsmon demo`: three kinds in turn.
-pub fn demo_members(servers: u32, players: u32) -> Vec<Member> {
+/// The servers of `gsmon demo`: three kinds of three families in turn, whose logs are in `directory`.
+pub fn demo_members(servers: u32, players: u32, directory: &Path) -> Vec<Member> {
+    use LogFamily::{Luanti, Quake3, Source};
     let kinds = [
-        ("sleeping", LoopKind::Sleeping, Header::Quake3, 20.0, (500, 100)),
-        ("epoll", LoopKind::Epoll, Header::Source, 60.0, (300, 50)),
         (
+            Quake3,
+            "sleeping",
+            LoopKind::Sleeping,
+            Header::Quake3,
+            20.0,
+            (500, 100),
+        ),
+        (Source, "epoll", LoopKind::Epoll, Header::Source, 60.0, (300, 50)),
+        (
+            Luanti,
             "worker-pool",
             LoopKind::WorkerPool,
             Header::Enet,
@@ -89,13 +105,21 @@ pub fn demo_members(servers: u32, players: u32) -> Vec<Member> {
     ];
     (0..servers as usize)
         .map(|n| {
-            let (name, kind, header, tick_hz, work) = kinds[n % kinds.len()];
+            let (family, name, kind, header, tick_hz, work) = kinds[n % kinds.len()];
             let name = if n < kinds.len() {
                 format!("demo-{name}")
             } else {
                 format!("demo-{name}-{}", n / kinds.len() + 1)
             };
-            member(&name, kind, header, tick_hz, work, players)
+            let mut member = member(&name, kind, header, tick_hz, work, players);
+            member.server.diary = DiaryArgs {
+                log: Some(directory.join(format!("{name}.log"))),
+                log_family: Some(family),
+                house_bots: if family == Quake3 { 2 } else { 0 },
+            };
+            // One address each, as players have: some logs tell no port.
+            member.homes = Homes::Own;
+            member
         })
         .collect()
 }
@@ -154,6 +178,7 @@ impl Fleet {
                 count: member.bots,
                 input_hz: 30.0,
                 stay_seconds: 0,
+                homes: member.homes,
                 seed: n as u64 + 1,
                 lifetime_seconds: member.server.lifetime_seconds,
             };
@@ -162,6 +187,11 @@ impl Fleet {
                 name: member.name.clone(),
                 kind: member.server.kind,
                 tick_hz: member.server.tick_hz,
+                log: member
+                    .server
+                    .diary
+                    .log_family
+                    .zip(member.server.diary.log.clone()),
                 server,
                 bots,
             });
@@ -171,14 +201,29 @@ impl Fleet {
 
     /// Entries for the monitor.
     pub fn game_servers(&self) -> Vec<GameServer> {
-        self.members
-            .iter()
-            .map(|member| {
-                GameServer::new(&member.name, Game::Demo)
-                    .port(member.server.ready.port)
-                    .protocol(Protocol::Udp)
-                    .max_players(256)
-            })
-            .collect()
+        self.members.iter().map(Running::game_server).collect()
+    }
+}
+
+impl Running {
+    fn game_server(&self) -> GameServer {
+        let game = self.log.as_ref().map_or(Game::Demo, |(family, _)| family.game());
+        let mut server = GameServer::new(&self.name, game)
+            .port(self.server.ready.port)
+            .protocol(Protocol::Udp)
+            .max_players(256);
+        if let Some((_, path)) = &self.log {
+            server.log = Some(LogSettings {
+                file: Some(path.clone()),
+                from: LogStart::Beginning,
+                ..LogSettings::default()
+            });
+        }
+        // Demo servers write like their families, but do not answer as they do.
+        server.query = Some(QuerySettings {
+            protocol: Some(QueryProtocol::Off),
+            ..QuerySettings::default()
+        });
+        server
     }
 }

@@ -1,10 +1,12 @@
 //! Real small game servers and bots, as processes of their own, that know the truth about themselves: for `gsmon demo`,
 //! `gsmon selftest` and the integration tests.
 //!
-//! `protocol` is what they say to each other, `server` and `game_loop` the servers, `bots` the players, `truth` what
+//! `protocol` is what they say to each other, `server` and `game_loop` the servers, `diary` the logs
+//! that they write, `bots` the players, `truth` what
 //! both report, `process` and `fleet` how a parent runs them. Not here: any judgement of the agent (cli/selftest).
 
 pub mod bots;
+pub mod diary;
 pub mod fleet;
 pub mod game_loop;
 pub mod process;

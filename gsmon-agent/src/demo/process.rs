@@ -72,7 +72,7 @@ pub struct DemoProcess {
 impl DemoProcess {
     /// Starts a server. `launcher` goes in front of the command, for example `ip netns exec NAME`.
     pub fn server(gsmon: &Path, launcher: &[String], args: &ServerArgs) -> Result<Self, DemoError> {
-        let words = [
+        let mut words = vec![
             ("--kind", value_name(&args.kind)),
             ("--header", value_name(&args.header)),
             ("--address", args.address.to_string()),
@@ -84,6 +84,14 @@ impl DemoProcess {
             ("--max-players", args.max_players.to_string()),
             ("--lifetime-seconds", args.lifetime_seconds.to_string()),
         ];
+        let diary = &args.diary;
+        if let (Some(path), Some(family)) = (&diary.log, &diary.log_family) {
+            words.extend([
+                ("--log", path.display().to_string()),
+                ("--log-family", value_name(family)),
+                ("--house-bots", diary.house_bots.to_string()),
+            ]);
+        }
         Self::start(gsmon, launcher, "demo-server", &words)
     }
 
@@ -95,6 +103,7 @@ impl DemoProcess {
             ("--port", args.port.to_string()),
             ("--count", args.count.to_string()),
             ("--input-hz", args.input_hz.to_string()),
+            ("--homes", value_name(&args.homes)),
             ("--stay-seconds", args.stay_seconds.to_string()),
             ("--seed", args.seed.to_string()),
             ("--lifetime-seconds", args.lifetime_seconds.to_string()),

@@ -74,6 +74,33 @@ pub fn encode(header: Header, kind: Kind, sequence: u32, acknowledged: u32, payl
     bytes
 }
 
+/// Payload of a connect: the player's name, and padding.
+pub const CONNECT_BYTES: usize = 16;
+
+/// Writes a connect with a name, which is cut where it is too long.
+pub fn encode_connect(header: Header, sequence: u32, acknowledged: u32, name: &str) -> Vec<u8> {
+    let mut bytes = encode(header, Kind::Connect, sequence, acknowledged, CONNECT_BYTES);
+    let payload = bytes.len() - CONNECT_BYTES;
+    let name = name.bytes().chain(std::iter::repeat(0));
+    bytes[payload..]
+        .iter_mut()
+        .zip(name)
+        .for_each(|(to, from)| *to = from);
+    bytes
+}
+
+/// The name in a connect: letters, digits and `-` only.
+pub fn name(header: Header, bytes: &[u8]) -> Option<&str> {
+    let payload = bytes.get(header.bytes() + 1..)?.get(..CONNECT_BYTES)?;
+    let length = payload
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(CONNECT_BYTES);
+    let name = std::str::from_utf8(&payload[..length]).ok()?;
+    let usual = |sign: char| sign.is_ascii_alphanumeric() || sign == '-';
+    (!name.is_empty() && name.chars().all(usual)).then_some(name)
+}
+
 /// Reads the kind of a datagram and, where the header has one, its sequence number.
 pub fn decode(header: Header, bytes: &[u8]) -> Option<(Kind, u32)> {
     let kind = match bytes.get(header.bytes())? {
@@ -114,11 +141,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_connect_has_a_name_and_the_size_of_any_other() {
+        for header in [Header::Quake3, Header::Source, Header::Enet, Header::Plain] {
+            let bytes = encode_connect(header, 1, 0, "Ada-12");
+            assert_eq!(name(header, &bytes), Some("Ada-12"));
+            assert_eq!(
+                bytes.len(),
+                encode(header, Kind::Connect, 1, 0, CONNECT_BYTES).len()
+            );
+            assert_eq!(decode(header, &bytes).map(|(kind, _)| kind), Some(Kind::Connect));
+            assert_eq!(name(header, &encode_connect(header, 1, 0, "a\u{1b}")), None);
+            assert_eq!(name(header, &bytes[..5]), None);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn garbage_is_no_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
             for header in [Header::Quake3, Header::Source, Header::Enet, Header::Plain] {
-                let _ = decode(header, &bytes);
+                let _ = (decode(header, &bytes), name(header, &bytes));
             }
         }
     }

@@ -14,8 +14,9 @@ use clap::Args;
 use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
+    diary::{Diary, DiaryArgs},
     game_loop::{LoopKind, Work, burn},
-    protocol::{Header, Kind, SNAPSHOT_BYTES, SNAPSHOT_BYTES_PER_PLAYER, decode, encode},
+    protocol::{Header, Kind, SNAPSHOT_BYTES, SNAPSHOT_BYTES_PER_PLAYER, decode, encode, name},
     truth::{CpuTruth, Ready, Request, ServerTruth, Wire, answer, requests},
 };
 
@@ -52,6 +53,9 @@ pub struct ServerArgs {
     /// Ends by itself after so many seconds.
     #[arg(long, default_value_t = 600)]
     pub lifetime_seconds: u64,
+    /// Its log.
+    #[command(flatten)]
+    pub diary: DiaryArgs,
 }
 
 /// Work for one packet of a server that wakes for each.
@@ -73,6 +77,7 @@ struct Server {
     socket: UdpSocket,
     ip_header_bytes: usize,
     players: HashMap<SocketAddr, Player>,
+    diary: Option<Diary>,
     received: Wire,
     sent: Wire,
     send_failures: u64,
@@ -87,6 +92,7 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
     let socket = UdpSocket::bind((args.address, args.port))?;
     socket.set_nonblocking(true)?;
     let port = socket.local_addr()?.port();
+    let diary = Diary::open(&args.diary, port, Instant::now())?;
     let inbox = requests();
     answer(&Ready {
         port,
@@ -98,6 +104,7 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
         args,
         socket,
         players: HashMap::new(),
+        diary,
         received: Wire::default(),
         sent: Wire::default(),
         send_failures: 0,
@@ -107,6 +114,9 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
         ticks: 0,
     };
     server.play(&inbox, end);
+    if let Some(diary) = &mut server.diary {
+        diary.close(Instant::now());
+    }
     Ok(())
 }
 
@@ -121,7 +131,7 @@ impl Server {
             let start = Instant::now();
             self.read(Duration::ZERO);
             self.drop_silent(start);
-            let players = self.players.len() as u64;
+            let players = self.thinking(start);
             work.tick(Duration::from_micros(
                 self.args.base_work_us + players * self.args.work_per_player_us,
             ));
@@ -157,6 +167,21 @@ impl Server {
                     answer(&self.truth());
                 }
                 Err(TryRecvError::Empty) => {}
+            }
+        }
+    }
+
+    /// Players that cost work in this tick: all of them, but only while a match is on where the server plays matches.
+    fn thinking(&mut self, now: Instant) -> u64 {
+        let players = self.players.len() as u64;
+        match &mut self.diary {
+            None => players,
+            Some(diary) => {
+                diary.tick(now);
+                match diary.playing() {
+                    true => players + u64::from(self.args.diary.house_bots),
+                    false => 0,
+                }
             }
         }
     }
@@ -217,6 +242,10 @@ impl Server {
                                 received: sequence,
                             },
                         );
+                        if let Some(diary) = &mut self.diary {
+                            let called = name(self.args.header, &buffer[..length]);
+                            diary.joined(from, called.unwrap_or("nameless"), Instant::now());
+                        }
                         self.send(from, Kind::Accept, sequence, 16);
                     }
                 }
@@ -228,6 +257,9 @@ impl Server {
                 }
                 Kind::Leave => {
                     self.players.remove(&from);
+                    if let Some(diary) = &mut self.diary {
+                        diary.left(from, Instant::now());
+                    }
                 }
                 Kind::Accept | Kind::Snapshot => {}
             }
@@ -235,8 +267,14 @@ impl Server {
     }
 
     fn drop_silent(&mut self, now: Instant) {
-        self.players
-            .retain(|_, player| now.duration_since(player.last_seen) < PLAYER_TIMEOUT);
+        let diary = &mut self.diary;
+        self.players.retain(|address, player| {
+            let here = now.duration_since(player.last_seen) < PLAYER_TIMEOUT;
+            if let (false, Some(diary)) = (here, diary.as_mut()) {
+                diary.left(*address, now);
+            }
+            here
+        });
     }
 
     fn send_snapshots(&mut self) {

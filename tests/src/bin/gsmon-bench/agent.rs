@@ -68,6 +68,7 @@ pub fn run() -> Result<Vec<Row>> {
                 ticks_per_snapshot: 20,
                 max_players: 256,
                 lifetime_seconds: 300,
+                diary: gsmon_agent::demo::diary::DiaryArgs::default(),
             },
         )?;
         let port = server.ready.port;
@@ -84,6 +85,7 @@ pub fn run() -> Result<Vec<Row>> {
                 stay_seconds: 0,
                 seed: u64::from(n) + 1,
                 lifetime_seconds: 300,
+                homes: gsmon_agent::demo::bots::Homes::Shared,
             },
         )?);
         servers.push(server);

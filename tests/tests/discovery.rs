@@ -136,6 +136,7 @@ fn real_servers_are_found_named_and_rated_and_others_are_not() {
             ticks_per_snapshot: 1,
             max_players: 16,
             lifetime_seconds: 120,
+            diary: gsmon_agent::demo::diary::DiaryArgs::default(),
         },
     )
     .unwrap();

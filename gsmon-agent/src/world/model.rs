@@ -12,7 +12,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
-    session::{GameInterval, Life, MemoryNow, Resources, SessionModel},
+    session::{GameInterval, Life, Resources, SessionModel},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
         ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
@@ -167,10 +167,7 @@ impl ServerModel {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
             totals: Resources::from(&self.totals),
-            memory: MemoryNow {
-                rss_bytes: usage.rss_bytes,
-                file_bytes: usage.rss_file_bytes,
-            },
+            rss_bytes: usage.rss_bytes,
             events: interval.events,
             life: Life {
                 starts: self.starts,

@@ -68,6 +68,9 @@ pub fn sample(full: bool) -> Snapshot {
             top_flows: Vec::new(),
             game_state: crate::world::session::GameSnapshot::default(),
             companions: Vec::new(),
+            discovered: None,
+            log: None,
+            query: None,
         }],
         losses: vec![LossCounter {
             kind: "flow_slots_exhausted".into(),

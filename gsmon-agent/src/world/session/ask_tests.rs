@@ -192,6 +192,9 @@ pub fn a_snapshot() -> Snapshot {
         top_flows: Vec::new(),
         game_state: GameSnapshot::default(),
         companions: Vec::new(),
+        discovered: None,
+        log: None,
+        query: None,
     };
     let full = ServerSnapshot {
         name: "arena one".into(),

@@ -96,8 +96,6 @@ pub struct Session {
     pub crashed: bool,
     /// Totals of the server at the beginning.
     start: Resources,
-    /// Resident memory of the server at the beginning.
-    pub rss_at_begin: Option<u64>,
     /// For rooms: what was given to it so far.
     pub shared: Resources,
     /// For an ended session: what it used.
@@ -566,7 +564,6 @@ impl Machine {
             ended_ms: None,
             crashed: false,
             start: self.course.at(at_ms),
-            rss_at_begin: self.course.rss_at(at_ms),
             shared: Resources::default(),
             used: None,
             peak_rss_bytes: None,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     machine::{Life, Machine, Step},
-    picture::{self, GameSnapshot, LifeDurations, MemoryNow, PhaseDurations, RoomCpu},
+    picture::{self, GameSnapshot, LifeDurations, PhaseDurations, RoomCpu},
     resources::{Moment, Resources},
     rooms::{self, CpuBasis, RoomFigures},
     traffic::Matches,
@@ -21,7 +21,7 @@ pub struct GameInterval<'a> {
     /// Totals of the server at its end.
     pub totals: Resources,
     /// Resident memory at its end.
-    pub memory: MemoryNow,
+    pub rss_bytes: Option<u64>,
     /// What the game said, oldest first.
     pub events: &'a [GameEvent],
     /// The process.
@@ -72,7 +72,7 @@ impl SessionModel {
             moment: Moment {
                 unix_ms: interval.unix_ms,
                 totals: interval.totals,
-                rss_bytes: interval.memory.rss_bytes,
+                rss_bytes: interval.rss_bytes,
             },
             events: interval.events,
             life: interval.life,
@@ -154,14 +154,7 @@ impl SessionModel {
         let sessions: Vec<_> = running
             .filter_map(|track| Some((track, track.session.as_ref()?)))
             .map(|(track, session)| {
-                picture::session(
-                    machine,
-                    track,
-                    session,
-                    self.rooms.get(&session.id),
-                    interval.memory,
-                    now_ms,
-                )
+                picture::session(machine, track, session, self.rooms.get(&session.id), now_ms)
             })
             .collect();
         let transitions = &machine.track.transitions;
@@ -204,7 +197,6 @@ impl SessionModel {
                     &machine.track,
                     session,
                     self.rooms.get(&session.id),
-                    interval.memory,
                     now_ms,
                 )
             });

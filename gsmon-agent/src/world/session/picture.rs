@@ -136,25 +136,8 @@ pub struct SessionSnapshot {
     pub cpu_interval_ns: Option<(u64, u64)>,
     /// Largest resident memory of the process while it ran.
     pub peak_rss_bytes: Option<u64>,
-    /// Memory of the process while the session runs; a room has none of its own.
-    pub memory: Option<SessionMemory>,
     /// Time in each phase, milliseconds.
     pub phase_ms: BTreeMap<Phase, i64>,
-}
-
-/// Memory of the process behind a running session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SessionMemory {
-    /// Resident now.
-    pub rss_bytes: Option<u64>,
-    /// Of it: anonymous (heap, stacks).
-    pub anonymous_bytes: Option<u64>,
-    /// Of it: pages of files and shared memory.
-    pub file_bytes: Option<u64>,
-    /// Resident now less resident when the session began.
-    pub grown_bytes: Option<i64>,
-    /// Growth over the last minute, bytes per second.
-    pub growth_bytes_per_second: Option<f64>,
 }
 
 /// One player.
@@ -396,43 +379,12 @@ pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
         .collect()
 }
 
-/// Memory of a process at the end of an interval.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MemoryNow {
-    /// Resident.
-    pub rss_bytes: Option<u64>,
-    /// Of it: files and shared memory.
-    pub file_bytes: Option<u64>,
-}
-
-/// Growth is told over so much time.
-const GROWTH_MS: i64 = 60_000;
-
-impl MemoryNow {
-    fn of(self, machine: &Machine, session: &Session) -> SessionMemory {
-        SessionMemory {
-            rss_bytes: self.rss_bytes,
-            anonymous_bytes: self
-                .rss_bytes
-                .zip(self.file_bytes)
-                .map(|(all, file)| all.saturating_sub(file)),
-            file_bytes: self.file_bytes,
-            grown_bytes: self
-                .rss_bytes
-                .zip(session.rss_at_begin)
-                .map(|(now, then)| now as i64 - then as i64),
-            growth_bytes_per_second: machine.course.rss_growth(GROWTH_MS),
-        }
-    }
-}
-
 /// One session.
 pub fn session(
     machine: &Machine,
     track: &Track,
     session: &Session,
     cpu: Option<&(CpuBasis, u64, u64)>,
-    memory: MemoryNow,
     now_ms: i64,
 ) -> SessionSnapshot {
     let running = session.ended_ms.is_none();
@@ -465,7 +417,6 @@ pub fn session(
             .filter(|(basis, _, _)| *basis == CpuBasis::Shared)
             .map(|(_, low, high)| (*low, *high)),
         peak_rss_bytes: session.peak_rss_bytes,
-        memory: (running && session.room.is_none()).then(|| memory.of(machine, session)),
         phase_ms,
     }
 }

@@ -94,6 +94,8 @@ pub struct Session {
     pub ended_ms: Option<i64>,
     /// Did it end by a crash?
     pub crashed: bool,
+    /// So far only its map is being loaded: the match that will begin is this session.
+    awaiting_match: bool,
     /// Totals of the server at the beginning.
     start: Resources,
     /// For rooms: what was given to it so far.
@@ -466,15 +468,27 @@ impl Machine {
         {
             self.counters.missing_steps += 1;
         }
-        self.end(room, at_ms, false);
+        let track = self.track_mut(room);
+        let awaited = track.phase == Phase::Loading
+            && track
+                .session
+                .as_ref()
+                .is_some_and(|session| session.awaiting_match);
+        if !awaited {
+            self.end(room, at_ms, false);
+        }
         if room.is_none() {
             self.roster.match_begun(at_ms);
         }
         self.set_phase(room, Phase::Loading, at_ms);
-        self.begin(room, at_ms, id.clone());
+        if !awaited {
+            self.begin(room, at_ms, None);
+        }
         let track = self.track_mut(room);
         track.had_match = true;
         if let Some(session) = &mut track.session {
+            session.awaiting_match = false;
+            session.external_id.clone_from(id);
             session.map.clone_from(map);
             session.mode.clone_from(mode);
         }
@@ -513,6 +527,9 @@ impl Machine {
             }
         } else if match_bound && self.track_mut(room).session.is_none() && to != Phase::Idle {
             self.begin(room, at_ms, None);
+            if let Some(session) = &mut self.track_mut(room).session {
+                session.awaiting_match = to == Phase::Loading;
+            }
         }
         self.set_phase(room, to, at_ms);
     }
@@ -563,6 +580,7 @@ impl Machine {
             begun_ms: at_ms,
             ended_ms: None,
             crashed: false,
+            awaiting_match: false,
             start: self.course.at(at_ms),
             shared: Resources::default(),
             used: None,
@@ -581,6 +599,11 @@ impl Machine {
         let Some(mut session) = track.session.take() else {
             return;
         };
+        if at_ms <= session.begun_ms && session.joins == 0 && !crashed {
+            // Begun by what is known better in the same moment (flows, then names): it never was.
+            self.counters.sessions -= 1;
+            return;
+        }
         let at_ms = at_ms.max(session.begun_ms);
         *session.phase_ms.entry(phase).or_default() += (at_ms - since_ms.max(session.begun_ms)).max(0);
         session.ended_ms = Some(at_ms);

@@ -368,3 +368,65 @@ fn actions_beyond_the_bound_are_counted_together() {
         MOST_ACTIONS as u64 + 10
     );
 }
+
+#[test]
+fn the_loading_of_a_map_and_the_match_on_it_are_one_session() {
+    let mut server = Server::new(SessionBounds::Auto).start();
+    let match_on = |map: &str| Fact::MatchBegun {
+        map: Some(map.into()),
+        mode: None,
+        id: None,
+    };
+    for map in ["cp_granary", "ctf_2fort"] {
+        server.hears(vec![Fact::Phase(Phase::Loading)]);
+        server.hears(vec![match_on(map), Fact::Phase(Phase::Lobby)]);
+        server.hears(vec![
+            Fact::PlayerJoined(PlayerRef::named("a")),
+            Fact::Phase(Phase::Active),
+        ]);
+        server.hears(vec![Fact::Phase(Phase::Ended), Fact::MatchEnded { reason: None }]);
+    }
+    let ended: Vec<_> = server.machine.ended.iter().collect();
+    let maps: Vec<_> = ended.iter().map(|session| session.map.as_deref()).collect();
+    assert_eq!(maps, [Some("cp_granary"), Some("ctf_2fort")]);
+    assert_eq!(server.machine.counters.sessions, 2);
+    let last = ended.last().unwrap();
+    assert_eq!(last.phase_ms.get(&Phase::Loading), Some(&1_000), "{last:?}");
+    assert_eq!(server.machine.counters.missing_steps, 0);
+}
+
+#[test]
+fn what_flows_began_and_earlier_words_take_back_was_no_session() {
+    let mut machine = Machine::new(SessionBounds::Auto, START_MS);
+    let life = Life {
+        starts: 1,
+        up: true,
+        started_ms: Some(START_MS),
+        faulted: false,
+    };
+    let mut step = |second: i64, events: &[GameEvent]| {
+        machine.advance(&Step {
+            moment: Moment {
+                unix_ms: START_MS + second * 1_000,
+                totals: Resources::default(),
+                rss_bytes: None,
+            },
+            events,
+            life,
+            flows: Some(3),
+            listening: true,
+        });
+        (machine.counters.sessions, machine.ended.len())
+    };
+    assert_eq!(step(1, &[]), (1, 0));
+    // Written before the flows were seen, read after it.
+    let connecting = GameEvent {
+        server: "s".into(),
+        unix_ms: START_MS + 500,
+        time: TimeSource::Stated,
+        witness: Witness::Log,
+        room: None,
+        fact: Fact::PlayerConnecting(PlayerRef::in_slot(1)),
+    };
+    assert_eq!(step(2, &[connecting]), (0, 0));
+}

@@ -9,6 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gsmon_agent::demo::{
+    DemoProcess,
+    bots::{BotsArgs, Homes},
+    diary::{DiaryArgs, LogFamily},
+    game_loop::LoopKind,
+    protocol::Header,
+    server::ServerArgs,
+};
 use gsmon_tests::{gsmon, netns::run, root_or_skip};
 use nix::{
     sys::signal::{Signal, kill},
@@ -319,7 +327,125 @@ fn the_demo_measures_all_its_servers() {
     let output = gsmon_with(&["demo", "--headless", "--duration", "6s", "--json"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let snapshot: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(snapshot["servers"].as_array().unwrap().len(), 3);
+    let servers = snapshot["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 3);
+    for (server, family) in servers.iter().zip(["quake3", "source", "luanti"]) {
+        let game = &server["game_state"];
+        assert_eq!(server["game"], family);
+        assert_eq!(game["player_counts"]["humans"], 8, "{game}");
+        assert_eq!(game["player_counts"]["by"], "roster");
+        assert_eq!(game["phase"], "active", "{game}");
+        assert_eq!(game["sessions"].as_array().unwrap().len(), 1, "{game}");
+        let session = &game["sessions"][0]["id"];
+        let players = game["players"].as_array().unwrap();
+        let humans: Vec<_> = players
+            .iter()
+            .filter(|player| player["kind"] == "human")
+            .collect();
+        assert_eq!(humans.len(), 8);
+        for player in humans {
+            assert!(
+                player["name"].is_string() && player["session"] == *session,
+                "{player}"
+            );
+            assert!(player["flow"]["rx"]["packets"].as_u64().unwrap() > 0, "{player}");
+        }
+    }
+    assert_eq!(servers[0]["game_state"]["player_counts"]["bots"], 2);
+    assert_eq!(servers[0]["game_state"]["sessions"][0]["map"], "q3dm17");
+    assert_eq!(servers[1]["game_state"]["sessions"][0]["map"], "cp_granary");
+}
+
+#[test]
+fn sessions_and_players_of_a_running_agent_are_told() {
+    if !root_or_skip() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("games.log");
+    let address = "127.0.0.1".parse().unwrap();
+    let server = ServerArgs {
+        kind: LoopKind::Sleeping,
+        header: Header::Quake3,
+        address,
+        port: 0,
+        tick_hz: 30.0,
+        base_work_us: 100,
+        work_per_player_us: 10,
+        ticks_per_snapshot: 1,
+        max_players: 64,
+        lifetime_seconds: 60,
+        diary: DiaryArgs {
+            log: Some(log.clone()),
+            log_family: Some(LogFamily::Quake3),
+            house_bots: 0,
+        },
+    };
+    let mut server = DemoProcess::server(&gsmon().unwrap(), &[], &server).unwrap();
+    let bots = BotsArgs {
+        header: Header::Quake3,
+        address,
+        port: server.ready.port,
+        count: 3,
+        input_hz: 30.0,
+        stay_seconds: 0,
+        homes: Homes::Shared,
+        seed: 1,
+        lifetime_seconds: 60,
+    };
+    let _bots = DemoProcess::bots(&gsmon().unwrap(), &[], &bots).unwrap();
+    let rest = format!(
+        "[metrics]\nsessions = \"on\"\n[[server]]\nname = \"arena one\"\ngame = \"quake3\"\nport = {}\n\
+         [server.log]\nfile = \"{}\"\nfrom = \"beginning\"\n[server.query]\nprotocol = \"off\"\n",
+        server.ready.port,
+        log.display()
+    );
+    let port = 19_469;
+    let path = config(directory.path(), port, &rest);
+    let _agent = Agent::start(&path);
+    thread::sleep(Duration::from_secs(4));
+    let socket = directory.path().join("run/api.sock").display().to_string();
+    let ask = |words: &[&str]| {
+        let output = gsmon_with(&[words, &["--socket", &socket]].concat());
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout.clone()).unwrap(),
+            stderr(&output),
+        )
+    };
+    let (code, text, _) = ask(&["sessions"]);
+    assert!(
+        code == Some(0) && text.contains("arena one") && text.contains("q3dm17"),
+        "{text}"
+    );
+    let (_, text, _) = ask(&["sessions", "arena one", "--state", "running", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let id = found[0]["id"].as_str().unwrap().to_owned();
+    let (_, text, _) = ask(&["sessions", "arena one", &id, "--metrics", "cpu,network", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(answer["cpu"]["seconds"].as_f64().unwrap() > 0.0, "{answer}");
+    assert!(answer["network"]["receive_packets"].as_u64().unwrap() > 0 && answer.get("disk").is_none());
+    let (_, text, _) = ask(&["players", "arena one", &id]);
+    assert!(
+        text.contains("3 humans") && text.contains("Ada") && !text.contains("127.0.0.1"),
+        "{text}"
+    );
+    let (_, text, _) = ask(&["players", "--addresses"]);
+    assert!(text.contains("127.0.0.1:"), "{text}");
+    let (code, _, message) = ask(&["sessions", "nobody"]);
+    assert!(code == Some(1) && message.contains("arena one"), "{message}");
+    let metrics = http(port, "/metrics");
+    for line in [
+        format!("gsmon_session_players{{server=\"arena one\",session=\"{id}\"}} 3"),
+        "gsmon_server_players{kind=\"human\",server=\"arena one\"} 3".to_owned(),
+        "gsmon_server_sessions{phase=\"active\",server=\"arena one\"} 1".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "{line} in\n{metrics}");
+    }
+    assert!(!metrics.contains("Ada"));
+    assert!(http(port, "/api/v1/sessions").starts_with("HTTP/1.1 404"));
+    // The server still tells its own truth.
+    assert_eq!(server.ask_server("truth").unwrap().players, 3);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A snapshot as Prometheus text, one file per subject. Conventional names, base units; what is absent has no series.
 //! Addresses, player names and PIDs are never labels.
 //!
-//! `server` what a server uses, `ticks` its game loop, `games` its sessions, phases and players, `companions` the
-//! processes beside it, `sessions` the series of each session (off by default), `agent` gsmon itself; `histogram` passes
+//! `server` what a server uses, `ticks` its game loop, `games` its sessions, phases and players, `voices` how it
+//! is listened to, `companions` the processes beside it, `sessions` the series of each session (off by default), `agent` gsmon itself; `histogram` passes
 //! on histograms that the model has counted.
 
 mod agent;
@@ -12,6 +12,7 @@ mod histogram;
 mod server;
 mod sessions;
 mod ticks;
+mod voices;
 
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 
@@ -34,6 +35,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     page.servers(snapshot)?;
     page.ticks(snapshot)?;
     page.games(snapshot)?;
+    page.voices(snapshot)?;
     page.companions(snapshot)?;
     page.sessions(snapshot, settings)?;
     page.agent(snapshot)?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::{Game, SessionSeries},
-    games::event::Phase,
+    games::{event::Phase, log::LogStatistics},
     world::{
         histogram::TickHistogram,
         session::{
@@ -11,8 +11,8 @@ use crate::{
             picture::SessionSnapshot,
         },
         snapshot::{
-            CountingPoints, DirectionTotals, LossCounter, PacketTotals, ServerRates, ServerState,
-            ServerTotals, TickMethod, TickSnapshot,
+            CountingPoints, DirectionTotals, DiscoveredSnapshot, LossCounter, PacketTotals, QuerySnapshot,
+            ServerRates, ServerState, ServerTotals, TickMethod, TickSnapshot,
         },
     },
 };
@@ -68,9 +68,23 @@ pub fn sample(full: bool) -> Snapshot {
             top_flows: Vec::new(),
             game_state: crate::world::session::GameSnapshot::default(),
             companions: Vec::new(),
-            discovered: None,
-            log: None,
-            query: None,
+            discovered: full.then(|| DiscoveredSnapshot {
+                title: "OpenArena".into(),
+                confidence: 0.92,
+                reasons: Vec::new(),
+                container: None,
+                managed_by: None,
+            }),
+            log: full.then(|| LogStatistics {
+                lines: 5_000,
+                lag_bytes: Some(17),
+                ..LogStatistics::default()
+            }),
+            query: full.then(|| QuerySnapshot {
+                answered: 9,
+                failed: [("timeout".to_owned(), 2)].into(),
+                ..QuerySnapshot::default()
+            }),
         }],
         losses: vec![LossCounter {
             kind: "flow_slots_exhausted".into(),
@@ -92,6 +106,11 @@ fn values_come_in_base_units_with_escaped_labels() {
         text.contains(r#"le="0.002097152"} 20"#) && text.contains(r#"le="0.001048576"} 0"#),
         "{text}"
     );
+    assert!(
+        text.contains(r#"result="timeout",server="odd \"name\"\\"} 2"#),
+        "{text}"
+    );
+    assert!(text.contains("gsmon_server_log_lag_bytes") && text.contains("discovery_confidence_ratio"));
     assert!(!text.contains("4242"), "no PID in any label");
 }
 

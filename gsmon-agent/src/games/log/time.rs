@@ -54,7 +54,9 @@ impl Clock {
     }
 
     /// The time of an event that was read at `read_ms`, and how it is known. A time that a line states is believed from
-    /// one hour before it was read to five minutes after.
+    /// one hour before it was read to five minutes after. Most logs state whole seconds: such a line was written when it
+    /// was read, if that was in its second, else no later than the end of it. So nothing seems to happen before what led
+    /// to it, and lines keep their order.
     pub fn judge(&mut self, stated: Option<LineTime>, read_ms: i64) -> (i64, TimeSource) {
         let believed =
             |time: &i64| *time >= read_ms.saturating_sub(LATEST) && *time <= read_ms.saturating_add(EARLIEST);
@@ -65,6 +67,10 @@ impl Clock {
         };
         // Of an hour that exists twice, the later that is not in the future by far: lines are rarely late.
         match candidates.into_iter().flatten().filter(believed).max() {
+            Some(time) if time.rem_euclid(1000) == 0 => {
+                let end = time.saturating_add(999);
+                (read_ms.clamp(time, end), TimeSource::Stated)
+            }
             Some(time) => (time, TimeSource::Stated),
             None => (read_ms, TimeSource::Read),
         }
@@ -118,10 +124,10 @@ mod tests {
     fn a_stated_time_is_believed_within_its_bounds() {
         let mut clock = clock("UTC0");
         for (stated, expected) in [
-            (Some(NOW - 63_000), (NOW - 63_000, TimeSource::Stated)),
-            (Some(NOW - LATEST), (NOW - LATEST, TimeSource::Stated)),
+            (Some(NOW - 63_001), (NOW - 63_001, TimeSource::Stated)),
+            (Some(NOW - LATEST + 1), (NOW - LATEST + 1, TimeSource::Stated)),
             (Some(NOW - LATEST - 1), (NOW, TimeSource::Read)),
-            (Some(NOW + EARLIEST), (NOW + EARLIEST, TimeSource::Stated)),
+            (Some(NOW + EARLIEST - 1), (NOW + EARLIEST - 1, TimeSource::Stated)),
             (Some(NOW + EARLIEST + 1), (NOW, TimeSource::Read)),
             (None, (NOW, TimeSource::Read)),
         ] {
@@ -131,15 +137,31 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_second_is_no_moment() {
+        let mut clock = clock("UTC0");
+        for (read, expected) in [
+            // Read within the second, after it, and by a clock that is behind the writer's.
+            (NOW + 340, NOW + 340),
+            (NOW + 999, NOW + 999),
+            (NOW + 1_200, NOW + 999),
+            (NOW + 60_000, NOW + 999),
+            (NOW - 200, NOW),
+        ] {
+            let judged = clock.judge(Some(LineTime::Utc(NOW)), read);
+            assert_eq!(judged, (expected, TimeSource::Stated));
+        }
+    }
+
+    #[test]
     fn local_times_follow_the_zone_through_the_year() {
         let mut clock = berlin();
         for (local, utc) in [
             ("2026-01-15T12:00:00.250", "2026-01-15T11:00:00.250"),
-            ("2026-07-15T12:00:00", "2026-07-15T10:00:00"),
+            ("2026-07-15T12:00:00.001", "2026-07-15T10:00:00.001"),
             // Clocks go from 02:00 to 03:00.
-            ("2026-03-29T01:59:59", "2026-03-29T00:59:59"),
-            ("2026-03-29T03:00:00", "2026-03-29T01:00:00"),
-            ("2026-03-29T02:30:00", "2026-03-29T01:30:00"),
+            ("2026-03-29T01:59:59.999", "2026-03-29T00:59:59.999"),
+            ("2026-03-29T03:00:00.001", "2026-03-29T01:00:00.001"),
+            ("2026-03-29T02:30:00.500", "2026-03-29T01:30:00.500"),
         ] {
             let read = shown(utc) + 100;
             let expected = (shown(utc), TimeSource::Stated);
@@ -154,8 +176,8 @@ mod tests {
     #[test]
     fn an_hour_that_exists_twice_is_told_by_the_reading_time() {
         let mut clock = berlin();
-        let stated = Some(LineTime::Local(shown("2026-10-25T02:30:00")));
-        for utc in ["2026-10-25T00:30:00", "2026-10-25T01:30:00"] {
+        let stated = Some(LineTime::Local(shown("2026-10-25T02:30:00.250")));
+        for utc in ["2026-10-25T00:30:00.250", "2026-10-25T01:30:00.250"] {
             let read = shown(utc) + 2000;
             assert_eq!(
                 clock.judge(stated, read),

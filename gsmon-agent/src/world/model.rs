@@ -48,7 +48,8 @@ pub struct ServerModel {
     tick: Option<TickSnapshot>,
     sessions: SessionModel,
     main: Option<MainProcess>,
-    faulted: bool,
+    /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
+    faulted: Option<u32>,
 }
 
 /// The oldest process of a server.
@@ -84,7 +85,7 @@ impl ServerModel {
         Self {
             sessions: SessionModel::new(spec.session.bounds, unix_ms),
             main: None,
-            faulted: false,
+            faulted: None,
             spec,
             slot: None,
             state: ServerState::Waiting,
@@ -110,7 +111,7 @@ impl ServerModel {
     /// A followed process has ended, with this wait status. Call before [`ServerModel::found`].
     pub fn exited(&mut self, pid: u32, status: u32) {
         if self.main.is_some_and(|main| main.pid == pid) {
-            self.faulted = is_fault(status);
+            self.faulted = is_fault(status).then_some(pid);
         }
     }
 
@@ -173,7 +174,7 @@ impl ServerModel {
                 starts: self.starts,
                 up,
                 started_ms: self.main.map(|main| main.started_unix_ms),
-                faulted: self.faulted,
+                faulted: self.faulted.is_some(),
             },
             listening: !self.endpoints.is_empty(),
             flows: interval.kernel.map(|delta| &delta.flows.seen[..]),
@@ -181,7 +182,8 @@ impl ServerModel {
             room_threads: interval.room_threads,
         });
         if up {
-            self.faulted = false;
+            let main = self.main.map(|main| main.pid);
+            self.faulted.take_if(|faulted| Some(*faulted) != main);
         } else {
             self.tick = None;
         }
@@ -413,4 +415,58 @@ fn flow_detail(detail: DetailReading) -> FlowDetail {
 
 fn remote_address(octets: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(octets).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Game, games::event::Phase};
+
+    fn found(model: &mut ServerModel, pid: Option<u32>, started_unix_ms: i64) {
+        let main = pid.map(|pid| MainProcess { pid, started_unix_ms });
+        let pids: Vec<u32> = pid.into_iter().collect();
+        model.found(&pids, main, Vec::new(), CountingPoints::default());
+    }
+
+    fn advance(model: &mut ServerModel, unix_ms: i64) -> ServerSnapshot {
+        model.advance(&Interval {
+            seconds: 1.0,
+            unix_ms,
+            events: &[],
+            room_threads: &BTreeMap::new(),
+            now_ns: 0,
+            kernel: None,
+            usage: &ServerUsage::default(),
+        })
+    }
+
+    #[test]
+    fn a_killed_process_that_nobody_has_asked_for_yet_has_crashed_all_the_same() {
+        const KILLED: u32 = 9;
+        let mut model = ServerModel::new(GameServer::new("s", Game::Custom), 0);
+        found(&mut model, Some(7), 500);
+        advance(&mut model, 1_000);
+        model.exited(7, KILLED);
+        // A zombie.
+        found(&mut model, Some(7), 500);
+        advance(&mut model, 2_000);
+        found(&mut model, None, 0);
+        let gone = advance(&mut model, 3_000);
+        assert_eq!(gone.game_state.counters.crashes, 1);
+        assert_eq!(gone.game_state.ended_sessions[0].phase, Phase::Crashed);
+        // The next one ends in order.
+        found(&mut model, Some(8), 3_500);
+        advance(&mut model, 4_000);
+        model.exited(8, 0);
+        found(&mut model, None, 0);
+        assert_eq!(advance(&mut model, 5_000).game_state.counters.crashes, 1);
+        // Replaced between two looks.
+        found(&mut model, Some(9), 5_500);
+        advance(&mut model, 6_000);
+        model.exited(9, KILLED);
+        found(&mut model, Some(10), 6_500);
+        assert_eq!(advance(&mut model, 7_000).game_state.counters.crashes, 2);
+        found(&mut model, None, 0);
+        assert_eq!(advance(&mut model, 8_000).game_state.counters.crashes, 2);
+    }
 }

@@ -307,7 +307,7 @@ fn garbage_never_stops_a_packet_and_never_counts_twice() {
 
 #[test]
 fn raw_tracepoints_and_the_cgroup_scope_stand_in_where_better_hooks_are_missing() {
-    use gsmon_agent::kernel::{Kernel, KernelOptions, Tracepoints};
+    use gsmon_agent::kernel::{CountFrom, Kernel, KernelOptions, Tracepoints};
     use gsmon_common::server::ScopeKind;
     if !root_or_skip() {
         return;
@@ -326,7 +326,7 @@ fn raw_tracepoints_and_the_cgroup_scope_stand_in_where_better_hooks_are_missing(
     assert_eq!(sched.hook, "raw_tp/sched_switch");
     assert!(sched.reason.contains("instead of a BTF tracepoint"));
     let server = kernel.add_server().unwrap();
-    kernel.follow(std::process::id(), server);
+    kernel.follow(std::process::id(), server, CountFrom::Now);
     kernel.drain();
     let schedstat = || -> u64 {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();

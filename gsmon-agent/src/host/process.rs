@@ -152,6 +152,13 @@ pub fn thread_name(pid: u32, tid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
 }
 
+/// Clock ticks since boot, suspended time included, as in a process's `starttime`.
+pub fn ticks_now() -> Option<u64> {
+    let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+    let seconds = boot.tv_sec() as f64 + boot.tv_nsec() as f64 / 1e9;
+    Some((seconds * procfs::ticks_per_second() as f64) as u64)
+}
+
 /// When a process started, milliseconds since the Unix epoch, from its `starttime` (clock ticks since boot, suspended
 /// time included).
 pub fn started_unix_ms(start_ticks: u64, now_unix_ms: i64) -> Option<i64> {

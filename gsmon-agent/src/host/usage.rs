@@ -1,7 +1,8 @@
 //! Memory, page faults, disk and threads of a server's processes from /proc, as totals that never fall when a process
 //! ends; and, without a kernel side, CPU, run-queue wait and switches from /proc as well.
 //!
-//! A process that was there before its server was found counts from then on; one that starts later counts from zero.
+//! A process that was there before its server was looked for counts from when it was found; one that starts later counts
+//! from zero.
 
 use std::{collections::HashMap, fs};
 
@@ -65,6 +66,24 @@ pub struct UsageTracker {
 }
 
 impl UsageTracker {
+    /// Nothing was found up to now, in clock ticks since boot: what starts from now on counts from its start.
+    pub fn watching_since(ticks: u64) -> Self {
+        Self {
+            first_seen_ticks: Some(ticks),
+            ..Self::default()
+        }
+    }
+
+    /// Other processes are looked for from now on: only what starts later counts from its start.
+    pub fn watch_anew(&mut self, ticks: u64) {
+        self.first_seen_ticks = self.first_seen_ticks.max(Some(ticks));
+    }
+
+    /// Does everything that a process used since its start count?
+    pub fn counts_whole(&self, start_ticks: u64) -> bool {
+        self.first_seen_ticks.is_some_and(|seen| start_ticks > seen)
+    }
+
     /// Reads the server's processes.
     pub fn update(&mut self, pids: &[u32], source: SchedSource) -> ServerUsage {
         let page_bytes = procfs::page_size();
@@ -88,11 +107,10 @@ impl UsageTracker {
                 .processes
                 .get(pid)
                 .filter(|known| known.start_ticks == stat.start_ticks);
-            let before = match (known, newest) {
-                (Some(known), _) => known.last,
-                // Started after the server was first seen: all of it is the server's.
-                (None, Some(newest)) if stat.start_ticks > newest => [Some(0); 10],
-                (None, _) => now,
+            let before = match known {
+                Some(known) => known.last,
+                None if self.counts_whole(stat.start_ticks) => [Some(0); 10],
+                None => now,
             };
             for (total, (now, before)) in self.totals.iter_mut().zip(now.into_iter().zip(before)) {
                 if let (Some(now), Some(before)) = (now, before) {

@@ -53,7 +53,7 @@ pub use self::{
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     slab::{Plain, Slab},
-    tasks::{EndedThread, ServerTasks, ThreadReading},
+    tasks::{CountFrom, EndedThread, ServerTasks, ThreadReading},
 };
 use crate::config::{InterfaceSettings, Limits, StatsMode, TierTimeouts};
 
@@ -345,8 +345,19 @@ impl Kernel {
     }
 
     /// Follows all threads of a process for a server.
-    pub fn follow(&mut self, pid: u32, server: ServerSlotId) {
-        self.tasks.follow(pid, server);
+    pub fn follow(&mut self, pid: u32, server: ServerSlotId, from: CountFrom) {
+        self.tasks.follow(pid, server, from);
+    }
+
+    /// Adds to a drain what processes that were followed since then had used since their start.
+    pub fn add_so_far(&mut self, delta: &mut KernelDelta) {
+        for (server, used) in self.tasks.take_so_far() {
+            let tasks = &mut delta.servers.entry(server).or_default().tasks;
+            tasks.cpu_ns += used.cpu_ns;
+            tasks.wait_ns += used.wait_ns;
+            tasks.voluntary += used.voluntary;
+            tasks.involuntary += used.involuntary;
+        }
     }
 
     /// Says which socket belongs to which server. Strangers on game ports are part of the list.

@@ -106,6 +106,15 @@ pub struct ServerTasks {
     pub ended: Vec<EndedThread>,
 }
 
+/// From when on what a process uses is its server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountFrom {
+    /// From when it is found: it was there before anybody looked.
+    Now,
+    /// From its start: it came while its server was looked for.
+    ItsStart,
+}
+
 /// The task tables.
 pub struct TaskTable {
     tasks: Slab<TaskSlot>,
@@ -114,6 +123,8 @@ pub struct TaskTable {
     current: PerCpu,
     free: FreeStack,
     baselines: Vec<Baseline>,
+    /// What threads had used when they were found, where that counts, until it is taken.
+    so_far: HashMap<ServerSlotId, ServerTasks>,
     free_rings: Vec<u32>,
     /// Slots in use at the last drain.
     pub used: u64,
@@ -147,6 +158,7 @@ impl TaskTable {
             current,
             free,
             baselines: vec![Baseline::default(); CHUNK],
+            so_far: HashMap::new(),
             free_rings: (1..limits::TICK_THREADS).rev().collect(),
             used: 0,
             rings_used: 0,
@@ -157,7 +169,7 @@ impl TaskTable {
 
     /// Follows every thread of `pid` for `server`. Threads that are followed already keep their counts and change
     /// server if need be. Repeats until no new thread shows up, a bounded number of times.
-    pub fn follow(&mut self, pid: u32, server: ServerSlotId) {
+    pub fn follow(&mut self, pid: u32, server: ServerSlotId, from: CountFrom) {
         for _ in 0..4 {
             let mut found_new = false;
             let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -167,7 +179,7 @@ impl TaskTable {
                 let Some(tid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                     continue;
                 };
-                found_new |= self.follow_thread(pid, tid, server);
+                found_new |= self.follow_thread(pid, tid, server, from);
             }
             if !found_new {
                 return;
@@ -175,7 +187,12 @@ impl TaskTable {
         }
     }
 
-    fn follow_thread(&mut self, pid: u32, tid: u32, server: ServerSlotId) -> bool {
+    /// What threads that were followed since the last call had used since their start.
+    pub fn take_so_far(&mut self) -> HashMap<ServerSlotId, ServerTasks> {
+        std::mem::take(&mut self.so_far)
+    }
+
+    fn follow_thread(&mut self, pid: u32, tid: u32, server: ServerSlotId, from: CountFrom) -> bool {
         let Some(slot) = self.tid_slots.get(tid as usize) else {
             return false;
         };
@@ -221,6 +238,13 @@ impl TaskTable {
                 bursts: [0; BURST_CLASSES],
             },
         );
+        if from == CountFrom::ItsStart {
+            let so_far = self.so_far.entry(server).or_default();
+            so_far.cpu_ns += before.cpu_ns;
+            so_far.wait_ns += before.wait_ns;
+            so_far.voluntary += before.voluntary;
+            so_far.involuntary += before.involuntary;
+        }
         self.reserve(index);
         self.baselines[index] = Baseline {
             generation,

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::engine::count_from;
 use crate::{
     config::{Companion, Config},
-    host::{Found, OwnedSocket, Process, ProcessTable, UsageTracker},
+    host::{Found, OwnedSocket, Process, ProcessTable, UsageTracker, process::ticks_now},
     kernel::{Kernel, ServerSlotId},
     world::{companion::CompanionModel, snapshot::Endpoint},
 };
@@ -21,10 +22,11 @@ pub struct Companions {
 impl Companions {
     /// In the order of the configuration.
     pub fn new(config: &Config, unix_ms: i64) -> Self {
+        let now_ticks = ticks_now().unwrap_or(u64::MAX);
         let all = config.servers.iter().flat_map(|server| {
             server.companions.iter().map(move |spec| {
                 let model = CompanionModel::new(server, spec.clone(), unix_ms);
-                (model, UsageTracker::default())
+                (model, UsageTracker::watching_since(now_ticks))
             })
         });
         Self { all: all.collect() }
@@ -98,7 +100,7 @@ impl Companions {
             }
         }
         let mut sockets = Vec::new();
-        for (index, (model, _)) in self.all.iter_mut().enumerate() {
+        for (index, (model, usage)) in self.all.iter_mut().enumerate() {
             let mut pids: Vec<u32> = owner
                 .iter()
                 .filter(|(_, at)| **at == index)
@@ -123,7 +125,7 @@ impl Companions {
             }
             if let (Some(kernel), Some(slot)) = (&mut kernel, model.measured.slot) {
                 for pid in &pids {
-                    kernel.follow(*pid, slot);
+                    kernel.follow(*pid, slot, count_from(usage, processes, *pid));
                 }
             }
             model.found(&pids, endpoints);

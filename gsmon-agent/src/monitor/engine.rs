@@ -17,10 +17,13 @@ use crate::{
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, SchedSource, Touched, UsageTracker, platform,
-        process::started_unix_ms,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, Touched, UsageTracker,
+        platform,
+        process::{started_unix_ms, ticks_now},
     },
-    kernel::{Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints},
+    kernel::{
+        CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
+    },
     world::{
         cell::SnapshotCell,
         companion::CompanionModel,
@@ -194,6 +197,11 @@ impl Engine {
             .into_iter()
             .map(|spec| match old.remove(&spec.name) {
                 Some(mut model) => {
+                    if model.spec != spec
+                        && let (Some(usage), Some(ticks)) = (self.usage.get_mut(&spec.name), ticks_now())
+                    {
+                        usage.watch_anew(ticks);
+                    }
                     model.respecify(spec, unix_ms());
                     model
                 }
@@ -248,6 +256,7 @@ impl Engine {
 
     /// Finds servers and tells the kernel side whose threads and sockets are whose.
     fn look(&mut self, touched: Option<Touched<'_>>) {
+        let now_ticks = ticks_now().unwrap_or(u64::MAX);
         let discovered = self.discovery.refresh(touched);
         let everything = touched.is_none() || self.sequence.is_multiple_of(FOLLOW_ALL_EVERY);
         let mut sockets: Vec<SocketOwner> = discovered
@@ -259,6 +268,10 @@ impl Engine {
         let now_ms = unix_ms();
         let (found_servers, found_companions) = discovered.servers.split_at(self.models.len());
         for (model, found) in self.models.iter_mut().zip(found_servers) {
+            let usage = self
+                .usage
+                .entry(model.spec.name.clone())
+                .or_insert_with(|| UsageTracker::watching_since(now_ticks));
             let mut endpoints: Vec<Endpoint> = found
                 .sockets
                 .iter()
@@ -276,7 +289,7 @@ impl Engine {
                 // Threads of followed processes are followed in the kernel; now and then a look for stragglers.
                 for pid in &found.pids {
                     if everything || !model.pids().contains(pid) {
-                        kernel.follow(*pid, slot);
+                        kernel.follow(*pid, slot, count_from(usage, processes, *pid));
                     }
                 }
                 sockets.extend(
@@ -341,7 +354,7 @@ impl Engine {
         let now = Instant::now();
         let seconds = now.duration_since(self.last).as_secs_f64();
         self.last = now;
-        let delta = self.kernel.as_mut().map(Kernel::drain);
+        let mut delta = self.kernel.as_mut().map(Kernel::drain);
         if let Some(delta) = &delta {
             for (pid, status) in delta.exited_pids.iter().zip(&delta.exit_statuses) {
                 self.models
@@ -354,6 +367,9 @@ impl Engine {
             exited: &delta.exited_pids,
         }));
         self.find();
+        if let (Some(kernel), Some(delta)) = (&mut self.kernel, &mut delta) {
+            kernel.add_so_far(delta);
+        }
         let events = self.listen();
         let servers = self.advance(seconds, delta.as_ref(), &events);
         self.sequence += 1;
@@ -577,6 +593,18 @@ fn room_threads(config: &Config) -> HashMap<String, RoomThreads> {
             Some((server.name.clone(), threads))
         })
         .collect()
+}
+
+/// From when on what a process uses is the server's.
+pub(super) fn count_from(usage: &UsageTracker, processes: &ProcessTable, pid: u32) -> CountFrom {
+    let whole = processes
+        .get(pid)
+        .is_some_and(|process| usage.counts_whole(process.start_ticks));
+    if whole {
+        CountFrom::ItsStart
+    } else {
+        CountFrom::Now
+    }
 }
 
 /// Milliseconds since the Unix epoch.

@@ -50,6 +50,8 @@ pub struct ServerModel {
     main: Option<MainProcess>,
     /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
     faulted: Option<u32>,
+    /// New processes whose use so far is not of one interval: it has no rate.
+    fresh: bool,
 }
 
 /// The oldest process of a server.
@@ -86,6 +88,7 @@ impl ServerModel {
             sessions: SessionModel::new(spec.session.bounds, unix_ms),
             main: None,
             faulted: None,
+            fresh: false,
             spec,
             slot: None,
             state: ServerState::Waiting,
@@ -126,6 +129,7 @@ impl ServerModel {
         self.main = main.or(self.main);
         if !pids.is_empty() && !pids.iter().any(|pid| self.pids.contains(pid)) {
             self.starts += 1;
+            self.fresh = true;
             self.detector = Detector::default();
             self.tick = None;
         }
@@ -151,7 +155,11 @@ impl ServerModel {
 
     /// Adds an interval and makes the picture.
     pub fn advance(&mut self, interval: &Interval<'_>) -> ServerSnapshot {
-        self.previous = self.totals.clone();
+        self.previous = if std::mem::take(&mut self.fresh) {
+            ServerTotals::default()
+        } else {
+            self.totals.clone()
+        };
         match interval.kernel {
             Some(delta) => self.add_kernel(delta, interval),
             None => self.add_proc(interval.usage),

@@ -268,6 +268,9 @@ impl Machine {
     pub fn advance(&mut self, step: &Step<'_>) {
         let now_ms = step.moment.unix_ms;
         self.changes.clear();
+        if let Some(started_ms) = self.witnessed_start(&step.life, now_ms) {
+            self.course.start(started_ms, &step.moment.totals);
+        }
         self.course.push(step.moment);
         self.process(&step.life, now_ms);
         self.flows = step.flows;
@@ -287,6 +290,13 @@ impl Machine {
         self.forget_rooms(now_ms);
         self.note_peaks(&step.moment);
         self.track.transitions.settle(now_ms, &self.course);
+    }
+
+    /// When a process started that was not there before, if it was not long ago.
+    fn witnessed_start(&self, life: &Life, now_ms: i64) -> Option<i64> {
+        let new = life.up && !self.up && life.starts != self.starts;
+        let started_ms = life.started_ms?.min(now_ms);
+        (new && now_ms - started_ms <= WITNESSED_START_MS).then_some(started_ms)
     }
 
     /// A process that is new.

@@ -42,13 +42,17 @@ impl Server {
     }
 
     fn hears_of(&mut self, room: Option<&str>, facts: Vec<Fact>) {
+        self.hears_from(Witness::Log, room, facts);
+    }
+
+    fn hears_from(&mut self, witness: Witness, room: Option<&str>, facts: Vec<Fact>) {
         let events: Vec<GameEvent> = facts
             .into_iter()
             .map(|fact| GameEvent {
                 server: "s".into(),
                 unix_ms: self.now_ms + 500,
                 time: TimeSource::Read,
-                witness: Witness::Log,
+                witness,
                 room: room.map(Into::into),
                 fact,
             })
@@ -429,4 +433,25 @@ fn what_flows_began_and_earlier_words_take_back_was_no_session() {
         fact: Fact::PlayerConnecting(PlayerRef::in_slot(1)),
     };
     assert_eq!(step(2, &[connecting]), (0, 0));
+}
+
+#[test]
+fn a_start_costs_what_was_used_since_then() {
+    let mut server = Server::new(SessionBounds::Auto);
+    server.idle(5);
+    // It started 400 ms ago and is found at the end of this interval, in which all was used that the totals grew by.
+    server.life = Life {
+        starts: 1,
+        up: true,
+        started_ms: Some(server.now_ms + 600),
+        faulted: false,
+    };
+    server.idle(1);
+    server.hears(vec![Fact::ServerReady]);
+    let [record] = server.machine.track.transitions.lives() else {
+        panic!()
+    };
+    assert_eq!((record.took_ms, record.peak_rss_bytes), (900, Some(1_000)));
+    // The whole of the first interval, and half of the second.
+    assert_eq!(record.used.cpu_ns, Some(150_000_000));
 }

@@ -29,6 +29,11 @@ macro_rules! resources {
                 Self { $($field: self.$field.map(&with),)* }
             }
 
+            /// What is not known here is taken from another.
+            fn or(&self, other: &Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)* }
+            }
+
             /// Adds in place; what was not known before is what is added.
             pub fn add(&mut self, more: &Self) {
                 $(if let Some(more) = more.$field {
@@ -145,6 +150,23 @@ impl Course {
         }
     }
 
+    /// A process starts, and nothing was used between the last one's end and this: without it, what it used until it
+    /// was found would be spread over the time before it existed. `found` are the totals when it was found.
+    pub fn start(&mut self, unix_ms: i64, found: &Resources) {
+        let before = self.moments.partition_point(|moment| moment.unix_ms < unix_ms);
+        self.moments.truncate(before);
+        let last = self
+            .moments
+            .back()
+            .map(|moment| moment.totals)
+            .unwrap_or_default();
+        self.push(Moment {
+            unix_ms,
+            totals: last.or(&found.map(|_| 0)),
+            rss_bytes: None,
+        });
+    }
+
     /// Totals at a time; before the first and after the last moment theirs.
     pub fn at(&self, unix_ms: i64) -> Resources {
         let after = self.moments.partition_point(|moment| moment.unix_ms < unix_ms);
@@ -176,13 +198,14 @@ impl Course {
             .and_then(|moment| moment.rss_bytes)
     }
 
-    /// Largest resident memory between two times.
+    /// Largest resident memory between two times; the next that was looked at, where there was no look between them.
     pub fn peak_rss(&self, from_ms: i64, to_ms: i64) -> Option<u64> {
         self.moments
             .iter()
             .filter(|moment| moment.unix_ms >= from_ms && moment.unix_ms <= to_ms)
             .filter_map(|moment| moment.rss_bytes)
             .max()
+            .or_else(|| self.rss_at(to_ms))
     }
 
     /// Growth of resident memory over the last `over_ms`, bytes per second: the slope of the least-squares line.
@@ -251,6 +274,26 @@ mod tests {
         course.push(moment(4_000, 200));
         assert_eq!(course.between(4_000, 5_000).cpu_ns, Some(0));
         assert_eq!(course.at(4_500).cpu_ns, Some(200));
+    }
+
+    #[test]
+    fn a_start_is_where_use_begins() {
+        let mut course = Course::default();
+        for (ms, cpu) in [(1_000, 100), (2_000, 100), (3_000, 100)] {
+            course.push(moment(ms, cpu));
+        }
+        // Found at 4 s with what it used since 2.5 s.
+        let found = moment(4_000, 400);
+        course.start(2_500, &found.totals);
+        course.push(found);
+        assert_eq!(course.between(2_500, 4_000).cpu_ns, Some(300));
+        assert_eq!(course.between(1_000, 2_500).cpu_ns, Some(0));
+        assert_eq!(course.between(3_000, 4_000).cpu_ns, Some(200));
+        assert_eq!(course.peak_rss(2_500, 3_000), Some(400), "as of the next look");
+        let mut first = Course::default();
+        first.start(500, &found.totals);
+        first.push(found);
+        assert_eq!(first.between(500, 4_000).cpu_ns, Some(400));
     }
 
     #[test]

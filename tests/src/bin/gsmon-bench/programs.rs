@@ -202,7 +202,7 @@ pub fn switches() -> Result<Vec<Row>> {
     };
     let empty = mean(&mut kernel, "empty_sched_switch")?;
     let untracked = mean(&mut kernel, "sched_switch")?;
-    kernel.follow(std::process::id(), server);
+    kernel.follow(std::process::id(), server, gsmon_agent::kernel::CountFrom::Now);
     let tracked = mean(&mut kernel, "sched_switch")?;
     // Drains give the busy thread its burst ring.
     for _ in 0..3 {

@@ -129,6 +129,8 @@ pub struct Track {
     pub transitions: Transitions,
     heard_ms: i64,
     had_match: bool,
+    /// Does the game itself tell when matches begin and end, so that nobody needs to guess it from answers to queries?
+    tells_matches: bool,
 }
 
 impl Track {
@@ -141,6 +143,7 @@ impl Track {
             transitions: Transitions::default(),
             heard_ms: at_ms,
             had_match: false,
+            tells_matches: false,
         }
     }
 }
@@ -323,6 +326,7 @@ impl Machine {
         self.track.phase_since_ms = started_ms;
         self.track.stated = false;
         self.track.had_match = false;
+        self.track.tells_matches = false;
         if self.bounds == Bounds::Process {
             self.begin(None, started_ms, None);
         }
@@ -385,7 +389,16 @@ impl Machine {
                 self.become_bounded_by(Bounds::Rooms, at_ms);
             }
         }
-        self.track_mut(room).heard_ms = at_ms;
+        let track = self.track_mut(room);
+        track.heard_ms = at_ms;
+        if matches!(event.fact, Fact::MatchBegun { .. } | Fact::MatchEnded { .. }) {
+            if event.witness != Witness::Query {
+                track.tells_matches = true;
+            } else if track.tells_matches {
+                // The map change that it noticed is the one that has been told, or is about to be.
+                return;
+            }
+        }
         match &event.fact {
             Fact::ServerStarting => self.starting(at_ms),
             Fact::ServerReady => self.ready(at_ms),

@@ -435,6 +435,27 @@ fn what_flows_began_and_earlier_words_take_back_was_no_session() {
     assert_eq!(step(2, &[connecting]), (0, 0));
 }
 
+/// Who is asked notices a map change a little before or after the log tells it.
+#[test]
+fn a_map_change_that_a_query_notices_is_no_second_match() {
+    let mut server = Server::new(SessionBounds::Auto).start();
+    server.hears(vec![begun("dm1"), joined(0), Fact::Phase(Phase::Active)]);
+    server.hears_from(Witness::Query, None, vec![begun("dm2")]);
+    server.hears(vec![
+        Fact::MatchEnded { reason: None },
+        begun("dm2"),
+        Fact::Phase(Phase::Active),
+    ]);
+    server.hears_from(Witness::Query, None, vec![begun("dm2")]);
+    assert_eq!(server.machine.counters.sessions, 2);
+    assert_eq!(server.machine.track.phase, Phase::Active);
+    // Where nobody else tells it, the query does.
+    let mut quiet = Server::new(SessionBounds::Auto).start();
+    quiet.hears_from(Witness::Query, None, vec![begun("dm1")]);
+    quiet.hears_from(Witness::Query, None, vec![begun("dm2")]);
+    assert_eq!(quiet.machine.counters.sessions, 2);
+}
+
 #[test]
 fn a_start_costs_what_was_used_since_then() {
     let mut server = Server::new(SessionBounds::Auto);

@@ -68,6 +68,9 @@ impl SessionModel {
 
     /// Adds an interval and makes the picture.
     pub fn advance(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
+        self.matches
+            .listen(interval.flows.unwrap_or_default(), interval.unix_ms);
+        let steady = self.steady_flows(interval);
         self.machine.advance(&Step {
             moment: Moment {
                 unix_ms: interval.unix_ms,
@@ -76,8 +79,8 @@ impl SessionModel {
             },
             events: interval.events,
             life: interval.life,
-            flows: interval
-                .flows
+            flows: steady
+                .as_ref()
                 .filter(|_| !self.matches.proxied && !interval.proxied)
                 .map(|flows| flows.len() as u32),
             listening: interval.listening,
@@ -96,7 +99,21 @@ impl SessionModel {
         if let Some(delta) = delta {
             self.share_rooms(&delta, interval.room_threads);
         }
-        self.picture(interval)
+        self.picture(interval, steady.as_deref())
+    }
+
+    /// Flows that may stand for players, where nobody names any.
+    fn steady_flows(&self, interval: &GameInterval<'_>) -> Option<Vec<SeenFlow>> {
+        let flows = interval.flows?;
+        if self.machine.roster.speaks {
+            return Some(Vec::new());
+        }
+        let steady = |flow: &&SeenFlow| {
+            self.matches
+                .steady_until(flow, interval.seconds, interval.unix_ms)
+                .is_some()
+        };
+        Some(flows.iter().filter(steady).copied().collect())
     }
 
     fn share_rooms(&mut self, delta: &Resources, threads: &BTreeMap<Arc<str>, u64>) {
@@ -147,7 +164,7 @@ impl SessionModel {
         }
     }
 
-    fn picture(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
+    fn picture(&mut self, interval: &GameInterval<'_>, steady: Option<&[SeenFlow]>) -> GameSnapshot {
         let now_ms = interval.unix_ms;
         let machine = &self.machine;
         let running = std::iter::once(&machine.track).chain(machine.rooms.values());
@@ -170,7 +187,7 @@ impl SessionModel {
         let mut next = GameSnapshot {
             phase: interval.life.up.then_some(machine.track.phase),
             phase_since_unix_ms: interval.life.up.then_some(machine.track.phase_since_ms),
-            player_counts: picture::counts(machine, &self.matches, interval.flows),
+            player_counts: picture::counts(machine, &self.matches, steady),
             counters: picture::counters(machine),
             actions: machine.actions.clone(),
             life_durations: transitions
@@ -226,12 +243,7 @@ impl SessionModel {
             Vec::new()
         } else {
             let session = machine.track.session.as_ref().map(|session| &session.id);
-            picture::flow_players(
-                interval.flows.unwrap_or_default(),
-                session,
-                interval.seconds,
-                now_ms,
-            )
+            picture::flow_players(steady.unwrap_or_default(), session, interval.seconds, now_ms)
         });
         self.last = next.clone();
         next

@@ -2,6 +2,10 @@
 //!
 //! Behind a proxy, a relay or source NAT, flows are not players: then nothing is matched. That is configured, or noticed:
 //! many identities on one address that has fewer flows. Where nobody names players, the flows themselves are the players.
+//!
+//! A flow outlives its connection for as long as the kernel side keeps silent flows, and whoever asks the server for its
+//! status (server browsers, scanners, the agent itself) has flows too. So a flow is taken for a player's only once packets
+//! came over several intervals, and for a new player's only if they came lately.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,6 +37,11 @@ const PROXY_PLAYERS: usize = 4;
 /// A flow may begin so much before or after its player is heard of.
 const TIME_WINDOW_MS: i64 = 5_000;
 
+/// Intervals over which packets must come; a question and its answer take milliseconds.
+const STEADY_INTERVALS: f64 = 2.0;
+/// A flow without packets for so long is what is left of a connection.
+const SILENCE_MS: i64 = 5_000;
+
 /// Traffic of one player.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlayerTraffic {
@@ -63,6 +72,8 @@ pub struct PlayerTraffic {
 #[derive(Debug, Default)]
 pub struct Matches {
     of: HashMap<PlayerNumber, PlayerTraffic>,
+    /// When packets came last on flows that are nobody's.
+    heard_ms: HashMap<FlowKey, i64>,
     /// Is the server taken to be behind a proxy?
     pub proxied: bool,
 }
@@ -78,7 +89,28 @@ impl Matches {
         self.of.get(&player)
     }
 
-    /// Looks at the flows of an interval.
+    /// Notes on which flows packets came. Call once per interval, before everything else.
+    pub fn listen(&mut self, flows: &[SeenFlow], now_ms: i64) {
+        let taken: HashSet<FlowKey> = self.of.values().map(|traffic| traffic.key).collect();
+        let mut heard_ms = HashMap::with_capacity(self.heard_ms.len());
+        for flow in flows.iter().filter(|flow| !taken.contains(&flow.key)) {
+            let heard = match flow.rx.packets {
+                0 => self.heard_ms.get(&flow.key).copied(),
+                _ => Some(now_ms),
+            };
+            heard_ms.extend(heard.map(|heard| (flow.key, heard)));
+        }
+        self.heard_ms = heard_ms;
+    }
+
+    /// When packets came last on a flow that is nobody's and over which they came for some intervals.
+    pub fn steady_until(&self, flow: &SeenFlow, seconds: f64, now_ms: i64) -> Option<i64> {
+        let heard_ms = *self.heard_ms.get(&flow.key)?;
+        let lived_ms = heard_ms - (now_ms - flow.age_ms);
+        (lived_ms as f64 >= STEADY_INTERVALS * seconds * 1e3).then_some(heard_ms)
+    }
+
+    /// Looks at the flows of an interval; [`Matches::listen`] comes first.
     pub fn update(
         &mut self,
         roster: &Roster,
@@ -98,7 +130,15 @@ impl Matches {
         for traffic in self.of.values_mut() {
             traffic.count(by_key.get(&traffic.key).copied(), seconds);
         }
-        let mut free = Free::new(flows, self.of.values().map(|traffic| traffic.key));
+        let candidates = flows.iter().filter(|flow| {
+            self.steady_until(flow, seconds, now_ms)
+                .is_some_and(|heard_ms| now_ms - heard_ms <= SILENCE_MS)
+        });
+        let mut free = Free::new(
+            flows,
+            candidates.collect(),
+            self.of.values().map(|traffic| traffic.key),
+        );
         for player in roster.players() {
             let gone = self
                 .of
@@ -194,20 +234,24 @@ struct Free<'a> {
     by_remote: HashMap<SocketAddr, &'a SeenFlow>,
     by_host: HashMap<IpAddr, Vec<&'a SeenFlow>>,
     taken: HashSet<FlowKey>,
-    all: &'a [SeenFlow],
+    candidates: Vec<&'a SeenFlow>,
 }
 
 impl<'a> Free<'a> {
-    fn new(flows: &'a [SeenFlow], taken: impl Iterator<Item = FlowKey>) -> Self {
+    fn new(
+        flows: &'a [SeenFlow],
+        candidates: Vec<&'a SeenFlow>,
+        taken: impl Iterator<Item = FlowKey>,
+    ) -> Self {
         let mut by_host: HashMap<IpAddr, Vec<&SeenFlow>> = HashMap::new();
-        for flow in flows {
+        for flow in &candidates {
             by_host.entry(remote(&flow.key).ip()).or_default().push(flow);
         }
         Self {
             by_remote: flows.iter().map(|flow| (remote(&flow.key), flow)).collect(),
             by_host,
             taken: taken.collect(),
-            all: flows,
+            candidates,
         }
     }
 
@@ -219,34 +263,31 @@ impl<'a> Free<'a> {
                 FlowMatch::Endpoint,
             ),
             None => {
-                let mut there = self
-                    .by_host
-                    .get(&host)?
-                    .iter()
-                    .filter(|flow| !self.taken.contains(&flow.key));
-                let first = there.next()?;
-                if there.next().is_some() {
-                    return None;
-                }
-                (*first, FlowMatch::Address)
+                let there = self.by_host.get(&host)?.iter().copied();
+                let flow = alone(there.filter(|flow| !self.taken.contains(&flow.key)))?;
+                (flow, FlowMatch::Address)
             }
         };
         self.taken.insert(flow.key).then_some((flow, by))
     }
 
     fn only(&mut self, fits: impl Fn(&&SeenFlow) -> bool) -> Option<&'a SeenFlow> {
-        let mut fitting = self
-            .all
+        let fitting = self
+            .candidates
             .iter()
+            .copied()
             .filter(|flow| !self.taken.contains(&flow.key))
             .filter(fits);
-        let first = fitting.next()?;
-        if fitting.next().is_some() {
-            return None;
-        }
-        self.taken.insert(first.key);
-        Some(first)
+        let flow = alone(fitting)?;
+        self.taken.insert(flow.key);
+        Some(flow)
     }
+}
+
+/// The only one.
+fn alone<T>(mut fitting: impl Iterator<Item = T>) -> Option<T> {
+    let first = fitting.next()?;
+    fitting.next().is_none().then_some(first)
 }
 
 /// Many identities on one address, and fewer flows than identities there.
@@ -292,6 +333,11 @@ mod tests {
         }
     }
 
+    fn look(matches: &mut Matches, roster: &Roster, flows: &[SeenFlow], seconds: f64, now_ms: i64) {
+        matches.listen(flows, now_ms);
+        matches.update(roster, flows, false, seconds, now_ms);
+    }
+
     fn at(last: u8, port: Option<u16>, name: &str) -> PlayerRef {
         PlayerRef::named(name).with_address([192, 0, 2, last].into(), port)
     }
@@ -329,7 +375,7 @@ mod tests {
             flow(9, 9, 30, 9_000),
         ];
         let mut matches = Matches::default();
-        matches.update(&roster, &flows, false, 1.0, 70_000);
+        look(&mut matches, &roster, &flows, 1.0, 70_000);
         let by = |name| {
             matches
                 .of(number(&roster, name))
@@ -346,12 +392,49 @@ mod tests {
         let mut roster = Roster::default();
         roster.joined(&at(1, None, "a"), None, 0);
         let mut matches = Matches::default();
-        matches.update(&roster, &[flow(1, 40, 10, 0)], false, 1.0, 1_000);
-        matches.update(&roster, &[flow(1, 40, 14, 0)], false, 2.0, 3_000);
+        look(&mut matches, &roster, &[flow(1, 40, 10, 9_000)], 1.0, 1_000);
+        look(&mut matches, &roster, &[flow(1, 40, 14, 11_000)], 2.0, 3_000);
         let traffic = matches.of(number(&roster, "a")).unwrap();
         assert_eq!((traffic.rx.packets, traffic.rx_packets_per_second), (14, 2.0));
-        matches.update(&roster, &[flow(1, 77, 5, 0)], false, 1.0, 4_000);
+        look(&mut matches, &roster, &[flow(1, 77, 5, 2_000)], 1.0, 4_000);
         assert_eq!(matches.of(number(&roster, "a")).unwrap().rx.packets, 19);
+    }
+
+    /// A flow without packets in this interval.
+    fn silent(flow: SeenFlow) -> SeenFlow {
+        SeenFlow {
+            rx: Traffic::default(),
+            tx: Traffic::default(),
+            ..flow
+        }
+    }
+
+    #[test]
+    fn flows_of_the_past_and_questions_are_not_players() {
+        let mut roster = Roster::default();
+        roster.joined(&at(1, None, "back again"), None, 0);
+        roster.joined(&PlayerRef::named("time"), None, 60_000);
+        let mut matches = Matches::default();
+        // Only what is left of the last connection.
+        let mut flows = vec![silent(flow(1, 40, 10, 50_000))];
+        look(&mut matches, &roster, &flows, 1.0, 60_000);
+        assert_eq!(matches.of(PlayerNumber(1)), None);
+        // The new connection, and a monitoring system that asks from the same host.
+        flows.extend([flow(1, 41, 7, 3_000), flow(1, 42, 1, 300)]);
+        // Two who asked when the other player came, and that player's own.
+        flows.extend([
+            silent(flow(8, 1, 1, 2_000)),
+            flow(8, 2, 1, 900),
+            flow(9, 9, 30, 4_000),
+            flow(8, 3, 1, 1_100),
+        ]);
+        look(&mut matches, &roster, &flows, 1.0, 63_000);
+        let by = |number| {
+            let traffic = matches.of(PlayerNumber(number)).unwrap();
+            (traffic.by, traffic.remote.port())
+        };
+        assert_eq!(by(1), (FlowMatch::Address, 41));
+        assert_eq!(by(2), (FlowMatch::Time, 9));
     }
 
     #[test]
@@ -361,11 +444,17 @@ mod tests {
             roster.joined(&at(1, Some(1_000 + n), &n.to_string()), None, 0);
         }
         let mut matches = Matches::default();
-        matches.update(&roster, &[flow(1, 1_000, 10, 0), flow(1, 7, 1, 0)], false, 1.0, 0);
+        look(
+            &mut matches,
+            &roster,
+            &[flow(1, 1_000, 10, 0), flow(1, 7, 1, 0)],
+            1.0,
+            0,
+        );
         assert!(matches.proxied && matches.of(PlayerNumber(1)).is_none());
         // A household behind NAT has a flow each.
         let flows: Vec<SeenFlow> = (0..5).map(|n| flow(1, 1_000 + n, 10, 0)).collect();
-        matches.update(&roster, &flows, false, 1.0, 0);
+        look(&mut matches, &roster, &flows, 1.0, 0);
         assert!(!matches.proxied && matches.of(PlayerNumber(5)).is_some());
     }
 }

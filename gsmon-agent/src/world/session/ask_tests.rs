@@ -70,6 +70,7 @@ pub fn a_player(number: u64, name: &str, kind: PlayerKind, session: &str) -> Pla
         session: Some(session.into()),
         joined_unix_ms: NOW_MS - 90_000,
         left_unix_ms: None,
+        left_reason: None,
         in_game_ms: 90_000,
         flow: (kind == PlayerKind::Human).then(|| PlayerFlow {
             remote: "192.0.2.7:27960".parse().unwrap(),

@@ -165,6 +165,8 @@ pub struct PlayerSnapshot {
     pub joined_unix_ms: i64,
     /// When it left.
     pub left_unix_ms: Option<i64>,
+    /// Why it left, where the game told, as spelled.
+    pub left_reason: Option<Arc<str>>,
     /// Time in the game.
     pub in_game_ms: i64,
     /// Its flow on the wire.
@@ -281,6 +283,7 @@ pub fn flow_players(
                 session: session.cloned(),
                 joined_unix_ms: now_ms - flow.age_ms,
                 left_unix_ms: None,
+                left_reason: None,
                 in_game_ms: flow.age_ms,
                 flow: Some(PlayerFlow {
                     remote,
@@ -333,6 +336,7 @@ pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> Vec<P
                     player.heard_ms
                 },
                 left_unix_ms: None,
+                left_reason: None,
                 in_game_ms: if playing {
                     (now_ms - player.joined_ms).max(0)
                 } else {
@@ -372,6 +376,7 @@ pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
                 session: gone.session.clone(),
                 joined_unix_ms: gone.who.joined_ms,
                 left_unix_ms: Some(gone.who.left_ms),
+                left_reason: gone.who.reason.clone(),
                 in_game_ms: gone.who.left_ms - gone.who.joined_ms,
                 flow: None,
             }

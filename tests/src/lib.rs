@@ -4,6 +4,7 @@
 
 pub mod netns;
 pub mod packet;
+pub mod third_party;
 
 use std::{
     net::{IpAddr, UdpSocket},

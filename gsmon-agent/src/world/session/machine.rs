@@ -215,6 +215,7 @@ pub struct Machine {
     starts: u64,
     up: bool,
     stopping: bool,
+    crashing: bool,
     warming_since_ms: Option<i64>,
     last_leave_ms: Option<i64>,
     occupied: bool,
@@ -253,6 +254,7 @@ impl Machine {
             starts: 0,
             up: false,
             stopping: false,
+            crashing: false,
             warming_since_ms: None,
             last_leave_ms: None,
             occupied: false,
@@ -359,8 +361,12 @@ impl Machine {
                 .life(LifeKind::CoolDown, last_ms, now_ms, &self.course);
         }
         self.warming_since_ms = None;
+        // Whoever leaves now does so because of it, and so does a session that they bound.
+        self.crashing = crashed;
         let left = self.roster.clear(now_ms, None);
         self.apply(left, now_ms);
+        self.crashing = false;
+        self.last_leave_ms = None;
         let names: Vec<Arc<str>> = self.rooms.keys().cloned().collect();
         for room in names {
             self.end(Some(&room), now_ms, crashed);
@@ -769,10 +775,11 @@ impl Machine {
                         self.departed.pop_front();
                     }
                     self.departed.push_back(Departed { who: *who, session });
-                    self.occupy(at_ms);
                 }
             }
         }
+        // Those who left together all left the session that ends with it.
+        self.occupy(at_ms);
     }
 
     /// Players move sessions that are bounded by occupancy, and phases that the game does not state.
@@ -787,7 +794,7 @@ impl Machine {
             if self.bounds == Bounds::Occupancy {
                 match occupied {
                     true => self.begin(None, at_ms, None),
-                    false => self.end(None, at_ms, false),
+                    false => self.end(None, at_ms, self.crashing),
                 }
             }
         }

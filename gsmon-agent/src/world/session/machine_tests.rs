@@ -11,6 +11,7 @@ struct Server {
     machine: Machine,
     now_ms: i64,
     life: Life,
+    flows: Option<u32>,
 }
 
 const START_MS: i64 = 1_000_000;
@@ -26,6 +27,7 @@ impl Server {
                 started_ms: None,
                 faulted: false,
             },
+            flows: None,
         }
     }
 
@@ -70,7 +72,7 @@ impl Server {
             },
             events: &events,
             life: self.life,
-            flows: None,
+            flows: self.flows,
             listening: false,
         });
     }
@@ -475,4 +477,30 @@ fn a_start_costs_what_was_used_since_then() {
     assert_eq!((record.took_ms, record.peak_rss_bytes), (900, Some(1_000)));
     // The whole of the first interval, and half of the second.
     assert_eq!(record.used.cpu_ns, Some(150_000_000));
+}
+
+#[test]
+fn an_occupied_server_that_is_killed_has_crashed() {
+    let mut server = Server::new(SessionBounds::Auto).start();
+    server.hears(vec![joined(0), joined(1)]);
+    server.exits(true);
+    let machine = &server.machine;
+    let [session] = &machine.ended.iter().collect::<Vec<_>>()[..] else {
+        panic!()
+    };
+    assert_eq!((session.crashed, session.leaves), (true, 2));
+    assert_eq!(
+        (machine.counters.crashes, machine.track.phase),
+        (1, Phase::Crashed)
+    );
+    // Nobody was on the next one: it has no last leave to cool down from.
+    server = server.start();
+    server.idle(2);
+    server.exits(false);
+    assert_eq!(server.machine.counters.crashes, 1);
+    let lives = server.machine.track.transitions.lives();
+    assert!(
+        lives.iter().all(|life| life.kind != LifeKind::CoolDown),
+        "{lives:?}"
+    );
 }

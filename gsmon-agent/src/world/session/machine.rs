@@ -29,6 +29,8 @@ const MOST_ROOMS: usize = 1_024;
 const ROOM_SILENCE_MS: i64 = 600_000;
 /// After a match began, players are taken to play once so much time has passed without a stated phase.
 const LOADING_MS: i64 = 2_000;
+/// Players may take so long to log in: their flows are there, and the game does not name them yet.
+const LOGIN_MS: i64 = 60_000;
 /// A server that listens for so long without a word of being ready is taken to have been ready all the time.
 const SILENT_READY_MS: i64 = 10_000;
 /// A process younger than this when it is found was started under our eyes: its warm-up is measured from its start.
@@ -96,6 +98,8 @@ pub struct Session {
     pub crashed: bool,
     /// So far only its map is being loaded: the match that will begin is this session.
     awaiting_match: bool,
+    /// Flows or a count began it: nobody was named then.
+    nameless: bool,
     /// Totals of the server at the beginning.
     start: Resources,
     /// For rooms: what was given to it so far.
@@ -610,6 +614,7 @@ impl Machine {
             ended_ms: None,
             crashed: false,
             awaiting_match: false,
+            nameless: !self.roster.speaks,
             start: self.course.at(at_ms),
             shared: Resources::default(),
             used: None,
@@ -741,6 +746,7 @@ impl Machine {
                         .find(|player| player.number == number)
                         .and_then(|player| player.room.clone());
                     self.occupy(at_ms);
+                    self.name_session(at_ms);
                     let count = self.present(room.as_ref());
                     let whole = self.present(None);
                     if let Some(session) = &mut self.track.session {
@@ -780,6 +786,21 @@ impl Machine {
         }
         // Those who left together all left the session that ends with it.
         self.occupy(at_ms);
+    }
+
+    /// The first player is named. The flows that began the session were those of players who were still logging in.
+    fn name_session(&mut self, at_ms: i64) {
+        let start = self.course.at(at_ms);
+        if let Some(session) = &mut self.track.session
+            && self.bounds == Bounds::Occupancy
+            && std::mem::take(&mut session.nameless)
+            && session.joins == 0
+            && (0..=LOGIN_MS).contains(&(at_ms - session.begun_ms))
+        {
+            session.begun_ms = at_ms;
+            session.start = start;
+            session.phase_ms.clear();
+        }
     }
 
     /// Players move sessions that are bounded by occupancy, and phases that the game does not state.

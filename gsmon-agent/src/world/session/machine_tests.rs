@@ -504,3 +504,31 @@ fn an_occupied_server_that_is_killed_has_crashed() {
         "{lives:?}"
     );
 }
+
+#[test]
+fn players_who_log_in_are_flows_before_they_have_names() {
+    let mut server = Server::new(SessionBounds::Auto).start();
+    server.hears(vec![Fact::ServerReady]);
+    server.flows = Some(2);
+    server.idle(3);
+    let flows = server.machine.track.session.clone().unwrap();
+    assert_eq!(flows.begun_ms, START_MS + 2_000);
+    server.hears(vec![joined(0)]);
+    let named = server.machine.track.session.clone().unwrap();
+    assert_eq!(
+        (named.id, named.begun_ms, named.joins),
+        (flows.id, START_MS + 4_500, 1)
+    );
+    server.hears(vec![joined(1)]);
+    server.hears(vec![left(0), left(1)]);
+    let [ended] = &server.machine.ended.iter().collect::<Vec<_>>()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (ended.begun_ms, ended.ended_ms),
+        (START_MS + 4_500, Some(START_MS + 6_500))
+    );
+    // A tenth of a core.
+    assert_eq!(ended.used.and_then(|used| used.cpu_ns), Some(200_000_000));
+    assert_eq!(server.machine.counters.sessions, 1);
+}

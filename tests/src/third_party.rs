@@ -213,40 +213,49 @@ impl Drop for CpuWitness {
 /// Keeps every snapshot of a monitor.
 #[derive(Debug)]
 pub struct Recorder {
+    kept: Arc<Mutex<Vec<Arc<Snapshot>>>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Arc<Snapshot>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Recorder {
     /// From now on.
     pub fn new(monitor: &GameServerMonitor) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (cell, stopped) = (monitor.cell(), stop.clone());
+        let kept = Arc::new(Mutex::new(Vec::<Arc<Snapshot>>::new()));
+        let (cell, stopped, to) = (monitor.cell(), stop.clone(), kept.clone());
         let thread = thread::spawn(move || {
-            let mut kept: Vec<Arc<Snapshot>> = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 if let Some(snapshot) = cell.load()
+                    && let Ok(mut kept) = to.lock()
                     && kept.last().is_none_or(|last| last.sequence < snapshot.sequence)
                 {
                     kept.push(snapshot);
                 }
-                thread::sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(20));
             }
-            kept
         });
         Self {
+            kept,
             stop,
             thread: Some(thread),
         }
     }
 
-    /// Everything since the beginning.
-    pub fn finish(mut self) -> Vec<Arc<Snapshot>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
+    /// Everything up to now, of which a snapshot of this sequence is the last.
+    pub fn until(&self, sequence: u64) -> Vec<Arc<Snapshot>> {
+        let mut kept = self.kept.lock().expect("no recording thread panics").clone();
+        kept.retain(|snapshot| snapshot.sequence <= sequence);
+        kept
     }
 }
 
@@ -338,34 +347,68 @@ pub fn sessions(server: &ServerSnapshot) -> Vec<SessionSnapshot> {
         .collect()
 }
 
-/// Holds the CPU of all sessions against the process's own clock: what they used and what was used between them must be
-/// what the process used from the first beginning to now, within 1 %. Returns the sessions' part of it.
-pub fn assert_cpu_adds_up(sessions: &[SessionSnapshot], witness: &CpuWitness, now_ms: i64) -> f64 {
-    let used: f64 = sessions
-        .iter()
-        .map(|session| session.used.cpu_ns.expect("CPU is measured") as f64)
-        .sum();
-    let ends = sessions
-        .iter()
-        .map(|session| session.ended_unix_ms.unwrap_or(now_ms));
-    let begins = sessions.iter().skip(1).map(|session| session.begun_unix_ms);
-    let last = sessions.last().expect("a session").ended_unix_ms;
-    let between: f64 = ends
-        .zip(begins.chain([last.map_or(now_ms, |_| now_ms)]))
-        .map(|(end, begin)| witness.between(end, begin))
-        .sum();
-    let whole = witness.between(sessions[0].begun_unix_ms, now_ms);
-    let error = (used + between) / whole - 1.0;
+/// Holds the CPU of all sessions against the process's own clock.
+///
+/// What the sessions used and what lies between them must be what the agent says that the server used, and that must be
+/// what the process used by its own clock since it started: within 1 % each. A session alone must be right within 1 % and
+/// what was used in the intervals that hold its beginning and its end, since use is taken to be even inside of those.
+pub fn assert_cpu_adds_up(history: &[Arc<Snapshot>], name: &str, witness: &CpuWitness, interval: Duration) {
+    let of = |snapshot: &Arc<Snapshot>| {
+        snapshot
+            .servers
+            .iter()
+            .find(|server| server.name == name)
+            .cloned()
+    };
+    let last = history.last().expect("a snapshot");
+    let now_ms = (last.unix_time_seconds * 1e3) as i64;
+    let server = of(last).expect("the server");
+    let sessions = sessions(&server);
+    // The course of the total, which began when the process did.
+    let started_ms = server.game_state.starts_and_stops[0].began_unix_ms;
+    let mut course = vec![(started_ms, 0.0)];
+    course.extend(history.iter().filter_map(|snapshot| {
+        let at_ms = (snapshot.unix_time_seconds * 1e3) as i64;
+        let total = of(snapshot)?.totals.cpu_ns? as f64;
+        (at_ms > started_ms).then_some((at_ms, total))
+    }));
+    let total_at = |at_ms: i64| {
+        let after = course
+            .partition_point(|(at, _)| *at < at_ms)
+            .min(course.len() - 1);
+        let ((from, low), (to, high)) = (course[after.max(1) - 1], course[after]);
+        let part = (at_ms - from) as f64 / (to - from).max(1) as f64;
+        low + part.clamp(0.0, 1.0) * (high - low)
+    };
+    let (mut used, mut between, mut end_ms) = (0.0, 0.0, started_ms);
+    let interval_ms = interval.as_millis() as i64;
+    for session in &sessions {
+        let (from_ms, to_ms) = (session.begun_unix_ms, session.ended_unix_ms.unwrap_or(now_ms));
+        between += total_at(from_ms) - total_at(end_ms);
+        end_ms = to_ms;
+        let cpu_ns = session.used.cpu_ns.expect("CPU is measured") as f64;
+        used += cpu_ns;
+        let truth = witness.between(from_ms, to_ms);
+        let uneven = [from_ms, to_ms].map(|at_ms| witness.between(at_ms - interval_ms, at_ms + interval_ms));
+        let slack = 0.01 * truth + uneven[0] + uneven[1];
+        assert!(
+            (cpu_ns - truth).abs() <= slack,
+            "{session:?}: {truth} ns and {slack} ns of slack"
+        );
+    }
+    between += total_at(now_ms) - total_at(end_ms);
+    let total = server.totals.cpu_ns.expect("CPU is measured") as f64;
+    let truth = witness.at(now_ms);
     eprintln!(
-        "{} sessions: {:.3} s CPU, {:.3} s between them, of {:.3} s: {:+.2} %",
+        "{name}: {} sessions used {:.3} s CPU, {:.3} s lie between them; the server used {:.3} s, its clock says {:.3} s",
         sessions.len(),
         used / 1e9,
         between / 1e9,
-        whole / 1e9,
-        error * 100.0
+        total / 1e9,
+        truth / 1e9
     );
-    assert!(error.abs() <= 0.01, "off by {:.2} %", error * 100.0);
-    used / whole
+    let error = [(used + between) / total - 1.0, total / truth - 1.0];
+    assert!(error.iter().all(|error| error.abs() <= 0.01), "off by {error:?}");
 }
 
 /// Local port of a UDP socket of a process; call it inside the process's namespace.

@@ -15,8 +15,8 @@ use gsmon_tests::{
     netns::Netns,
     program_or_skip, root_or_skip, server,
     third_party::{
-        CpuWitness, Program, assert_cpu_adds_up, eventually, inside, player, playing, says, sessions,
-        udp_port_of, unix_ms, wait_for,
+        CpuWitness, Program, Recorder, assert_cpu_adds_up, eventually, inside, player, playing, says,
+        sessions, udp_port_of, unix_ms, wait_for,
     },
 };
 use nix::sys::signal::Signal;
@@ -138,6 +138,7 @@ fn luanti_clients_come_leave_die_and_come_back() {
         .add_game_server(spec)
         .start()
         .unwrap();
+    let recorder = Recorder::new(&monitor);
     let words = "/usr/games/minetestserver --config minetest.conf --world world --gameid minetest_game --logfile debug.txt";
     let words: Vec<&str> = words.split(' ').collect();
     let program = Program::start(&netns, home.path(), &words, &home.path().join("out")).unwrap();
@@ -252,7 +253,7 @@ fn luanti_clients_come_leave_die_and_come_back() {
     assert!(session.ended_unix_ms.unwrap() <= after_last_ms);
     assert_eq!((session.joins, session.leaves, session.players_peak), (3, 3, 2));
     assert!(session.used.rx_packets.unwrap() > 100 && session.used.tx_packets.unwrap() > 100);
-    assert_cpu_adds_up(&all, &witness, (snapshot.unix_time_seconds * 1e3) as i64);
+    assert_cpu_adds_up(&recorder.until(snapshot.sequence), "luanti", &witness, INTERVAL);
 
     // An orderly stop: from the last leave to the end.
     program.end(Signal::SIGTERM, Duration::from_secs(20)).unwrap();

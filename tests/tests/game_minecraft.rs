@@ -26,7 +26,8 @@ use gsmon_tests::{
     netns::Netns,
     program_or_skip, root_or_skip,
     third_party::{
-        CpuWitness, Program, assert_cpu_adds_up, in_short, player, playing, says, sessions, wait_for,
+        CpuWitness, Program, Recorder, assert_cpu_adds_up, in_short, player, playing, says, sessions,
+        wait_for,
     },
 };
 use nix::sys::signal::Signal;
@@ -240,6 +241,7 @@ fn minecraft_bots_come_are_kicked_and_outlive_a_restart_and_a_crash() {
         .add_game_server(spec(&netns, &log, Address::Told))
         .start()
         .unwrap();
+    let recorder = Recorder::new(&monitor);
     let script = installed.join("server.js");
     let words = ["node", script.to_str().unwrap(), &PORT.to_string()].map(str::to_owned);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -331,7 +333,12 @@ fn minecraft_bots_come_are_kicked_and_outlive_a_restart_and_a_crash() {
         (session.phase, server.game_state.phase),
         (Phase::Ended, Some(Phase::Idle))
     );
-    assert_cpu_adds_up(&all, &witness, (snapshot.unix_time_seconds * 1e3) as i64);
+    assert_cpu_adds_up(
+        &recorder.until(snapshot.sequence),
+        "minecraft",
+        &witness,
+        INTERVAL,
+    );
 
     // A restart: cool-down, a second start, a second warm-up. From now on the log tells no addresses.
     program.end(Signal::SIGTERM, Duration::from_secs(10)).unwrap();

@@ -350,7 +350,7 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
     let all = sessions(log);
     let maps: Vec<_> = all.iter().map(|session| session.map.as_deref()).collect();
     assert_eq!(maps, [Some("oa_dm1"), Some("oa_dm2"), Some("oa_dm1")]);
-    assert_cpu_adds_up(&all, &witness, (snapshot.unix_time_seconds * 1e3) as i64);
+    assert_cpu_adds_up(&recorder.until(snapshot.sequence), "log", &witness, INTERVAL);
     let counters = log.game_state.counters;
     assert_eq!(
         (
@@ -394,7 +394,7 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
     says(&games_log[0], "ShutdownGame:", Duration::from_secs(1)).unwrap();
 
     // A map is loaded faster than a snapshot follows another; a server without anybody is idle before its first bot.
-    let history = recorder.finish();
+    let history = recorder.until(u64::MAX);
     use Phase::{Active, Ended, Idle, Loading};
     for (name, begun) in [("log", [Idle, Active]), ("console", [Loading, Active])] {
         let seen: Vec<Phase> = phases(&history, name)

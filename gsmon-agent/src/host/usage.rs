@@ -79,9 +79,10 @@ impl UsageTracker {
         self.first_seen_ticks = self.first_seen_ticks.max(Some(ticks));
     }
 
-    /// Does everything that a process used since its start count?
+    /// Does everything that a process used since its start count? Within one tick it cannot be told which came first,
+    /// and what was used in a tick weighs little beside a start that is missed.
     pub fn counts_whole(&self, start_ticks: u64) -> bool {
-        self.first_seen_ticks.is_some_and(|seen| start_ticks > seen)
+        self.first_seen_ticks.is_some_and(|seen| start_ticks >= seen)
     }
 
     /// Reads the server's processes.
@@ -253,6 +254,21 @@ mod tests {
         let third = tracker.update(&[], SchedSource::Proc);
         assert_eq!(third.cpu_ns, second.cpu_ns);
         assert_eq!(third.rss_bytes, None);
+    }
+
+    #[test]
+    fn what_starts_while_it_is_looked_for_counts_from_its_start() {
+        let pid = std::process::id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let start_ticks = Stat::parse(&stat).unwrap().start_ticks;
+        let faults = |mut tracker: UsageTracker| tracker.update(&[pid], SchedSource::Kernel).minor_faults;
+        for before in [0, 1] {
+            assert!(faults(UsageTracker::watching_since(start_ticks - before)) > Some(0));
+        }
+        assert_eq!(faults(UsageTracker::watching_since(start_ticks + 1)), Some(0));
+        let mut changed = UsageTracker::watching_since(start_ticks);
+        changed.watch_anew(start_ticks + 1);
+        assert_eq!(faults(changed), Some(0));
     }
 
     #[test]

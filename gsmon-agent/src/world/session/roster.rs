@@ -4,7 +4,11 @@
 //! with whom it shares a part and contradicts none: platform id first, then connection number, then address with port,
 //! then name. A join that is told again is no second join; a leave of somebody who never came is counted, not guessed.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use crate::games::event::{KindEvidence, PlayerCount, PlayerKind, PlayerRef, Witness};
 
@@ -100,6 +104,16 @@ const ANTICIPATED_MS: i64 = 15_000;
 /// A connection that never becomes a player is forgotten after this.
 const CONNECTING_MS: i64 = 300_000;
 
+/// Of players who share a name, so many are looked at: among more, a name tells nobody.
+const NAMESAKES: usize = 64;
+
+/// Players in the game.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    all: u32,
+    bots: u32,
+}
+
 /// The players of one server.
 #[derive(Debug, Default)]
 pub struct Roster {
@@ -107,6 +121,10 @@ pub struct Roster {
     by_id: HashMap<Arc<str>, usize>,
     by_slot: HashMap<u64, usize>,
     by_address: HashMap<SocketAddr, usize>,
+    by_name: HashMap<Arc<str>, BTreeSet<usize>>,
+    by_number: HashMap<PlayerNumber, usize>,
+    in_game: Counted,
+    in_room: HashMap<Arc<str>, u32>,
     next: u64,
     match_began_ms: Option<i64>,
     /// Names that a complete list has already lacked.
@@ -130,6 +148,38 @@ impl Roster {
         self.players
             .iter()
             .filter(|player| player.presence == Presence::Playing)
+    }
+
+    /// One player.
+    pub fn get(&self, number: PlayerNumber) -> Option<&Player> {
+        self.players.get(*self.by_number.get(&number)?)
+    }
+
+    /// How many are in the game, in a room or in all.
+    pub fn present(&self, room: Option<&Arc<str>>) -> u32 {
+        match room {
+            None => self.in_game.all,
+            Some(room) => self.in_room.get(room).copied().unwrap_or(0),
+        }
+    }
+
+    /// How many in the game are not known to be bots.
+    pub fn people(&self) -> u32 {
+        self.in_game.all - self.in_game.bots
+    }
+
+    /// The clock was set: everything happened so much later.
+    pub fn shift(&mut self, by_ms: i64) {
+        let later = |ms: &mut i64| *ms = ms.saturating_add(by_ms);
+        for player in &mut self.players {
+            later(&mut player.heard_ms);
+            later(&mut player.joined_ms);
+        }
+        self.match_began_ms.iter_mut().for_each(later);
+        self.anticipated.iter_mut().for_each(|(_, ms)| later(ms));
+        if let Some((_, ms, _)) = &mut self.count {
+            later(ms);
+        }
     }
 
     /// Everybody is gone.
@@ -187,21 +237,30 @@ impl Roster {
                 }
             }
         };
+        changes.extend(self.enter(index, room, now_ms));
+        changes
+    }
+
+    /// A player whose place in the list is known is in the game.
+    fn enter(&mut self, index: usize, room: Option<&Arc<str>>, now_ms: i64) -> Option<Change> {
+        self.unindex(index);
         let player = &mut self.players[index];
         player.confirmed = true;
         player.absent = 0;
         if room.is_some() {
             player.room = room.cloned();
         }
-        if player.presence == Presence::Playing {
+        let change = if player.presence == Presence::Playing {
             self.counters.repeated_joins += 1;
+            None
         } else {
             player.presence = Presence::Playing;
             player.joined_ms = now_ms;
             self.counters.joins += 1;
-            changes.push(Change::Joined(player.number));
-        }
-        changes
+            Some(Change::Joined(player.number))
+        };
+        self.index(index);
+        change
     }
 
     /// Gone.
@@ -230,12 +289,17 @@ impl Roster {
         let mut changes = Vec::new();
         let mut seen = vec![false; self.players.len()];
         let mut unknown = Vec::new();
+        let mut next_namesake: HashMap<Arc<str>, usize> = HashMap::new();
         for said in list {
             // Several players may have one name: each entry stands for one of them.
-            match self.find_unseen(said, &seen) {
+            match self.find_unseen(said, &seen, &mut next_namesake) {
                 Some(index) => {
                     seen[index] = true;
                     self.merge(index, said);
+                    if self.players[index].presence == Presence::Connecting {
+                        self.counters.inferred_joins += 1;
+                        changes.extend(self.enter(index, None, now_ms));
+                    }
                 }
                 None => unknown.push(said),
             }
@@ -255,7 +319,9 @@ impl Roster {
                 Witness::Query => player.absent >= ABSENT_LISTS && now_ms - player.joined_ms >= FRESH_MS,
             };
             if gone {
-                if let Some(name) = &player.who.name {
+                if let Some(name) = &player.who.name
+                    && self.anticipated.len() < MOST_PLAYERS
+                {
                     self.anticipated.push((name.clone(), now_ms));
                 }
                 self.counters.inferred_leaves += 1;
@@ -265,24 +331,13 @@ impl Roster {
         self.anticipated
             .retain(|(_, since)| now_ms - since <= ANTICIPATED_MS);
         for said in unknown {
-            self.counters.inferred_joins += 1;
-            changes.extend(self.joined(said, None, now_ms));
-        }
-        self.promote(list, now_ms, &mut changes);
-        changes
-    }
-
-    /// Those of a complete list who were only connecting are in the game.
-    fn promote(&mut self, list: &[PlayerRef], now_ms: i64, changes: &mut Vec<Change>) {
-        for said in list {
-            let waiting = self
-                .find(said)
-                .is_some_and(|index| self.players[index].presence == Presence::Connecting);
-            if waiting {
+            changes.extend(self.make_room(said, now_ms));
+            if let Some(index) = self.insert(said, now_ms, Presence::Connecting) {
                 self.counters.inferred_joins += 1;
-                changes.extend(self.joined(said, None, now_ms));
+                changes.extend(self.enter(index, None, now_ms));
             }
         }
+        changes
     }
 
     /// A count.
@@ -294,7 +349,7 @@ impl Roster {
     pub fn disagreement(&self) -> Option<i64> {
         let (count, _, _) = self.count?;
         self.speaks
-            .then(|| self.playing().count() as i64 - i64::from(count.online))
+            .then(|| i64::from(self.in_game.all) - i64::from(count.online))
     }
 
     /// What follows from time alone; call once per interval.
@@ -341,9 +396,8 @@ impl Roster {
             .or_else(|| by_address().filter(|index| fits(index)))
             .copied()
             .or_else(|| {
-                let name = said.name.as_ref()?;
-                (0..self.players.len())
-                    .find(|index| self.players[*index].who.name.as_ref() == Some(name) && fits(index))
+                let namesakes = self.by_name.get(said.name.as_ref()?)?;
+                namesakes.iter().take(NAMESAKES).copied().find(fits)
             })
             .or_else(|| {
                 // An address alone, as some logs print it, names a player only where it is the only one there.
@@ -357,19 +411,29 @@ impl Roster {
             })
     }
 
-    fn find_unseen(&self, said: &PlayerRef, seen: &[bool]) -> Option<usize> {
-        match self.find(said) {
-            Some(index) if !seen[index] => Some(index),
-            Some(_) => {
-                let name = said.name.as_ref()?;
-                (0..seen.len()).find(|index| {
-                    !seen[*index]
-                        && self.players[*index].who.name.as_ref() == Some(name)
-                        && !contradicts(&self.players[*index].who, said)
-                })
-            }
-            None => None,
+    fn find_unseen(
+        &self,
+        said: &PlayerRef,
+        seen: &[bool],
+        next_namesake: &mut HashMap<Arc<str>, usize>,
+    ) -> Option<usize> {
+        let found = self.find(said)?;
+        if !seen[found] {
+            return Some(found);
         }
+        let name = said.name.as_ref()?;
+        let namesakes = self.by_name.get(name)?;
+        let from = next_namesake.entry(name.clone()).or_default();
+        while let Some(index) = namesakes.range(*from..).next()
+            && seen[*index]
+        {
+            *from = index + 1;
+        }
+        namesakes
+            .range(*from..)
+            .take(NAMESAKES)
+            .copied()
+            .find(|index| !seen[*index] && !contradicts(&self.players[*index].who, said))
     }
 
     /// A connection number or an endpoint that is used again belongs to somebody new: its last owner has left.
@@ -459,7 +523,19 @@ impl Roster {
     }
 
     fn index(&mut self, index: usize) {
-        let who = self.players[index].who.clone();
+        let player = &self.players[index];
+        let who = player.who.clone();
+        self.by_number.insert(player.number, index);
+        if let Some(name) = &who.name {
+            self.by_name.entry(name.clone()).or_default().insert(index);
+        }
+        if player.presence == Presence::Playing {
+            self.in_game.all += 1;
+            self.in_game.bots += u32::from(is_bot(&who));
+            if let Some(room) = &player.room {
+                *self.in_room.entry(room.clone()).or_default() += 1;
+            }
+        }
         // What somebody else had is this player's now: nobody shares an id, a number or an endpoint.
         if let Some(id) = who.platform_id
             && let Some(other) = self.by_id.insert(id, index)
@@ -482,7 +558,29 @@ impl Roster {
     }
 
     fn unindex(&mut self, index: usize) {
-        let who = &self.players[index].who;
+        let player = &self.players[index];
+        let who = &player.who;
+        self.by_number.remove(&player.number);
+        if let Some(name) = &who.name
+            && let Some(namesakes) = self.by_name.get_mut(name)
+        {
+            namesakes.remove(&index);
+            if namesakes.is_empty() {
+                self.by_name.remove(name);
+            }
+        }
+        if player.presence == Presence::Playing {
+            self.in_game.all -= 1;
+            self.in_game.bots -= u32::from(is_bot(who));
+            if let Some(room) = &player.room
+                && let Some(count) = self.in_room.get_mut(room)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.in_room.remove(room);
+                }
+            }
+        }
         if let Some(id) = &who.platform_id
             && self.by_id.get(id) == Some(&index)
         {
@@ -499,6 +597,10 @@ impl Roster {
             self.by_address.remove(&address);
         }
     }
+}
+
+fn is_bot(who: &PlayerRef) -> bool {
+    who.kind.map(|known| known.kind) == Some(PlayerKind::Bot)
 }
 
 fn endpoint(who: &PlayerRef) -> Option<SocketAddr> {

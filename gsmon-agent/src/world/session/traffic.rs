@@ -164,13 +164,13 @@ impl Matches {
             })
             .filter(|player| !self.of.contains_key(&player.number))
             .collect();
+        let mut heard: Vec<i64> = nameless.iter().map(|player| player.heard_ms).collect();
+        heard.sort_unstable();
         for player in &nameless {
             let near = |flow: &&SeenFlow| (now_ms - flow.age_ms - player.heard_ms).abs() <= TIME_WINDOW_MS;
-            let rivals = nameless
-                .iter()
-                .filter(|other| (other.heard_ms - player.heard_ms).abs() <= 2 * TIME_WINDOW_MS)
-                .count();
-            if rivals == 1
+            let from = heard.partition_point(|ms| *ms < player.heard_ms - 2 * TIME_WINDOW_MS);
+            let to = heard.partition_point(|ms| *ms <= player.heard_ms + 2 * TIME_WINDOW_MS);
+            if to - from == 1
                 && let Some(flow) = free.only(near)
             {
                 self.assign(player.number, flow, FlowMatch::Time);

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::engine::count_from;
+use super::began::Beginning;
 use crate::{
     config::{Companion, Config},
-    host::{Found, OwnedSocket, Process, ProcessTable, UsageTracker, process::ticks_now},
+    host::{Found, OwnedSocket, Process, ProcessTable, UsageTracker},
     kernel::{Kernel, ServerSlotId},
     world::{companion::CompanionModel, snapshot::Endpoint},
 };
@@ -17,25 +17,28 @@ use crate::{
 /// All companions of all servers.
 pub struct Companions {
     all: Vec<(CompanionModel, UsageTracker)>,
+    began: Beginning,
 }
 
 impl Companions {
     /// In the order of the configuration.
-    pub fn new(config: &Config, unix_ms: i64) -> Self {
-        let now_ticks = ticks_now().unwrap_or(u64::MAX);
+    pub fn new(config: &Config, began: Beginning, unix_ms: i64) -> Self {
         let all = config.servers.iter().flat_map(|server| {
             server.companions.iter().map(move |spec| {
                 let model = CompanionModel::new(server, spec.clone(), unix_ms);
-                (model, UsageTracker::watching_since(now_ticks))
+                (model, UsageTracker::since(began.ticks))
             })
         });
-        Self { all: all.collect() }
+        Self {
+            all: all.collect(),
+            began,
+        }
     }
 
     /// Takes over a new configuration; returns the slots of those who are gone.
     pub fn reload(&mut self, config: &Config, unix_ms: i64) -> Vec<ServerSlotId> {
         let mut old = std::mem::take(&mut self.all);
-        for (mut model, mut tracker) in Self::new(config, unix_ms).all {
+        for (mut model, mut tracker) in Self::new(config, self.began, unix_ms).all {
             let known = old
                 .iter()
                 .position(|(before, _)| before.server == model.server && before.spec == model.spec);
@@ -100,7 +103,7 @@ impl Companions {
             }
         }
         let mut sockets = Vec::new();
-        for (index, (model, usage)) in self.all.iter_mut().enumerate() {
+        for (index, (model, _)) in self.all.iter_mut().enumerate() {
             let mut pids: Vec<u32> = owner
                 .iter()
                 .filter(|(_, at)| **at == index)
@@ -125,7 +128,7 @@ impl Companions {
             }
             if let (Some(kernel), Some(slot)) = (&mut kernel, model.measured.slot) {
                 for pid in &pids {
-                    kernel.follow(*pid, slot, count_from(usage, processes, *pid));
+                    kernel.follow(*pid, slot, self.began.count_from(processes.get(*pid)));
                 }
             }
             model.found(&pids, endpoints);

@@ -55,9 +55,6 @@ impl Process {
         let base = PathBuf::from(format!("/proc/{pid}"));
         let stat = fs::read_to_string(base.join("stat"))?;
         let stat = Stat::parse(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        if stat.is_dead() {
-            return Err(io::Error::from(io::ErrorKind::NotFound));
-        }
         let command_line = fs::read(base.join("cmdline")).unwrap_or_default();
         let cgroups = parse_cgroups(&fs::read_to_string(base.join("cgroup")).unwrap_or_default());
         let unified = cgroups
@@ -88,8 +85,6 @@ impl Process {
 pub struct Stat {
     /// Field 2, without brackets.
     pub comm: String,
-    /// Field 3.
-    pub state: u8,
     /// Field 4.
     pub parent: u32,
     /// Field 10.
@@ -117,7 +112,6 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Self {
             comm,
-            state: *fields.first()?.as_bytes().first()?,
             parent: u32::try_from(field(4)?).ok()?,
             minor_faults: field(10)?,
             major_faults: field(12)?,
@@ -152,17 +146,17 @@ pub fn socket_inodes(proc: &Path, pid: u32) -> Vec<u64> {
         .collect()
 }
 
-impl Stat {
-    /// Has it ended, and nobody has waited for it yet? A process whose first thread alone has ended goes on.
-    pub fn is_dead(&self) -> bool {
-        matches!(self.state, b'Z' | b'X') && self.threads <= 1
-    }
-}
-
 /// Name of a thread, without its line end.
 pub fn thread_name(pid: u32, tid: u32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
+}
+
+/// Clock ticks since boot, suspended time included, as in a process's `starttime`.
+pub fn ticks_now() -> Option<u64> {
+    let boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+    let seconds = boot.tv_sec() as f64 + boot.tv_nsec() as f64 / 1e9;
+    Some((seconds * procfs::ticks_per_second() as f64) as u64)
 }
 
 /// When a process started, milliseconds since the Unix epoch, from its `starttime` (clock ticks since boot, suspended
@@ -237,19 +231,17 @@ impl ProcessTable {
         let list = full || !quiet || self.refreshes.is_multiple_of(LIST_EVERY);
         self.refreshes += 1;
         if list {
-            let again = touched.map_or_else(HashSet::new, |touched| {
-                touched.executed.iter().chain(touched.exited).copied().collect()
-            });
-            self.read_all(full, &again);
+            self.read_all(full, touched.map_or(&[][..], |touched| touched.executed));
         }
     }
 
     /// Reads the list of processes now; those that are known are not read again.
     pub fn read_list(&mut self) {
-        self.read_all(false, &HashSet::new());
+        self.read_all(false, &[]);
     }
 
-    fn read_all(&mut self, full: bool, again: &HashSet<u32>) {
+    fn read_all(&mut self, full: bool, touched: &[u32]) {
+        let touched: HashSet<u32> = touched.iter().copied().collect();
         let Ok(entries) = fs::read_dir("/proc") else {
             return;
         };
@@ -263,7 +255,7 @@ impl ProcessTable {
                 continue;
             };
             seen.insert(pid);
-            if full || again.contains(&pid) || !self.processes.contains_key(&pid) {
+            if full || touched.contains(&pid) || !self.processes.contains_key(&pid) {
                 let read = Process::read(pid, self.cgroup_root.as_deref()).ok();
                 if self.processes.get(&pid) != read.as_ref() {
                     self.changes += 1;
@@ -332,26 +324,6 @@ mod tests {
         let stat = Stat::parse(&format!("7 (a) b (c)) {tail}")).unwrap();
         assert_eq!(stat.comm, "a) b (c)");
         assert_eq!((stat.parent, stat.threads, stat.start_ticks), (4, 20, 22));
-    }
-
-    #[test]
-    fn a_process_that_nobody_waits_for_is_gone() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let mut table = ProcessTable::new(None);
-        table.refresh(None);
-        assert!(table.get(child.id()).is_some());
-        child.kill().unwrap();
-        while fs::read_to_string(format!("/proc/{}/stat", child.id()))
-            .is_ok_and(|stat| !Stat::parse(&stat).unwrap().is_dead())
-        {
-            std::thread::yield_now();
-        }
-        table.refresh(Some(Touched {
-            executed: &[],
-            exited: &[child.id()],
-        }));
-        assert!(table.get(child.id()).is_none());
-        child.wait().unwrap();
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Memory, page faults, disk and threads of a server's processes from /proc, as totals that never fall when a process
 //! ends; and, without a kernel side, CPU, run-queue wait and switches from /proc as well.
 //!
-//! A process that was there before its server was found counts from then on; one that starts later counts from zero.
+//! A process that was there before its server was looked for counts from when it was found; one that starts later counts
+//! from zero.
 
 use std::{collections::HashMap, fs};
 
@@ -23,8 +24,6 @@ pub struct ServerUsage {
     pub rss_bytes: Option<u64>,
     /// Of it: pages of files and shared memory; the rest is anonymous.
     pub rss_file_bytes: Option<u64>,
-    /// Most that was resident at once since the last reading; for several processes, the sum of theirs.
-    pub peak_rss_bytes: Option<u64>,
     /// Threads now.
     pub threads: Option<u32>,
     /// Total.
@@ -56,9 +55,6 @@ type Counters = [Option<u64>; 10];
 struct Followed {
     start_ticks: u64,
     last: Counters,
-    rss_bytes: u64,
-    /// Largest resident memory ever.
-    high_water_bytes: u64,
 }
 
 /// Totals of one server.
@@ -69,23 +65,30 @@ pub struct UsageTracker {
     first_seen_ticks: Option<u64>,
 }
 
-/// Memory has moved when so much was paged in, or resident memory differs by so much: only then the high-water mark is
-/// read.
-const MOVED_BYTES: u64 = 1 << 20;
-
 impl UsageTracker {
-    /// Processes that start after this moment (clock ticks since boot) count from their start, the first ones too.
-    pub fn since(start_ticks: u64) -> Self {
+    /// Nothing was found up to now, in clock ticks since boot: what starts from now on counts from its start.
+    pub fn watching_since(ticks: u64) -> Self {
         Self {
-            first_seen_ticks: Some(start_ticks),
+            first_seen_ticks: Some(ticks),
             ..Self::default()
         }
+    }
+
+    /// Other processes are looked for from now on: only what starts later counts from its start.
+    pub fn watch_anew(&mut self, ticks: u64) {
+        self.first_seen_ticks = self.first_seen_ticks.max(Some(ticks));
+    }
+
+    /// Does everything that a process used since its start count? Within one tick it cannot be told which came first,
+    /// and what was used in a tick weighs little beside a start that is missed.
+    pub fn counts_whole(&self, start_ticks: u64) -> bool {
+        self.first_seen_ticks.is_some_and(|seen| start_ticks >= seen)
     }
 
     /// Reads the server's processes.
     pub fn update(&mut self, pids: &[u32], source: SchedSource) -> ServerUsage {
         let page_bytes = procfs::page_size();
-        let (mut rss_bytes, mut peak_rss_bytes, mut rss_file_bytes, mut threads) = (None, None, None, None);
+        let (mut rss_bytes, mut rss_file_bytes, mut threads) = (None, None, None);
         let newest = self.first_seen_ticks;
         let mut youngest_now = newest;
         for pid in pids {
@@ -95,8 +98,7 @@ impl UsageTracker {
             else {
                 continue;
             };
-            let rss_now = stat.rss_pages * page_bytes;
-            *rss_bytes.get_or_insert(0) += rss_now;
+            *rss_bytes.get_or_insert(0) += stat.rss_pages * page_bytes;
             *threads.get_or_insert(0) += stat.threads;
             if let Some(pages) = file_pages(*pid) {
                 *rss_file_bytes.get_or_insert(0) += pages * page_bytes;
@@ -106,41 +108,21 @@ impl UsageTracker {
                 .processes
                 .get(pid)
                 .filter(|known| known.start_ticks == stat.start_ticks);
-            let before = match (known, newest) {
-                (Some(known), _) => known.last,
-                // Started after the server was first seen: all of it is the server's.
-                (None, Some(newest)) if stat.start_ticks >= newest => [Some(0); 10],
-                (None, _) => now,
+            let before = match known {
+                Some(known) => known.last,
+                None if self.counts_whole(stat.start_ticks) => [Some(0); 10],
+                None => now,
             };
             for (total, (now, before)) in self.totals.iter_mut().zip(now.into_iter().zip(before)) {
                 if let (Some(now), Some(before)) = (now, before) {
                     *total = Some(total.unwrap_or(0) + now.saturating_sub(before));
                 }
             }
-            let from_start = known.is_none() && before == [Some(0); 10];
-            let (rss_before, faults_before, mark_before) = match known {
-                Some(known) => (known.rss_bytes, known.last[0], known.high_water_bytes),
-                None => (0, Some(0), 0),
-            };
-            let paged_in = now[0].unwrap_or(0).saturating_sub(faults_before.unwrap_or(0)) * page_bytes;
-            let mut high_water_bytes = mark_before;
-            if paged_in >= MOVED_BYTES || rss_now.abs_diff(rss_before) >= MOVED_BYTES {
-                high_water_bytes = high_water(*pid).unwrap_or(mark_before);
-            }
-            // A mark that has risen was reached since the last reading.
-            let risen = high_water_bytes > mark_before && (known.is_some() || from_start);
-            *peak_rss_bytes.get_or_insert(0) += if risen {
-                high_water_bytes.max(rss_now)
-            } else {
-                rss_now
-            };
             self.processes.insert(
                 *pid,
                 Followed {
                     start_ticks: stat.start_ticks,
                     last: now,
-                    rss_bytes: rss_now,
-                    high_water_bytes,
                 },
             );
             youngest_now = youngest_now.max(Some(stat.start_ticks));
@@ -164,7 +146,6 @@ impl UsageTracker {
         ServerUsage {
             rss_bytes,
             rss_file_bytes,
-            peak_rss_bytes,
             threads,
             minor_faults: minor,
             major_faults: major,
@@ -206,20 +187,6 @@ fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
 fn file_pages(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     text.split(' ').nth(2)?.parse().ok()
-}
-
-/// Largest resident memory ever: `VmHWM` of `/proc/PID/status`.
-fn high_water(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib: u64 = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?
-        .trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(kib * 1024)
 }
 
 /// Bytes read and written, calls to read and to write, of `/proc/PID/io`.
@@ -296,9 +263,12 @@ mod tests {
         let start_ticks = Stat::parse(&stat).unwrap().start_ticks;
         let faults = |mut tracker: UsageTracker| tracker.update(&[pid], SchedSource::Kernel).minor_faults;
         for before in [0, 1] {
-            assert!(faults(UsageTracker::since(start_ticks - before)) > Some(0));
+            assert!(faults(UsageTracker::watching_since(start_ticks - before)) > Some(0));
         }
-        assert_eq!(faults(UsageTracker::since(start_ticks + 1)), Some(0));
+        assert_eq!(faults(UsageTracker::watching_since(start_ticks + 1)), Some(0));
+        let mut changed = UsageTracker::watching_since(start_ticks);
+        changed.watch_anew(start_ticks + 1);
+        assert_eq!(faults(changed), Some(0));
     }
 
     #[test]

@@ -12,11 +12,10 @@ use gsmon_common::{
 };
 
 use super::{
-    KernelError, ServerGrowth, ServerSlotId,
+    KernelError, ServerSlotId,
     object::{FreeStack, Object, PerCpu},
     slab::Slab,
 };
-use crate::host::process::Stat;
 
 const CHUNK: usize = 256;
 /// Burst rings that one server may hold.
@@ -107,13 +106,13 @@ pub struct ServerTasks {
     pub ended: Vec<EndedThread>,
 }
 
-/// From when on the CPU of a process counts that is found while it runs.
+/// From when on what a process uses is its server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountFrom {
-    /// From now on.
+    /// From when it is found: it was there before anybody looked.
     Now,
-    /// From its start, threads that have ended included.
-    Start,
+    /// From its start: it came while its server was looked for.
+    ItsStart,
 }
 
 /// The task tables.
@@ -124,9 +123,9 @@ pub struct TaskTable {
     current: PerCpu,
     free: FreeStack,
     baselines: Vec<Baseline>,
+    /// What threads had used when they were found, where that counts, until it is taken.
+    so_far: HashMap<ServerSlotId, ServerTasks>,
     free_rings: Vec<u32>,
-    /// CPU of threads that had ended before their process was found.
-    ended_before: Vec<(ServerSlotId, u64)>,
     /// Slots in use at the last drain.
     pub used: u64,
     /// Burst rings in use.
@@ -159,8 +158,8 @@ impl TaskTable {
             current,
             free,
             baselines: vec![Baseline::default(); CHUNK],
+            so_far: HashMap::new(),
             free_rings: (1..limits::TICK_THREADS).rev().collect(),
-            ended_before: Vec::new(),
             used: 0,
             rings_used: 0,
             bursts_missed: 0,
@@ -171,7 +170,6 @@ impl TaskTable {
     /// Follows every thread of `pid` for `server`. Threads that are followed already keep their counts and change
     /// server if need be. Repeats until no new thread shows up, a bounded number of times.
     pub fn follow(&mut self, pid: u32, server: ServerSlotId, from: CountFrom) {
-        let known = self.tid_slots.get(pid as usize).is_some_and(|slot| slot != 0);
         for _ in 0..4 {
             let mut found_new = false;
             let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -184,15 +182,14 @@ impl TaskTable {
                 found_new |= self.follow_thread(pid, tid, server, from);
             }
             if !found_new {
-                break;
+                return;
             }
         }
-        if from == CountFrom::Start && !known {
-            let ended_ns = ended_threads_cpu(pid);
-            if ended_ns > 0 {
-                self.ended_before.push((server, ended_ns));
-            }
-        }
+    }
+
+    /// What threads that were followed since the last call had used since their start.
+    pub fn take_so_far(&mut self) -> HashMap<ServerSlotId, ServerTasks> {
+        std::mem::take(&mut self.so_far)
     }
 
     fn follow_thread(&mut self, pid: u32, tid: u32, server: ServerSlotId, from: CountFrom) -> bool {
@@ -241,22 +238,24 @@ impl TaskTable {
                 bursts: [0; BURST_CLASSES],
             },
         );
+        if from == CountFrom::ItsStart {
+            let so_far = self.so_far.entry(server).or_default();
+            so_far.cpu_ns += before.cpu_ns;
+            so_far.wait_ns += before.wait_ns;
+            so_far.voluntary += before.voluntary;
+            so_far.involuntary += before.involuntary;
+        }
         self.reserve(index);
-        let zero = Baseline {
+        self.baselines[index] = Baseline {
             generation,
             life: Life::Live,
             server: server.0,
-            ..Baseline::default()
-        };
-        self.baselines[index] = match from {
-            CountFrom::Start => zero,
-            CountFrom::Now => Baseline {
-                cpu_ns: before.cpu_ns,
-                wait_ns: before.wait_ns,
-                voluntary: before.voluntary,
-                involuntary: before.involuntary,
-                ..zero
-            },
+            cpu_ns: before.cpu_ns,
+            wait_ns: before.wait_ns,
+            voluntary: before.voluntary,
+            involuntary: before.involuntary,
+            ring: 0,
+            ring_head: 0,
         };
         self.tid_slots.set(tid as usize, slot);
         // It may have ended between the two: then no switch-out will ever come.
@@ -308,53 +307,10 @@ impl TaskTable {
             }
             start = end;
         }
-        for (server, cpu_ns) in self.ended_before.drain(..) {
-            servers.entry(server).or_default().cpu_ns += cpu_ns;
-        }
         for tasks in servers.values_mut() {
             self.share_rings(tasks);
         }
         servers
-    }
-
-    /// Adds what the threads of some servers have used since the last drain.
-    pub fn peek(&self, servers: &mut HashMap<ServerSlotId, ServerGrowth>) {
-        let running = self.running();
-        for (server, cpu_ns) in &self.ended_before {
-            if let Some(growth) = servers.get_mut(server) {
-                growth.cpu_ns += cpu_ns;
-            }
-        }
-        let mut start = 0;
-        while start < self.tasks.len() {
-            let end = (start + CHUNK).min(self.tasks.len());
-            let mut ever_used = false;
-            for index in start..end {
-                let Some(mut task) = self.tasks.get(index) else {
-                    break;
-                };
-                if task.generation == 0 {
-                    continue;
-                }
-                ever_used = true;
-                let base = self.baselines.get(index).copied().unwrap_or_default();
-                let new = base.generation != task.generation;
-                if !new && base.life != Life::Live {
-                    continue;
-                }
-                let Some(growth) = servers.get_mut(&ServerSlotId(task.server)) else {
-                    continue;
-                };
-                let (cpu_before, wait_before) = if new { (0, 0) } else { (base.cpu_ns, base.wait_ns) };
-                refresh_running(&mut task, &running);
-                growth.cpu_ns += task.cpu_ns.saturating_sub(cpu_before);
-                growth.wait_ns += task.run_queue_wait_ns.saturating_sub(wait_before);
-            }
-            if !ever_used {
-                break;
-            }
-            start = end;
-        }
     }
 
     /// Threads on a CPU right now, as far as sched_switch has seen.
@@ -397,7 +353,13 @@ impl TaskTable {
         }
         self.used += 1;
         let alive = task.state == TaskState::Live as u32;
-        refresh_running(&mut task, running);
+        if alive
+            && running.contains(&task.tid)
+            && let Some(now) = ProcThread::read_schedstat(task.tgid, task.tid)
+        {
+            task.cpu_ns = task.cpu_ns.max(now.0);
+            task.run_queue_wait_ns = task.run_queue_wait_ns.max(now.1);
+        }
         let base = &mut self.baselines[index];
         let cpu_ns = task.cpu_ns.saturating_sub(base.cpu_ns);
         let tasks = servers.entry(ServerSlotId(task.server)).or_default();
@@ -535,37 +497,6 @@ impl TaskTable {
             self.free_rings.push(ring);
         }
     }
-}
-
-/// A thread that runs has not been switched out for a while.
-fn refresh_running(task: &mut TaskSlot, running: &[u32]) {
-    if task.state == TaskState::Live as u32
-        && running.contains(&task.tid)
-        && let Some((cpu_ns, wait_ns)) = ProcThread::read_schedstat(task.tgid, task.tid)
-    {
-        task.cpu_ns = task.cpu_ns.max(cpu_ns);
-        task.run_queue_wait_ns = task.run_queue_wait_ns.max(wait_ns);
-    }
-}
-
-/// CPU of the threads of a process that have ended: what the process has used beyond what its threads have. The process
-/// counts in clock ticks, so that a few of them mean nothing.
-fn ended_threads_cpu(pid: u32) -> u64 {
-    let total = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|text| Stat::parse(&text))
-        .map_or(0, |stat| stat.cpu_ticks);
-    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
-    let living: u64 = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|tid| ProcThread::read_schedstat(pid, tid))
-        .map(|(cpu_ns, _)| cpu_ns)
-        .sum();
-    let ended = (total * tick_ns).saturating_sub(living);
-    if ended > 3 * tick_ns { ended } else { 0 }
 }
 
 /// Totals of a thread from /proc.

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::began::Beginning;
+use super::engine::count_from;
 use crate::{
     config::{Companion, Config},
-    host::{Found, OwnedSocket, Process, ProcessTable, UsageTracker},
+    host::{Found, OwnedSocket, Process, ProcessTable, UsageTracker, process::ticks_now},
     kernel::{Kernel, ServerSlotId},
     world::{companion::CompanionModel, snapshot::Endpoint},
 };
@@ -17,28 +17,25 @@ use crate::{
 /// All companions of all servers.
 pub struct Companions {
     all: Vec<(CompanionModel, UsageTracker)>,
-    began: Beginning,
 }
 
 impl Companions {
     /// In the order of the configuration.
-    pub fn new(config: &Config, began: Beginning, unix_ms: i64) -> Self {
+    pub fn new(config: &Config, unix_ms: i64) -> Self {
+        let now_ticks = ticks_now().unwrap_or(u64::MAX);
         let all = config.servers.iter().flat_map(|server| {
             server.companions.iter().map(move |spec| {
                 let model = CompanionModel::new(server, spec.clone(), unix_ms);
-                (model, UsageTracker::since(began.ticks))
+                (model, UsageTracker::watching_since(now_ticks))
             })
         });
-        Self {
-            all: all.collect(),
-            began,
-        }
+        Self { all: all.collect() }
     }
 
     /// Takes over a new configuration; returns the slots of those who are gone.
     pub fn reload(&mut self, config: &Config, unix_ms: i64) -> Vec<ServerSlotId> {
         let mut old = std::mem::take(&mut self.all);
-        for (mut model, mut tracker) in Self::new(config, self.began, unix_ms).all {
+        for (mut model, mut tracker) in Self::new(config, unix_ms).all {
             let known = old
                 .iter()
                 .position(|(before, _)| before.server == model.server && before.spec == model.spec);
@@ -103,7 +100,7 @@ impl Companions {
             }
         }
         let mut sockets = Vec::new();
-        for (index, (model, _)) in self.all.iter_mut().enumerate() {
+        for (index, (model, usage)) in self.all.iter_mut().enumerate() {
             let mut pids: Vec<u32> = owner
                 .iter()
                 .filter(|(_, at)| **at == index)
@@ -128,7 +125,7 @@ impl Companions {
             }
             if let (Some(kernel), Some(slot)) = (&mut kernel, model.measured.slot) {
                 for pid in &pids {
-                    kernel.follow(*pid, slot, self.began.count_from(processes.get(*pid)));
+                    kernel.follow(*pid, slot, count_from(usage, processes, *pid));
                 }
             }
             model.found(&pids, endpoints);

@@ -8,8 +8,7 @@ use std::{
 };
 
 use super::{
-    Command, MonitorError, Privilege, began::Beginning, companions::Companions, exits::ExitWatch,
-    found::FoundServers, moments::Moments, rooms::RoomThreads,
+    Command, MonitorError, Privilege, companions::Companions, found::FoundServers, rooms::RoomThreads,
 };
 use crate::{
     config::{Config, GameServer},
@@ -18,8 +17,9 @@ use crate::{
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, SchedSource, Touched, UsageTracker, platform,
-        process::started_unix_ms,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, Touched, UsageTracker,
+        platform,
+        process::{started_unix_ms, ticks_now},
     },
     kernel::{
         CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
@@ -40,18 +40,15 @@ const FOLLOW_ALL_EVERY: u64 = 10;
 
 pub(super) struct Engine {
     config: Config,
-    pub(super) kernel: Option<Kernel>,
+    kernel: Option<Kernel>,
     absent_because: Option<String>,
     discovery: Discovery,
     found: FoundServers,
-    pub(super) models: Vec<ServerModel>,
+    models: Vec<ServerModel>,
     companions: Companions,
     room_threads: HashMap<String, RoomThreads>,
     pub(super) voices: Voices,
-    pub(super) usage: HashMap<String, UsageTracker>,
-    pub(super) moments: Moments,
-    exits: Option<ExitWatch>,
-    pub(super) began: Beginning,
+    usage: HashMap<String, UsageTracker>,
     own_netns: Option<NetnsId>,
     pub(super) cell: Arc<SnapshotCell>,
     sequence: u64,
@@ -66,7 +63,6 @@ impl Engine {
         privilege: Privilege,
         state_directory: &Path,
     ) -> Result<Self, MonitorError> {
-        let began = Beginning::now();
         voices::check(&config.servers)?;
         let platform = Platform::detect();
         let (kernel, absent_because) = match load_kernel(&config, &platform) {
@@ -81,16 +77,13 @@ impl Engine {
             discovery: Discovery::new(&[], platform.cgroup_root.clone()),
             found: FoundServers::default(),
             models: Vec::new(),
-            companions: Companions::new(&config, began, unix_ms()),
+            companions: Companions::new(&config, unix_ms()),
             room_threads: room_threads(&config),
             voices: Voices::new(state_directory.join("log-positions.json")),
             config,
             kernel,
             absent_because,
             usage: HashMap::new(),
-            moments: Moments::default(),
-            exits: None,
-            began,
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
             sequence: 0,
@@ -102,37 +95,6 @@ impl Engine {
         engine.look(None);
         engine.find();
         Ok(engine)
-    }
-
-    /// Lets events and ends of processes wake the loop up through its commands.
-    pub(super) fn wake_by(&mut self, commands: &mpsc::Sender<Command>) {
-        let ringing = commands.clone();
-        self.voices
-            .bell()
-            .answer_with(move || drop(ringing.send(Command::Bell)));
-        let ends = commands.clone();
-        match ExitWatch::new(move |pid| {
-            let _ = ends.send(Command::Ended(pid));
-        }) {
-            Ok(watch) => self.exits = Some(watch),
-            Err(error) => tracing::warn!(%error, "ends of processes are seen at the end of an interval only"),
-        }
-        self.watch_exits();
-    }
-
-    fn watch_exits(&mut self) {
-        if let Some(exits) = &mut self.exits {
-            let up = self.models.iter().filter(|model| !model.pids().is_empty());
-            exits.watch(up.filter_map(ServerModel::main));
-        }
-    }
-
-    /// Where scheduling figures come from.
-    pub(super) fn sched_source(&self) -> SchedSource {
-        match self.kernel {
-            Some(_) => SchedSource::Kernel,
-            None => SchedSource::Proc,
-        }
     }
 
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
@@ -179,8 +141,6 @@ impl Engine {
             Command::Servers(reply) => {
                 let _ = reply.send(self.config.servers.clone());
             }
-            Command::Bell => self.answer_bell(),
-            Command::Ended(pid) => self.process_ended(pid),
             Command::Stop => {}
         }
     }
@@ -237,6 +197,11 @@ impl Engine {
             .into_iter()
             .map(|spec| match old.remove(&spec.name) {
                 Some(mut model) => {
+                    if model.spec != spec
+                        && let (Some(usage), Some(ticks)) = (self.usage.get_mut(&spec.name), ticks_now())
+                    {
+                        usage.watch_anew(ticks);
+                    }
                     model.respecify(spec, unix_ms());
                     model
                 }
@@ -290,7 +255,8 @@ impl Engine {
     }
 
     /// Finds servers and tells the kernel side whose threads and sockets are whose.
-    pub(super) fn look(&mut self, touched: Option<Touched<'_>>) {
+    fn look(&mut self, touched: Option<Touched<'_>>) {
+        let now_ticks = ticks_now().unwrap_or(u64::MAX);
         let discovered = self.discovery.refresh(touched);
         let everything = touched.is_none() || self.sequence.is_multiple_of(FOLLOW_ALL_EVERY);
         let mut sockets: Vec<SocketOwner> = discovered
@@ -302,6 +268,10 @@ impl Engine {
         let now_ms = unix_ms();
         let (found_servers, found_companions) = discovered.servers.split_at(self.models.len());
         for (model, found) in self.models.iter_mut().zip(found_servers) {
+            let usage = self
+                .usage
+                .entry(model.spec.name.clone())
+                .or_insert_with(|| UsageTracker::watching_since(now_ticks));
             let mut endpoints: Vec<Endpoint> = found
                 .sockets
                 .iter()
@@ -319,7 +289,7 @@ impl Engine {
                 // Threads of followed processes are followed in the kernel; now and then a look for stragglers.
                 for pid in &found.pids {
                     if everything || !model.pids().contains(pid) {
-                        kernel.follow(*pid, slot, self.began.count_from(processes.get(*pid)));
+                        kernel.follow(*pid, slot, count_from(usage, processes, *pid));
                     }
                 }
                 sockets.extend(
@@ -342,7 +312,6 @@ impl Engine {
                 Some(MainProcess {
                     pid: main.pid,
                     started_unix_ms: started_unix_ms(main.start_ticks, now_ms)?,
-                    counted_from_start: self.began.count_from(Some(main)) == CountFrom::Start,
                 })
             });
             model.found(&found.pids, main, endpoints, counting);
@@ -385,10 +354,7 @@ impl Engine {
         let now = Instant::now();
         let seconds = now.duration_since(self.last).as_secs_f64();
         self.last = now;
-        let delta = self.kernel.as_mut().map(Kernel::drain);
-        // The interval ends here: what is said from now on is of the next one.
-        let ended_ms = unix_ms();
-        let events = self.listen();
+        let mut delta = self.kernel.as_mut().map(Kernel::drain);
         if let Some(delta) = &delta {
             for (pid, status) in delta.exited_pids.iter().zip(&delta.exit_statuses) {
                 self.models
@@ -401,17 +367,11 @@ impl Engine {
             exited: &delta.exited_pids,
         }));
         self.find();
-        if let Some(kernel) = &mut self.kernel {
-            // Who has ended between the drain and the look is gone: how it ended is known by now.
-            let seen = kernel.seen_since_drain();
-            for (pid, status) in seen.exited_pids.iter().zip(&seen.exit_statuses) {
-                self.models
-                    .iter_mut()
-                    .for_each(|model| model.exited(*pid, *status));
-            }
+        if let (Some(kernel), Some(delta)) = (&mut self.kernel, &mut delta) {
+            kernel.add_so_far(delta);
         }
-        self.watch_exits();
-        let servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
+        let events = self.listen();
+        let servers = self.advance(seconds, delta.as_ref(), &events);
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,
@@ -427,15 +387,31 @@ impl Engine {
         self.cell.store(snapshot);
     }
 
+    /// What the games have said since the last interval, by server.
+    fn listen(&mut self) -> HashMap<Arc<str>, Vec<GameEvent>> {
+        let mut events: HashMap<Arc<str>, Vec<GameEvent>> = HashMap::new();
+        for event in self.voices.drain() {
+            events.entry(event.server.clone()).or_default().push(event);
+        }
+        for events in events.values_mut() {
+            // Stable: what one witness said in one millisecond keeps its order.
+            events.sort_by_key(|event| event.unix_ms);
+        }
+        events
+    }
+
     fn advance(
         &mut self,
         seconds: f64,
-        unix_ms: i64,
         delta: Option<&KernelDelta>,
         events: &HashMap<Arc<str>, Vec<GameEvent>>,
     ) -> Vec<ServerSnapshot> {
-        let source = self.sched_source();
-        let now_ns = monotonic_ns();
+        let source = if delta.is_some() {
+            SchedSource::Kernel
+        } else {
+            SchedSource::Proc
+        };
+        let (now_ns, unix_ms) = (monotonic_ns(), unix_ms());
         let nothing = crate::kernel::ServerDelta::default();
         let of_slot = |slot: Option<ServerSlotId>| {
             delta.map(|delta| slot.and_then(|slot| delta.servers.get(&slot)).unwrap_or(&nothing))
@@ -447,7 +423,7 @@ impl Engine {
             let usage = self
                 .usage
                 .entry(name.clone())
-                .or_insert_with(|| UsageTracker::since(self.began.ticks))
+                .or_default()
                 .update(model.pids(), source);
             let kernel = of_slot(model.slot);
             let rooms = self
@@ -455,13 +431,7 @@ impl Engine {
                 .get_mut(&name)
                 .zip(kernel)
                 .map(|(threads, kernel)| threads.sum(&kernel.tasks));
-            let caught_up = model
-                .slot
-                .filter(|_| model.is_fresh())
-                .zip(self.kernel.as_ref())
-                .and_then(|(slot, kernel)| kernel.peek(&[slot]).remove(&slot));
             snapshots.push(model.advance(&Interval {
-                caught_up,
                 seconds,
                 now_ns,
                 unix_ms,
@@ -488,7 +458,6 @@ impl Engine {
                 usage: &usage,
                 events: &[],
                 room_threads: &no_rooms,
-                caught_up: None,
             };
             let snapshot = companion.advance(&interval, server);
             server.companions.push(snapshot);
@@ -626,8 +595,20 @@ fn room_threads(config: &Config) -> HashMap<String, RoomThreads> {
         .collect()
 }
 
+/// From when on what a process uses is the server's.
+pub(super) fn count_from(usage: &UsageTracker, processes: &ProcessTable, pid: u32) -> CountFrom {
+    let whole = processes
+        .get(pid)
+        .is_some_and(|process| usage.counts_whole(process.start_ticks));
+    if whole {
+        CountFrom::ItsStart
+    } else {
+        CountFrom::Now
+    }
+}
+
 /// Milliseconds since the Unix epoch.
-pub(super) fn unix_ms() -> i64 {
+fn unix_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_millis() as i64)

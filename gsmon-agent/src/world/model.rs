@@ -12,7 +12,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
-    session::{GameInterval, Life, MemoryNow, Moment, Resources, SessionModel, rooms::NamedThreads},
+    session::{GameInterval, Life, Resources, SessionModel},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
         ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
@@ -23,7 +23,7 @@ use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
     host::ServerUsage,
-    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
+    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerSlotId},
 };
 
 /// A statement of the game about its tick counts for so long.
@@ -48,9 +48,9 @@ pub struct ServerModel {
     tick: Option<TickSnapshot>,
     sessions: SessionModel,
     main: Option<MainProcess>,
-    faulted: bool,
-    ended_ms: Option<i64>,
-    /// Found with new processes in this interval: what they had used until then is no rate of it.
+    /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
+    faulted: Option<u32>,
+    /// New processes whose use so far is not of one interval: it has no rate.
     fresh: bool,
 }
 
@@ -61,8 +61,6 @@ pub struct MainProcess {
     pub pid: u32,
     /// When it started, milliseconds since the Unix epoch.
     pub started_unix_ms: i64,
-    /// Did it start when the agent was there to count from its start?
-    pub counted_from_start: bool,
 }
 
 /// What one interval brought.
@@ -73,14 +71,12 @@ pub struct Interval<'a> {
     pub unix_ms: i64,
     /// What the game said, oldest first.
     pub events: &'a [GameEvent],
-    /// Threads that carry the name of a room.
-    pub room_threads: &'a BTreeMap<Arc<str>, NamedThreads>,
+    /// CPU of threads that carry the name of a room.
+    pub room_threads: &'a BTreeMap<Arc<str>, u64>,
     /// CLOCK_MONOTONIC at its end.
     pub now_ns: u64,
     /// From the kernel; `None` without a kernel side.
     pub kernel: Option<&'a ServerDelta>,
-    /// Of a server that was found after the drain: what it had done by then.
-    pub caught_up: Option<ServerGrowth>,
     /// From /proc.
     pub usage: &'a ServerUsage,
 }
@@ -91,8 +87,7 @@ impl ServerModel {
         Self {
             sessions: SessionModel::new(spec.session.bounds, unix_ms),
             main: None,
-            faulted: false,
-            ended_ms: None,
+            faulted: None,
             fresh: false,
             spec,
             slot: None,
@@ -119,44 +114,8 @@ impl ServerModel {
     /// A followed process has ended, with this wait status. Call before [`ServerModel::found`].
     pub fn exited(&mut self, pid: u32, status: u32) {
         if self.main.is_some_and(|main| main.pid == pid) {
-            self.faulted = is_fault(status);
+            self.faulted = is_fault(status).then_some(pid);
         }
-    }
-
-    /// The main process has ended just now.
-    pub fn ended(&mut self, unix_ms: i64) {
-        self.ended_ms = Some(unix_ms);
-    }
-
-    /// Was it found with new processes in this interval?
-    pub fn is_fresh(&self) -> bool {
-        self.fresh
-    }
-
-    /// Its main process.
-    pub fn main(&self) -> Option<u32> {
-        self.main.map(|main| main.pid)
-    }
-
-    /// Would one join or leave decide whether anybody plays?
-    pub fn nearly_empty(&self) -> bool {
-        self.sessions.machine().roster.people() <= 1
-    }
-
-    /// Adds totals in the middle of an interval: what is counted since its beginning, and what /proc says now.
-    pub fn sample(&mut self, unix_ms: i64, counted: Option<&ServerGrowth>, usage: &ServerUsage) {
-        let mut totals = self.totals.clone();
-        match counted {
-            Some(counted) => add_growth(&mut totals, counted),
-            None => add_proc(&mut totals, usage),
-        }
-        add_usage(&mut totals, usage);
-        self.sessions.sample(&Moment {
-            unix_ms,
-            totals: Resources::from(&totals),
-            rss_bytes: usage.rss_bytes,
-            peak_rss_bytes: usage.peak_rss_bytes,
-        });
     }
 
     /// Processes and sockets as discovery sees them now.
@@ -196,49 +155,44 @@ impl ServerModel {
 
     /// Adds an interval and makes the picture.
     pub fn advance(&mut self, interval: &Interval<'_>) -> ServerSnapshot {
-        self.previous = self.totals.clone();
+        self.previous = if std::mem::take(&mut self.fresh) {
+            ServerTotals::default()
+        } else {
+            self.totals.clone()
+        };
         match interval.kernel {
             Some(delta) => self.add_kernel(delta, interval),
-            None => add_proc(&mut self.totals, interval.usage),
+            None => self.add_proc(interval.usage),
         }
         let usage = interval.usage;
-        add_usage(&mut self.totals, usage);
+        self.totals.minor_faults = usage.minor_faults;
+        self.totals.major_faults = usage.major_faults;
+        self.totals.disk_read_bytes = usage.disk_read_bytes;
+        self.totals.disk_write_bytes = usage.disk_write_bytes;
+        self.totals.read_calls = usage.read_calls;
+        self.totals.write_calls = usage.write_calls;
         let up = self.state == ServerState::Up;
-        let mut so_far = Resources::from(&self.totals);
-        if let Some(growth) = &interval.caught_up {
-            let mut totals = self.totals.clone();
-            add_growth(&mut totals, growth);
-            so_far = Resources::from(&totals);
-        }
         let game_state = self.sessions.advance(&GameInterval {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
-            totals: so_far,
-            memory: MemoryNow {
-                rss_bytes: usage.rss_bytes,
-                peak_bytes: usage.peak_rss_bytes,
-            },
+            totals: Resources::from(&self.totals),
+            rss_bytes: usage.rss_bytes,
             events: interval.events,
             life: Life {
                 starts: self.starts,
                 up,
                 started_ms: self.main.map(|main| main.started_unix_ms),
-                counted_from_start: self.main.is_some_and(|main| main.counted_from_start),
-                ended_ms: self.ended_ms,
-                faulted: self.faulted,
+                faulted: self.faulted.is_some(),
             },
             listening: !self.endpoints.is_empty(),
             flows: interval.kernel.map(|delta| &delta.flows.seen[..]),
             proxied: self.spec.proxied,
             room_threads: interval.room_threads,
         });
-        self.ended_ms = None;
-        let fresh = std::mem::take(&mut self.fresh);
-        if fresh || !up {
-            // The end that it was about has been told. Until then it is kept: nobody may have waited for the process.
-            self.faulted = false;
-        }
-        if !up {
+        if up {
+            let main = self.main.map(|main| main.pid);
+            self.faulted.take_if(|faulted| Some(*faulted) != main);
+        } else {
             self.tick = None;
         }
         ServerSnapshot {
@@ -257,7 +211,7 @@ impl ServerModel {
             counting: self.counting.clone(),
             totals: self.totals.clone(),
             rates: if up {
-                self.rates(interval, fresh)
+                self.rates(interval)
             } else {
                 ServerRates::default()
             },
@@ -337,9 +291,15 @@ impl ServerModel {
         self.tick = estimate.map(tick_snapshot);
     }
 
-    fn rates(&self, interval: &Interval<'_>, fresh: bool) -> ServerRates {
-        // What new processes had used before they were found is part of the totals, and no rate of this interval.
-        let seconds = if fresh { 0.0 } else { interval.seconds };
+    fn add_proc(&mut self, usage: &ServerUsage) {
+        self.totals.cpu_ns = usage.cpu_ns;
+        self.totals.run_queue_wait_ns = usage.run_queue_wait_ns;
+        self.totals.voluntary_switches = usage.voluntary_switches;
+        self.totals.involuntary_switches = usage.involuntary_switches;
+    }
+
+    fn rates(&self, interval: &Interval<'_>) -> ServerRates {
+        let seconds = interval.seconds;
         let rate = |now: Option<u64>, before: Option<u64>| {
             // The first interval of a total has no rate.
             (seconds > 0.0).then_some(())?;
@@ -383,30 +343,6 @@ fn is_fault(status: u32) -> bool {
         (status & 0x7f, status >> 8 & 0xff),
         (0, 0 | 129 | 130 | 143) | (1 | 2 | 15, _)
     )
-}
-
-fn add_growth(totals: &mut ServerTotals, growth: &ServerGrowth) {
-    let add = |total: &mut Option<u64>, more| *total = Some(total.unwrap_or(0) + more);
-    add(&mut totals.cpu_ns, growth.cpu_ns);
-    add(&mut totals.run_queue_wait_ns, growth.wait_ns);
-    add_packets(&mut totals.rx.get_or_insert_default().flow, growth.rx);
-    add_packets(&mut totals.tx.get_or_insert_default().flow, growth.tx);
-}
-
-fn add_proc(totals: &mut ServerTotals, usage: &ServerUsage) {
-    totals.cpu_ns = usage.cpu_ns;
-    totals.run_queue_wait_ns = usage.run_queue_wait_ns;
-    totals.voluntary_switches = usage.voluntary_switches;
-    totals.involuntary_switches = usage.involuntary_switches;
-}
-
-fn add_usage(totals: &mut ServerTotals, usage: &ServerUsage) {
-    totals.minor_faults = usage.minor_faults;
-    totals.major_faults = usage.major_faults;
-    totals.disk_read_bytes = usage.disk_read_bytes;
-    totals.disk_write_bytes = usage.disk_write_bytes;
-    totals.read_calls = usage.read_calls;
-    totals.write_calls = usage.write_calls;
 }
 
 fn add_direction(total: &mut Option<DirectionTotals>, flow: Traffic, outside: &OutsideDelta) {
@@ -487,4 +423,58 @@ fn flow_detail(detail: DetailReading) -> FlowDetail {
 
 fn remote_address(octets: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(octets).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Game, games::event::Phase};
+
+    fn found(model: &mut ServerModel, pid: Option<u32>, started_unix_ms: i64) {
+        let main = pid.map(|pid| MainProcess { pid, started_unix_ms });
+        let pids: Vec<u32> = pid.into_iter().collect();
+        model.found(&pids, main, Vec::new(), CountingPoints::default());
+    }
+
+    fn advance(model: &mut ServerModel, unix_ms: i64) -> ServerSnapshot {
+        model.advance(&Interval {
+            seconds: 1.0,
+            unix_ms,
+            events: &[],
+            room_threads: &BTreeMap::new(),
+            now_ns: 0,
+            kernel: None,
+            usage: &ServerUsage::default(),
+        })
+    }
+
+    #[test]
+    fn a_killed_process_that_nobody_has_asked_for_yet_has_crashed_all_the_same() {
+        const KILLED: u32 = 9;
+        let mut model = ServerModel::new(GameServer::new("s", Game::Custom), 0);
+        found(&mut model, Some(7), 500);
+        advance(&mut model, 1_000);
+        model.exited(7, KILLED);
+        // A zombie.
+        found(&mut model, Some(7), 500);
+        advance(&mut model, 2_000);
+        found(&mut model, None, 0);
+        let gone = advance(&mut model, 3_000);
+        assert_eq!(gone.game_state.counters.crashes, 1);
+        assert_eq!(gone.game_state.ended_sessions[0].phase, Phase::Crashed);
+        // The next one ends in order.
+        found(&mut model, Some(8), 3_500);
+        advance(&mut model, 4_000);
+        model.exited(8, 0);
+        found(&mut model, None, 0);
+        assert_eq!(advance(&mut model, 5_000).game_state.counters.crashes, 1);
+        // Replaced between two looks.
+        found(&mut model, Some(9), 5_500);
+        advance(&mut model, 6_000);
+        model.exited(9, KILLED);
+        found(&mut model, Some(10), 6_500);
+        assert_eq!(advance(&mut model, 7_000).game_state.counters.crashes, 2);
+        found(&mut model, None, 0);
+        assert_eq!(advance(&mut model, 8_000).game_state.counters.crashes, 2);
+    }
 }

@@ -8,10 +8,7 @@ use super::{
     pipe::{FifoReader, StdinReader},
     positions::{Position, Positions},
 };
-use crate::{
-    config::{LogSettings, Stdin},
-    games::bell::Bell,
-};
+use crate::config::{LogSettings, Stdin};
 
 /// Where logs come from that are not named by a path.
 #[derive(Debug, Default)]
@@ -20,8 +17,6 @@ pub struct LogInputs {
     pub stdin: Option<OwnedFd>,
     /// How journals are read.
     pub journal: JournalCommand,
-    /// Rung for events whose moment matters.
-    pub bell: Bell,
 }
 
 /// A source, opened or not.

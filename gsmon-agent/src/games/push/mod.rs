@@ -15,8 +15,6 @@ mod tests;
 
 pub use self::{
     parse::{MOST_BYTES, MOST_EVENTS, ParseError, Pushed, parse},
-    queue::{
-        Drain, PushCounts, PushQueue, PushSink, QueueLimits, Refused, RefusedFor, channel, channel_with_bell,
-    },
+    queue::{Drain, PushCounts, PushQueue, PushSink, QueueLimits, Refused, RefusedFor, channel},
     read::{MOST_PROBLEMS, Problem, Problems},
 };

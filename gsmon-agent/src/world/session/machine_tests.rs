@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    games::event::{PlayerCount, PlayerKind, PlayerRef, TimeSource},
+    games::event::{PlayerCount, PlayerRef, TimeSource},
     world::session::resources::Moment,
 };
 
@@ -26,8 +26,6 @@ impl Server {
                 up: false,
                 started_ms: None,
                 faulted: false,
-                counted_from_start: true,
-                ended_ms: None,
             },
             flows: None,
         }
@@ -71,9 +69,7 @@ impl Server {
                     ..Resources::default()
                 },
                 rss_bytes: Some(1_000),
-                peak_rss_bytes: None,
             },
-            seconds: 1.0,
             events: &events,
             life: self.life,
             flows: self.flows,
@@ -232,41 +228,22 @@ fn counts_alone_occupy_a_server_whose_players_nobody_names() {
 fn a_process_that_dies_without_a_word_has_crashed() {
     for (said_goodbye, faulted, crashed) in [(false, true, true), (true, true, false), (false, false, false)]
     {
-        for bounds in [
-            SessionBounds::Process,
-            SessionBounds::Auto,
-            SessionBounds::Occupancy,
-            SessionBounds::Match,
-        ] {
-            let mut server = Server::new(bounds).start();
-            server.idle(2);
-            server.hears(vec![joined(1)]);
-            if bounds == SessionBounds::Match {
-                server.hears(vec![begun("x")]);
-            }
-            if said_goodbye {
-                server.hears(vec![Fact::ServerStopping]);
-            }
-            server.exits(faulted);
-            let session = server.machine.ended.back().unwrap();
-            assert_eq!(session.crashed, crashed);
-            assert_eq!(server.machine.roster.players().len(), 0);
-            assert_eq!(server.machine.counters.crashes, u64::from(crashed));
-            // It comes back: a new session, from loading on.
-            let mut server = server.start();
-            server.idle(1);
-            assert_eq!(server.machine.track.phase, Phase::Loading);
-            if bounds == SessionBounds::Process {
-                assert!(server.machine.track.session.is_some());
-            }
-            server.exits(false);
-            // Nobody has left this one.
-            let lives = server.machine.track.transitions.lives();
-            assert!(
-                lives.iter().all(|life| life.kind == LifeKind::WarmUp),
-                "{lives:?}"
-            );
+        let mut server = Server::new(SessionBounds::Process).start();
+        server.idle(2);
+        server.hears(vec![joined(1)]);
+        if said_goodbye {
+            server.hears(vec![Fact::ServerStopping]);
         }
+        server.exits(faulted);
+        let session = server.machine.ended.back().unwrap();
+        assert_eq!(session.crashed, crashed);
+        assert_eq!(server.machine.roster.players().len(), 0);
+        assert_eq!(server.machine.counters.crashes, u64::from(crashed));
+        // It comes back: a new session, from loading on.
+        let mut server = server.start();
+        server.idle(1);
+        assert_eq!(server.machine.track.phase, Phase::Loading);
+        assert!(server.machine.track.session.is_some());
     }
 }
 
@@ -338,9 +315,7 @@ fn a_session_of_a_running_match_survives_events_that_are_late() {
                 ..Resources::default()
             },
             rss_bytes: None,
-            peak_rss_bytes: None,
         },
-        seconds: 1.0,
         events: &[event],
         life: server.life,
         flows: None,
@@ -362,9 +337,7 @@ fn flows_stand_for_players_where_nobody_speaks() {
                     unix_ms: server.now_ms,
                     totals: Resources::default(),
                     rss_bytes: None,
-                    peak_rss_bytes: None,
                 },
-                seconds: 1.0,
                 events: &[],
                 life: server.life,
                 flows: Some(flows),
@@ -435,8 +408,6 @@ fn what_flows_began_and_earlier_words_take_back_was_no_session() {
         starts: 1,
         up: true,
         started_ms: Some(START_MS),
-        counted_from_start: true,
-        ended_ms: None,
         faulted: false,
     };
     let mut step = |second: i64, events: &[GameEvent]| {
@@ -445,9 +416,7 @@ fn what_flows_began_and_earlier_words_take_back_was_no_session() {
                 unix_ms: START_MS + second * 1_000,
                 totals: Resources::default(),
                 rss_bytes: None,
-                peak_rss_bytes: None,
             },
-            seconds: 1.0,
             events,
             life,
             flows: Some(3),
@@ -487,6 +456,27 @@ fn a_map_change_that_a_query_notices_is_no_second_match() {
     quiet.hears_from(Witness::Query, None, vec![begun("dm1")]);
     quiet.hears_from(Witness::Query, None, vec![begun("dm2")]);
     assert_eq!(quiet.machine.counters.sessions, 2);
+}
+
+#[test]
+fn a_start_costs_what_was_used_since_then() {
+    let mut server = Server::new(SessionBounds::Auto);
+    server.idle(5);
+    // It started 400 ms ago and is found at the end of this interval, in which all was used that the totals grew by.
+    server.life = Life {
+        starts: 1,
+        up: true,
+        started_ms: Some(server.now_ms + 600),
+        faulted: false,
+    };
+    server.idle(1);
+    server.hears(vec![Fact::ServerReady]);
+    let [record] = server.machine.track.transitions.lives() else {
+        panic!()
+    };
+    assert_eq!((record.took_ms, record.peak_rss_bytes), (900, Some(1_000)));
+    // The whole of the first interval, and half of the second.
+    assert_eq!(record.used.cpu_ns, Some(150_000_000));
 }
 
 #[test]

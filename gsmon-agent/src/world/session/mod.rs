@@ -19,7 +19,7 @@ pub mod transitions;
 pub use self::{
     machine::{Life, Machine, Step},
     model::{GameInterval, SessionModel},
-    picture::{GameSnapshot, MemoryNow},
+    picture::GameSnapshot,
     resources::{Course, Moment, Resources},
     roster::{Player, PlayerNumber, Roster},
 };

@@ -250,6 +250,9 @@ impl From<gsmon_common::flow::Traffic> for PacketTotals {
     }
 }
 
+/// CPU intervals of running rooms: least and most so far, and how it is known.
+pub type RoomCpu = BTreeMap<Arc<str>, (CpuBasis, u64, u64)>;
+
 /// Flows that stand for players where nobody names any; they are in the session of the whole process, if there is one.
 pub fn flow_players(
     flows: &[crate::kernel::SeenFlow],
@@ -381,17 +384,14 @@ pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
         .collect()
 }
 
-/// Memory of a process at the end of an interval.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MemoryNow {
-    /// Resident.
-    pub rss_bytes: Option<u64>,
-    /// Most that was resident at once in the interval.
-    pub peak_bytes: Option<u64>,
-}
-
 /// One session.
-pub fn session(machine: &Machine, track: &Track, session: &Session, now_ms: i64) -> SessionSnapshot {
+pub fn session(
+    machine: &Machine,
+    track: &Track,
+    session: &Session,
+    cpu: Option<&(CpuBasis, u64, u64)>,
+    now_ms: i64,
+) -> SessionSnapshot {
     let running = session.ended_ms.is_none();
     let mut phase_ms = session.phase_ms.clone();
     if running {
@@ -399,7 +399,6 @@ pub fn session(machine: &Machine, track: &Track, session: &Session, now_ms: i64)
             (now_ms - track.phase_since_ms.max(session.begun_ms)).max(0);
     }
     let players = machine.present(session.room.as_ref());
-    let share = machine.room_share(session);
     SessionSnapshot {
         id: session.id.clone(),
         external_id: session.external_id.clone(),
@@ -418,10 +417,10 @@ pub fn session(machine: &Machine, track: &Track, session: &Session, now_ms: i64)
         joins: session.joins,
         leaves: session.leaves,
         used: machine.used_so_far(session, now_ms),
-        cpu_basis: share.map(|share| share.cpu).unwrap_or_default(),
-        cpu_interval_ns: share
-            .filter(|share| share.cpu == CpuBasis::Shared)
-            .map(|share| (share.cpu_low_ns, share.cpu_high_ns)),
+        cpu_basis: cpu.map(|(basis, _, _)| *basis).unwrap_or_default(),
+        cpu_interval_ns: cpu
+            .filter(|(basis, _, _)| *basis == CpuBasis::Shared)
+            .map(|(_, low, high)| (*low, *high)),
         peak_rss_bytes: session.peak_rss_bytes,
         phase_ms,
     }

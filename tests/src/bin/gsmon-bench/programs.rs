@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use gsmon_agent::{
     config::StatsMode,
-    kernel::{CountFrom, Kernel, KernelOptions},
+    kernel::{Kernel, KernelOptions},
 };
 use gsmon_tests::{Bench, PORT, options, packet::Spec};
 
@@ -202,7 +202,7 @@ pub fn switches() -> Result<Vec<Row>> {
     };
     let empty = mean(&mut kernel, "empty_sched_switch")?;
     let untracked = mean(&mut kernel, "sched_switch")?;
-    kernel.follow(std::process::id(), server, CountFrom::Now);
+    kernel.follow(std::process::id(), server, gsmon_agent::kernel::CountFrom::Now);
     let tracked = mean(&mut kernel, "sched_switch")?;
     // Drains give the busy thread its burst ring.
     for _ in 0..3 {

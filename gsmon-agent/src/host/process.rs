@@ -55,6 +55,9 @@ impl Process {
         let base = PathBuf::from(format!("/proc/{pid}"));
         let stat = fs::read_to_string(base.join("stat"))?;
         let stat = Stat::parse(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        if stat.is_dead() {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
         let command_line = fs::read(base.join("cmdline")).unwrap_or_default();
         let cgroups = parse_cgroups(&fs::read_to_string(base.join("cgroup")).unwrap_or_default());
         let unified = cgroups
@@ -85,6 +88,8 @@ impl Process {
 pub struct Stat {
     /// Field 2, without brackets.
     pub comm: String,
+    /// Field 3.
+    pub state: u8,
     /// Field 4.
     pub parent: u32,
     /// Field 10.
@@ -112,6 +117,7 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Self {
             comm,
+            state: *fields.first()?.as_bytes().first()?,
             parent: u32::try_from(field(4)?).ok()?,
             minor_faults: field(10)?,
             major_faults: field(12)?,
@@ -144,6 +150,13 @@ pub fn socket_inodes(proc: &Path, pid: u32) -> Vec<u64> {
                 .ok()
         })
         .collect()
+}
+
+impl Stat {
+    /// Has it ended, and nobody has waited for it yet? A process whose first thread alone has ended goes on.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
 }
 
 /// Name of a thread, without its line end.
@@ -231,17 +244,19 @@ impl ProcessTable {
         let list = full || !quiet || self.refreshes.is_multiple_of(LIST_EVERY);
         self.refreshes += 1;
         if list {
-            self.read_all(full, touched.map_or(&[][..], |touched| touched.executed));
+            let again = touched.map_or_else(HashSet::new, |touched| {
+                touched.executed.iter().chain(touched.exited).copied().collect()
+            });
+            self.read_all(full, &again);
         }
     }
 
     /// Reads the list of processes now; those that are known are not read again.
     pub fn read_list(&mut self) {
-        self.read_all(false, &[]);
+        self.read_all(false, &HashSet::new());
     }
 
-    fn read_all(&mut self, full: bool, touched: &[u32]) {
-        let touched: HashSet<u32> = touched.iter().copied().collect();
+    fn read_all(&mut self, full: bool, again: &HashSet<u32>) {
         let Ok(entries) = fs::read_dir("/proc") else {
             return;
         };
@@ -255,7 +270,7 @@ impl ProcessTable {
                 continue;
             };
             seen.insert(pid);
-            if full || touched.contains(&pid) || !self.processes.contains_key(&pid) {
+            if full || again.contains(&pid) || !self.processes.contains_key(&pid) {
                 let read = Process::read(pid, self.cgroup_root.as_deref()).ok();
                 if self.processes.get(&pid) != read.as_ref() {
                     self.changes += 1;
@@ -324,6 +339,26 @@ mod tests {
         let stat = Stat::parse(&format!("7 (a) b (c)) {tail}")).unwrap();
         assert_eq!(stat.comm, "a) b (c)");
         assert_eq!((stat.parent, stat.threads, stat.start_ticks), (4, 20, 22));
+    }
+
+    #[test]
+    fn a_process_that_nobody_waits_for_is_gone() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut table = ProcessTable::new(None);
+        table.refresh(None);
+        assert!(table.get(child.id()).is_some());
+        child.kill().unwrap();
+        while fs::read_to_string(format!("/proc/{}/stat", child.id()))
+            .is_ok_and(|stat| !Stat::parse(&stat).unwrap().is_dead())
+        {
+            std::thread::yield_now();
+        }
+        table.refresh(Some(Touched {
+            executed: &[],
+            exited: &[child.id()],
+        }));
+        assert!(table.get(child.id()).is_none());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct ServerUsage {
     pub rss_bytes: Option<u64>,
     /// Of it: pages of files and shared memory; the rest is anonymous.
     pub rss_file_bytes: Option<u64>,
+    /// Most that was resident at once since the last reading; for several processes, the sum of theirs.
+    pub peak_rss_bytes: Option<u64>,
     /// Threads now.
     pub threads: Option<u32>,
     /// Total.
@@ -55,6 +57,9 @@ type Counters = [Option<u64>; 10];
 struct Followed {
     start_ticks: u64,
     last: Counters,
+    rss_bytes: u64,
+    /// Largest resident memory ever.
+    high_water_bytes: u64,
 }
 
 /// Totals of one server.
@@ -64,6 +69,10 @@ pub struct UsageTracker {
     totals: Counters,
     first_seen_ticks: Option<u64>,
 }
+
+/// Memory has moved when so much was paged in, or resident memory differs by so much: only then the high-water mark is
+/// read.
+const MOVED_BYTES: u64 = 1 << 20;
 
 impl UsageTracker {
     /// Nothing was found up to now, in clock ticks since boot: what starts from now on counts from its start.
@@ -88,7 +97,7 @@ impl UsageTracker {
     /// Reads the server's processes.
     pub fn update(&mut self, pids: &[u32], source: SchedSource) -> ServerUsage {
         let page_bytes = procfs::page_size();
-        let (mut rss_bytes, mut rss_file_bytes, mut threads) = (None, None, None);
+        let (mut rss_bytes, mut peak_rss_bytes, mut rss_file_bytes, mut threads) = (None, None, None, None);
         let newest = self.first_seen_ticks;
         let mut youngest_now = newest;
         for pid in pids {
@@ -98,7 +107,8 @@ impl UsageTracker {
             else {
                 continue;
             };
-            *rss_bytes.get_or_insert(0) += stat.rss_pages * page_bytes;
+            let rss_now = stat.rss_pages * page_bytes;
+            *rss_bytes.get_or_insert(0) += rss_now;
             *threads.get_or_insert(0) += stat.threads;
             if let Some(pages) = file_pages(*pid) {
                 *rss_file_bytes.get_or_insert(0) += pages * page_bytes;
@@ -118,11 +128,30 @@ impl UsageTracker {
                     *total = Some(total.unwrap_or(0) + now.saturating_sub(before));
                 }
             }
+            let from_start = known.is_none() && before == [Some(0); 10];
+            let (rss_before, faults_before, mark_before) = match known {
+                Some(known) => (known.rss_bytes, known.last[0], known.high_water_bytes),
+                None => (0, Some(0), 0),
+            };
+            let paged_in = now[0].unwrap_or(0).saturating_sub(faults_before.unwrap_or(0)) * page_bytes;
+            let mut high_water_bytes = mark_before;
+            if paged_in >= MOVED_BYTES || rss_now.abs_diff(rss_before) >= MOVED_BYTES {
+                high_water_bytes = high_water(*pid).unwrap_or(mark_before);
+            }
+            // A mark that has risen was reached since the last reading.
+            let risen = high_water_bytes > mark_before && (known.is_some() || from_start);
+            *peak_rss_bytes.get_or_insert(0) += if risen {
+                high_water_bytes.max(rss_now)
+            } else {
+                rss_now
+            };
             self.processes.insert(
                 *pid,
                 Followed {
                     start_ticks: stat.start_ticks,
                     last: now,
+                    rss_bytes: rss_now,
+                    high_water_bytes,
                 },
             );
             youngest_now = youngest_now.max(Some(stat.start_ticks));
@@ -146,6 +175,7 @@ impl UsageTracker {
         ServerUsage {
             rss_bytes,
             rss_file_bytes,
+            peak_rss_bytes,
             threads,
             minor_faults: minor,
             major_faults: major,
@@ -187,6 +217,20 @@ fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
 fn file_pages(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     text.split(' ').nth(2)?.parse().ok()
+}
+
+/// Largest resident memory ever: `VmHWM` of `/proc/PID/status`.
+fn high_water(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(kib * 1024)
 }
 
 /// Bytes read and written, calls to read and to write, of `/proc/PID/io`.

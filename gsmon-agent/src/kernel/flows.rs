@@ -13,7 +13,7 @@ use gsmon_common::{
 };
 
 use super::{
-    KernelError, ServerSlotId,
+    KernelError, ServerGrowth, ServerSlotId,
     object::{FreeStack, KernelHash, Object},
     slab::Slab,
 };
@@ -239,6 +239,37 @@ impl FlowTable {
             self.pick_top(flows);
         }
         servers
+    }
+
+    /// Adds what the flows of some servers have carried since the last drain.
+    pub fn peek(&self, servers: &mut HashMap<ServerSlotId, ServerGrowth>) {
+        let mut start = 0;
+        while start < self.slots.len() {
+            let end = (start + CHUNK).min(self.slots.len());
+            let mut ever_used = false;
+            for index in start..end {
+                let Some(slot) = self.slots.get(index) else { break };
+                if slot.generation == 0 {
+                    continue;
+                }
+                ever_used = true;
+                let base = self.baselines.get(index).copied().unwrap_or_default();
+                // A new occupant's key is in its slot; its counts go on where the previous one's ended.
+                let key = if base.generation == slot.generation {
+                    base.key
+                } else {
+                    slot.key
+                };
+                if let Some(growth) = servers.get_mut(&ServerSlotId(key.server)) {
+                    add(&mut growth.rx, difference(slot.rx.traffic, base.rx));
+                    add(&mut growth.tx, difference(slot.tx.traffic, base.tx));
+                }
+            }
+            if !ever_used {
+                break;
+            }
+            start = end;
+        }
     }
 
     fn drain_slot(

@@ -123,6 +123,19 @@ pub struct ServerDelta {
     pub batches_ns: Vec<u64>,
 }
 
+/// What a server has done since the last drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerGrowth {
+    /// CPU.
+    pub cpu_ns: u64,
+    /// Run-queue wait.
+    pub wait_ns: u64,
+    /// From clients.
+    pub rx: Traffic,
+    /// To clients.
+    pub tx: Traffic,
+}
+
 /// What one drain found.
 #[derive(Clone, Debug, Default)]
 pub struct KernelDelta {
@@ -181,6 +194,8 @@ pub struct Kernel {
     sampler: RunTimeSampler,
     sizes: Vec<MapSize>,
     last_drain: Instant,
+    /// Records read between two drains.
+    records_read: KernelDelta,
     /// Written at load; held, since a program that is loaded later still names its descriptor.
     interfaces: aya::maps::Array<aya::maps::MapData, u8>,
     _logger: Option<KernelLogger>,
@@ -244,6 +259,7 @@ impl Kernel {
             sampler: RunTimeSampler::new(options.run_time),
             sizes,
             last_drain: Instant::now(),
+            records_read: KernelDelta::default(),
             _logger: logger,
             attachment: Attachment::default(),
             object,
@@ -349,6 +365,37 @@ impl Kernel {
         self.tasks.follow(pid, server, from);
     }
 
+    /// Reads what some servers have done since the last drain, and changes nothing.
+    pub fn peek(&self, servers: &[ServerSlotId]) -> HashMap<ServerSlotId, ServerGrowth> {
+        let mut growth: HashMap<ServerSlotId, ServerGrowth> = servers
+            .iter()
+            .map(|server| (*server, self.peek_outside(*server)))
+            .collect();
+        self.tasks.peek(&mut growth);
+        self.flows.peek(&mut growth);
+        growth
+    }
+
+    /// Packets outside flows.
+    fn peek_outside(&self, server: ServerSlotId) -> ServerGrowth {
+        let (Some(now), Some(base)) = (self.servers.get(server.0 as usize), self.followed.get(&server))
+        else {
+            return ServerGrowth::default();
+        };
+        let both = |now, before| {
+            let grown = outside(now, before);
+            Traffic {
+                packets: grown.candidate.packets + grown.overflow.packets,
+                bytes: grown.candidate.bytes + grown.overflow.bytes,
+            }
+        };
+        ServerGrowth {
+            rx: both(&now.rx, &base.slot.rx),
+            tx: both(&now.tx, &base.slot.tx),
+            ..ServerGrowth::default()
+        }
+    }
+
     /// Adds to a drain what processes that were followed since then had used since their start.
     pub fn add_so_far(&mut self, delta: &mut KernelDelta) {
         for (server, used) in self.tasks.take_so_far() {
@@ -399,7 +446,7 @@ impl Kernel {
         let elapsed = start.duration_since(self.last_drain);
         self.last_drain = start;
         self.sampler.tick(start);
-        let mut delta = KernelDelta::default();
+        let mut delta = std::mem::take(&mut self.records_read);
         self.read_records(&mut delta);
         let followed = &self.followed;
         let is_gone = |id: ServerSlotId| {
@@ -440,6 +487,14 @@ impl Kernel {
             self.followed.remove(&id);
             self.free_servers.push(id);
         }
+    }
+
+    /// Which processes have called exec or ended since the last drain; the next drain tells it too.
+    pub fn seen_since_drain(&mut self) -> &KernelDelta {
+        let mut read = std::mem::take(&mut self.records_read);
+        self.read_records(&mut read);
+        self.records_read = read;
+        &self.records_read
     }
 
     fn read_records(&mut self, delta: &mut KernelDelta) {

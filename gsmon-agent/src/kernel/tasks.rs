@@ -12,10 +12,11 @@ use gsmon_common::{
 };
 
 use super::{
-    KernelError, ServerSlotId,
+    KernelError, ServerGrowth, ServerSlotId,
     object::{FreeStack, Object, PerCpu},
     slab::Slab,
 };
+use crate::host::process::Stat;
 
 const CHUNK: usize = 256;
 /// Burst rings that one server may hold.
@@ -170,6 +171,7 @@ impl TaskTable {
     /// Follows every thread of `pid` for `server`. Threads that are followed already keep their counts and change
     /// server if need be. Repeats until no new thread shows up, a bounded number of times.
     pub fn follow(&mut self, pid: u32, server: ServerSlotId, from: CountFrom) {
+        let known = self.tid_slots.get(pid as usize).is_some_and(|slot| slot != 0);
         for _ in 0..4 {
             let mut found_new = false;
             let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -182,8 +184,11 @@ impl TaskTable {
                 found_new |= self.follow_thread(pid, tid, server, from);
             }
             if !found_new {
-                return;
+                break;
             }
+        }
+        if from == CountFrom::ItsStart && !known {
+            self.so_far.entry(server).or_default().cpu_ns += ended_threads_cpu(pid);
         }
     }
 
@@ -313,6 +318,47 @@ impl TaskTable {
         servers
     }
 
+    /// Adds what the threads of some servers have used since the last drain.
+    pub fn peek(&self, servers: &mut HashMap<ServerSlotId, ServerGrowth>) {
+        let running = self.running();
+        for (server, used) in &self.so_far {
+            if let Some(growth) = servers.get_mut(server) {
+                growth.cpu_ns += used.cpu_ns;
+                growth.wait_ns += used.wait_ns;
+            }
+        }
+        let mut start = 0;
+        while start < self.tasks.len() {
+            let end = (start + CHUNK).min(self.tasks.len());
+            let mut ever_used = false;
+            for index in start..end {
+                let Some(mut task) = self.tasks.get(index) else {
+                    break;
+                };
+                if task.generation == 0 {
+                    continue;
+                }
+                ever_used = true;
+                let base = self.baselines.get(index).copied().unwrap_or_default();
+                let new = base.generation != task.generation;
+                if !new && base.life != Life::Live {
+                    continue;
+                }
+                let Some(growth) = servers.get_mut(&ServerSlotId(task.server)) else {
+                    continue;
+                };
+                let (cpu_before, wait_before) = if new { (0, 0) } else { (base.cpu_ns, base.wait_ns) };
+                refresh_running(&mut task, &running);
+                growth.cpu_ns += task.cpu_ns.saturating_sub(cpu_before);
+                growth.wait_ns += task.run_queue_wait_ns.saturating_sub(wait_before);
+            }
+            if !ever_used {
+                break;
+            }
+            start = end;
+        }
+    }
+
     /// Threads on a CPU right now, as far as sched_switch has seen.
     fn running(&self) -> Vec<u32> {
         self.current
@@ -353,13 +399,7 @@ impl TaskTable {
         }
         self.used += 1;
         let alive = task.state == TaskState::Live as u32;
-        if alive
-            && running.contains(&task.tid)
-            && let Some(now) = ProcThread::read_schedstat(task.tgid, task.tid)
-        {
-            task.cpu_ns = task.cpu_ns.max(now.0);
-            task.run_queue_wait_ns = task.run_queue_wait_ns.max(now.1);
-        }
+        refresh_running(&mut task, running);
         let base = &mut self.baselines[index];
         let cpu_ns = task.cpu_ns.saturating_sub(base.cpu_ns);
         let tasks = servers.entry(ServerSlotId(task.server)).or_default();
@@ -497,6 +537,37 @@ impl TaskTable {
             self.free_rings.push(ring);
         }
     }
+}
+
+/// A thread that runs has not been switched out for a while.
+fn refresh_running(task: &mut TaskSlot, running: &[u32]) {
+    if task.state == TaskState::Live as u32
+        && running.contains(&task.tid)
+        && let Some((cpu_ns, wait_ns)) = ProcThread::read_schedstat(task.tgid, task.tid)
+    {
+        task.cpu_ns = task.cpu_ns.max(cpu_ns);
+        task.run_queue_wait_ns = task.run_queue_wait_ns.max(wait_ns);
+    }
+}
+
+/// CPU of the threads of a process that have ended: what the process has used beyond what its threads have. The process
+/// counts in clock ticks, so that a few of them mean nothing.
+fn ended_threads_cpu(pid: u32) -> u64 {
+    let total = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|text| Stat::parse(&text))
+        .map_or(0, |stat| stat.cpu_ticks);
+    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
+    let living: u64 = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|tid| ProcThread::read_schedstat(pid, tid))
+        .map(|(cpu_ns, _)| cpu_ns)
+        .sum();
+    let ended = (total * tick_ns).saturating_sub(living);
+    if ended > 3 * tick_ns { ended } else { 0 }
 }
 
 /// Totals of a thread from /proc.

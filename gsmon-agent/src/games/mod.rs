@@ -5,6 +5,7 @@
 
 pub mod ark;
 pub mod bedrock;
+pub mod bell;
 pub mod custom;
 pub mod event;
 pub mod factorio;

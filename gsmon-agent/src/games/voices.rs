@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    bell::Bell,
     custom::{self, CustomGrammarError},
     event::GameEvent,
     family::family,
@@ -81,6 +82,7 @@ pub struct Voices {
     targets: Vec<QueryTarget>,
     pushes: PushQueue,
     push_sink: PushSink,
+    bell: Bell,
 }
 
 /// Is every grammar of these servers one that can be read?
@@ -109,7 +111,8 @@ fn grammar(server: &GameServer) -> Result<Option<Box<dyn Grammar>>, VoicesError>
 impl Voices {
     /// Silence. Where reading of logs stands is kept in the file `positions`.
     pub fn new(positions: PathBuf) -> Self {
-        let (push_sink, pushes) = push::channel(QueueLimits::default());
+        let bell = Bell::default();
+        let (push_sink, pushes) = push::channel_with_bell(QueueLimits::default(), bell.clone());
         Self {
             positions,
             logs: None,
@@ -120,7 +123,13 @@ impl Voices {
             targets: Vec::new(),
             pushes,
             push_sink,
+            bell,
         }
+    }
+
+    /// Rung when something has been said whose moment matters.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Where pushes go in.
@@ -154,7 +163,11 @@ impl Voices {
             }
         }
         if self.logs.is_none() && !targets.is_empty() {
-            self.logs = Some(LogReader::new(self.spoken.0.clone(), &self.positions)?);
+            self.logs = Some(LogReader::with_bell(
+                self.spoken.0.clone(),
+                self.bell.clone(),
+                &self.positions,
+            )?);
         }
         if let Some(logs) = &self.logs {
             logs.set(targets)?;

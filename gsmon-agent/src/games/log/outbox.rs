@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::games::{Fact, GameEvent};
+use crate::games::{
+    Fact, GameEvent,
+    bell::{Bell, matters},
+};
 
 /// Events that wait.
 const ROOM: usize = 16_384;
@@ -53,23 +56,31 @@ pub struct Outbox {
     sink: SyncSender<GameEvent>,
     waiting: VecDeque<GameEvent>,
     last_taken: Instant,
+    bell: Bell,
 }
 
 impl Outbox {
-    /// Into `sink`.
-    pub fn new(sink: SyncSender<GameEvent>, now: Instant) -> Self {
+    /// Into `sink`; rings for events whose moment matters.
+    pub fn new(sink: SyncSender<GameEvent>, bell: Bell, now: Instant) -> Self {
         Self {
             sink,
             waiting: VecDeque::new(),
             last_taken: now,
+            bell,
         }
     }
 
     /// Sends one event.
     pub fn push(&mut self, event: GameEvent) -> Fate {
         let event = if self.waiting.is_empty() {
+            let rings = matters(&event.fact);
             match self.sink.try_send(event) {
-                Ok(()) => return Fate::Kept,
+                Ok(()) => {
+                    if rings {
+                        self.bell.ring();
+                    }
+                    return Fate::Kept;
+                }
                 Err(TrySendError::Disconnected(event)) => return Fate::Lost(Weight::of(&event.fact)),
                 Err(TrySendError::Full(event)) => event,
             }
@@ -148,7 +159,7 @@ mod tests {
     fn order_is_kept_and_state_outlasts_the_rest() {
         let (sink, consumer) = mpsc::sync_channel(1);
         let now = Instant::now();
-        let mut outbox = Outbox::new(sink, now);
+        let mut outbox = Outbox::new(sink, Bell::default(), now);
         for _ in 0..=STATE_ONLY {
             assert_eq!(outbox.push(action()), Fate::Kept);
         }
@@ -171,7 +182,7 @@ mod tests {
     fn files_wait_for_a_consumer_that_takes_something_and_no_longer() {
         let (sink, consumer) = mpsc::sync_channel(1);
         let start = Instant::now();
-        let mut outbox = Outbox::new(sink, start);
+        let mut outbox = Outbox::new(sink, Bell::default(), start);
         assert!(!outbox.holds(start));
         for _ in 0..3 {
             outbox.push(action());

@@ -27,7 +27,7 @@ pub use super::{
     feed::{LogTarget, Succession},
     source::LogInputs,
 };
-use crate::games::GameEvent;
+use crate::games::{GameEvent, bell::Bell};
 
 /// Files are looked at this often.
 const ROUND: Duration = Duration::from_millis(250);
@@ -71,8 +71,21 @@ impl LogReader {
     /// # Errors
     /// When no thread can be started.
     pub fn new(sink: SyncSender<GameEvent>, positions: &Path) -> Result<Self, LogReaderError> {
+        Self::with_bell(sink, Bell::default(), positions)
+    }
+
+    /// The same; `bell` is rung for events whose moment matters.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn with_bell(
+        sink: SyncSender<GameEvent>,
+        bell: Bell,
+        positions: &Path,
+    ) -> Result<Self, LogReaderError> {
         let inputs = LogInputs {
             stdin: own_stdin().ok(),
+            bell,
             ..LogInputs::default()
         };
         Self::with_inputs(sink, positions, inputs)
@@ -160,7 +173,7 @@ impl Worker {
         let mut positions = Positions::load(path);
         let mut feeds: Vec<Feed> = Vec::new();
         let mut desk = Desk {
-            outbox: Outbox::new(sink, start),
+            outbox: Outbox::new(sink, self.inputs.bell.clone(), start),
             clock: Clock::new(start),
             buffer: vec![0; TURN_BYTES],
         };

@@ -8,7 +8,10 @@ use super::{
     pipe::{FifoReader, StdinReader},
     positions::{Position, Positions},
 };
-use crate::config::{LogSettings, Stdin};
+use crate::{
+    config::{LogSettings, Stdin},
+    games::bell::Bell,
+};
 
 /// Where logs come from that are not named by a path.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub struct LogInputs {
     pub stdin: Option<OwnedFd>,
     /// How journals are read.
     pub journal: JournalCommand,
+    /// Rung for events whose moment matters.
+    pub bell: Bell,
 }
 
 /// A source, opened or not.

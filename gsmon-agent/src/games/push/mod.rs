@@ -15,6 +15,8 @@ mod tests;
 
 pub use self::{
     parse::{MOST_BYTES, MOST_EVENTS, ParseError, Pushed, parse},
-    queue::{Drain, PushCounts, PushQueue, PushSink, QueueLimits, Refused, RefusedFor, channel},
+    queue::{
+        Drain, PushCounts, PushQueue, PushSink, QueueLimits, Refused, RefusedFor, channel, channel_with_bell,
+    },
     read::{MOST_PROBLEMS, Problem, Problems},
 };

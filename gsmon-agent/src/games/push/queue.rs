@@ -15,7 +15,10 @@ use super::{
     parse::Pushed,
     read::{Place, Problems, quote},
 };
-use crate::games::event::{Fact, GameEvent, PlayerRef};
+use crate::games::{
+    bell::{Bell, matters},
+    event::{Fact, GameEvent, PlayerRef},
+};
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +147,7 @@ struct Shared {
     closed: AtomicBool,
     accepted: AtomicU64,
     dropped: AtomicU64,
+    bell: Bell,
     refused: [AtomicU64; RefusedFor::ALL.len()],
 }
 
@@ -176,8 +180,14 @@ impl Shared {
 
 /// Makes a queue: the sending end may be cloned, the receiving end is one.
 pub fn channel(limits: QueueLimits) -> (PushSink, PushQueue) {
+    channel_with_bell(limits, Bell::default())
+}
+
+/// The same, with a bell that is rung for events whose moment matters.
+pub fn channel_with_bell(limits: QueueLimits, bell: Bell) -> (PushSink, PushQueue) {
     let shared = Arc::new(Shared {
         limits,
+        bell,
         ..Shared::default()
     });
     (PushSink(shared.clone()), PushQueue(shared))
@@ -245,8 +255,13 @@ impl PushSink {
         if count > 0 {
             state.events += count;
             state.bytes += bytes;
-            let events = request.into_iter().map(|pushed| pushed.event).collect();
+            let events: Vec<GameEvent> = request.into_iter().map(|pushed| pushed.event).collect();
+            let rings = events.iter().any(|event| matters(&event.fact));
             state.requests.push_back(events);
+            drop(state);
+            if rings {
+                self.0.bell.ring();
+            }
         }
         Ok(count)
     }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Command, MonitorError, Privilege, companions::Companions, found::FoundServers, rooms::RoomThreads,
+    Command, MonitorError, Privilege, companions::Companions, exits::ExitWatch, found::FoundServers,
+    moments::Moments, rooms::RoomThreads,
 };
 use crate::{
     config::{Config, GameServer},
@@ -40,15 +41,17 @@ const FOLLOW_ALL_EVERY: u64 = 10;
 
 pub(super) struct Engine {
     config: Config,
-    kernel: Option<Kernel>,
+    pub(super) kernel: Option<Kernel>,
     absent_because: Option<String>,
     discovery: Discovery,
     found: FoundServers,
-    models: Vec<ServerModel>,
+    pub(super) models: Vec<ServerModel>,
     companions: Companions,
     room_threads: HashMap<String, RoomThreads>,
     pub(super) voices: Voices,
-    usage: HashMap<String, UsageTracker>,
+    pub(super) usage: HashMap<String, UsageTracker>,
+    pub(super) moments: Moments,
+    exits: Option<ExitWatch>,
     own_netns: Option<NetnsId>,
     pub(super) cell: Arc<SnapshotCell>,
     sequence: u64,
@@ -84,6 +87,8 @@ impl Engine {
             kernel,
             absent_because,
             usage: HashMap::new(),
+            moments: Moments::default(),
+            exits: None,
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
             sequence: 0,
@@ -95,6 +100,37 @@ impl Engine {
         engine.look(None);
         engine.find();
         Ok(engine)
+    }
+
+    /// Lets events and ends of processes wake the loop up through its commands.
+    pub(super) fn wake_by(&mut self, commands: &mpsc::Sender<Command>) {
+        let ringing = commands.clone();
+        self.voices
+            .bell()
+            .answer_with(move || drop(ringing.send(Command::Bell)));
+        let ends = commands.clone();
+        match ExitWatch::new(move |pid| {
+            let _ = ends.send(Command::Ended(pid));
+        }) {
+            Ok(watch) => self.exits = Some(watch),
+            Err(error) => tracing::warn!(%error, "ends of processes are seen at the end of an interval only"),
+        }
+        self.watch_exits();
+    }
+
+    fn watch_exits(&mut self) {
+        if let Some(exits) = &mut self.exits {
+            let up = self.models.iter().filter(|model| !model.pids().is_empty());
+            exits.watch(up.filter_map(ServerModel::main));
+        }
+    }
+
+    /// Where scheduling figures come from.
+    pub(super) fn sched_source(&self) -> SchedSource {
+        match self.kernel {
+            Some(_) => SchedSource::Kernel,
+            None => SchedSource::Proc,
+        }
     }
 
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
@@ -141,6 +177,8 @@ impl Engine {
             Command::Servers(reply) => {
                 let _ = reply.send(self.config.servers.clone());
             }
+            Command::Bell => self.answer_bell(),
+            Command::Ended(pid) => self.process_ended(pid),
             Command::Stop => {}
         }
     }
@@ -255,7 +293,7 @@ impl Engine {
     }
 
     /// Finds servers and tells the kernel side whose threads and sockets are whose.
-    fn look(&mut self, touched: Option<Touched<'_>>) {
+    pub(super) fn look(&mut self, touched: Option<Touched<'_>>) {
         let now_ticks = ticks_now().unwrap_or(u64::MAX);
         let discovered = self.discovery.refresh(touched);
         let everything = touched.is_none() || self.sequence.is_multiple_of(FOLLOW_ALL_EVERY);
@@ -312,6 +350,7 @@ impl Engine {
                 Some(MainProcess {
                     pid: main.pid,
                     started_unix_ms: started_unix_ms(main.start_ticks, now_ms)?,
+                    counted_from_start: usage.counts_whole(main.start_ticks),
                 })
             });
             model.found(&found.pids, main, endpoints, counting);
@@ -355,6 +394,9 @@ impl Engine {
         let seconds = now.duration_since(self.last).as_secs_f64();
         self.last = now;
         let mut delta = self.kernel.as_mut().map(Kernel::drain);
+        // The interval ends here: what is said from now on is of the next one.
+        let ended_ms = unix_ms();
+        let events = self.listen();
         if let Some(delta) = &delta {
             for (pid, status) in delta.exited_pids.iter().zip(&delta.exit_statuses) {
                 self.models
@@ -369,9 +411,16 @@ impl Engine {
         self.find();
         if let (Some(kernel), Some(delta)) = (&mut self.kernel, &mut delta) {
             kernel.add_so_far(delta);
+            // Who has ended between the drain and the look is gone: how it ended is known by now.
+            let seen = kernel.seen_since_drain();
+            for (pid, status) in seen.exited_pids.iter().zip(&seen.exit_statuses) {
+                self.models
+                    .iter_mut()
+                    .for_each(|model| model.exited(*pid, *status));
+            }
         }
-        let events = self.listen();
-        let servers = self.advance(seconds, delta.as_ref(), &events);
+        self.watch_exits();
+        let servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,
@@ -387,31 +436,15 @@ impl Engine {
         self.cell.store(snapshot);
     }
 
-    /// What the games have said since the last interval, by server.
-    fn listen(&mut self) -> HashMap<Arc<str>, Vec<GameEvent>> {
-        let mut events: HashMap<Arc<str>, Vec<GameEvent>> = HashMap::new();
-        for event in self.voices.drain() {
-            events.entry(event.server.clone()).or_default().push(event);
-        }
-        for events in events.values_mut() {
-            // Stable: what one witness said in one millisecond keeps its order.
-            events.sort_by_key(|event| event.unix_ms);
-        }
-        events
-    }
-
     fn advance(
         &mut self,
         seconds: f64,
+        unix_ms: i64,
         delta: Option<&KernelDelta>,
         events: &HashMap<Arc<str>, Vec<GameEvent>>,
     ) -> Vec<ServerSnapshot> {
-        let source = if delta.is_some() {
-            SchedSource::Kernel
-        } else {
-            SchedSource::Proc
-        };
-        let (now_ns, unix_ms) = (monotonic_ns(), unix_ms());
+        let source = self.sched_source();
+        let now_ns = monotonic_ns();
         let nothing = crate::kernel::ServerDelta::default();
         let of_slot = |slot: Option<ServerSlotId>| {
             delta.map(|delta| slot.and_then(|slot| delta.servers.get(&slot)).unwrap_or(&nothing))
@@ -608,7 +641,7 @@ pub(super) fn count_from(usage: &UsageTracker, processes: &ProcessTable, pid: u3
 }
 
 /// Milliseconds since the Unix epoch.
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_millis() as i64)

@@ -5,7 +5,9 @@
 
 mod companions;
 mod engine;
+mod exits;
 mod found;
+mod moments;
 mod rooms;
 
 use std::{
@@ -111,10 +113,11 @@ impl GameServerMonitorBuilder {
     /// Loads the kernel side and starts measuring.
     pub fn start(self) -> Result<GameServerMonitor, MonitorError> {
         self.config.check()?;
-        let engine = Engine::new(self.config, self.privilege, &self.state_directory)?;
+        let mut engine = Engine::new(self.config, self.privilege, &self.state_directory)?;
         let cell = engine.cell.clone();
         let pushes = engine.voices.push_sink();
         let (commands, inbox) = mpsc::channel();
+        engine.wake_by(&commands);
         let thread = thread::Builder::new()
             .name("gsmon-monitor".into())
             .spawn(move || engine.run(&inbox))
@@ -133,6 +136,10 @@ enum Command {
     Remove(String, mpsc::Sender<Result<(), MonitorError>>),
     Reload(Box<Config>, mpsc::Sender<Result<(), MonitorError>>),
     Servers(mpsc::Sender<Vec<GameServer>>),
+    /// Something has been said whose moment matters.
+    Bell,
+    /// A watched process has ended.
+    Ended(u32),
     Stop,
 }
 

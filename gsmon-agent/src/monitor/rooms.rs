@@ -2,21 +2,32 @@
 //! and then again, since a thread may be renamed when it is given to another room.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use regex::Regex;
 
-use crate::{host::process::thread_name, kernel::ServerTasks};
+use crate::{host::process::thread_name, kernel::ServerTasks, world::session::rooms::NamedThreads};
 
 /// Intervals between two readings of a name.
 const AGAIN: u64 = 5;
+/// A thread is born with its parent's name: in its first intervals the name is read every time that it has run, and what
+/// it has used until then is of the room that it is named after at last.
+const YOUNG: u64 = 3;
+
+struct Known {
+    room: Option<Arc<str>>,
+    first: u64,
+    read: u64,
+    /// Used while young and without a room.
+    unsure_ns: u64,
+}
 
 /// The rooms of one server's threads.
 pub struct RoomThreads {
     pattern: Regex,
-    known: HashMap<u32, (Option<Arc<str>>, u64)>,
+    known: HashMap<u32, Known>,
     intervals: u64,
 }
 
@@ -30,29 +41,47 @@ impl RoomThreads {
         })
     }
 
-    /// CPU of the interval by room.
-    pub fn sum(&mut self, tasks: &ServerTasks) -> BTreeMap<Arc<str>, u64> {
+    /// The interval by room.
+    pub fn sum(&mut self, tasks: &ServerTasks) -> BTreeMap<Arc<str>, NamedThreads> {
         self.intervals += 1;
-        let mut rooms: BTreeMap<Arc<str>, u64> = BTreeMap::new();
-        for thread in &tasks.threads {
-            let due = self
-                .known
-                .get(&thread.tid)
-                .is_none_or(|(_, read)| self.intervals - read >= AGAIN);
-            if due {
-                let room = thread_name(thread.tgid, thread.tid).and_then(|name| self.room(&name));
-                self.known.insert(thread.tid, (room, self.intervals));
-            }
-            if let Some((Some(room), _)) = self.known.get(&thread.tid) {
-                *rooms.entry(room.clone()).or_default() += thread.cpu_ns;
-            }
-        }
+        let now = self.intervals;
+        let mut rooms: BTreeMap<Arc<str>, NamedThreads> = BTreeMap::new();
+        // First those that have ended: their numbers may be in use again.
         for thread in &tasks.ended {
-            if let Some((Some(room), _)) = self.known.remove(&thread.tid) {
-                *rooms.entry(room).or_default() += thread.cpu_ns;
+            if let Some(Known { room: Some(room), .. }) = self.known.remove(&thread.tid) {
+                rooms.entry(room).or_default().cpu_ns += thread.cpu_ns;
             }
         }
-        let alive: std::collections::HashSet<u32> = tasks.threads.iter().map(|thread| thread.tid).collect();
+        for thread in &tasks.threads {
+            let known = self.known.get(&thread.tid);
+            let due = known.is_none_or(|known| {
+                now - known.read >= AGAIN || (now - known.first < YOUNG && thread.cpu_ns > 0)
+            });
+            let read = due
+                .then(|| thread_name(thread.tgid, thread.tid))
+                .flatten()
+                .map(|name| self.room(&name));
+            let known = self.known.entry(thread.tid).or_insert(Known {
+                room: None,
+                first: now,
+                read: now,
+                unsure_ns: 0,
+            });
+            if let Some(room) = read {
+                known.room = room;
+                known.read = now;
+            }
+            match &known.room {
+                Some(room) => {
+                    let sum = rooms.entry(room.clone()).or_default();
+                    sum.alive += 1;
+                    sum.cpu_ns += thread.cpu_ns + std::mem::take(&mut known.unsure_ns);
+                }
+                None if now - known.first < YOUNG => known.unsure_ns += thread.cpu_ns,
+                None => known.unsure_ns = 0,
+            }
+        }
+        let alive: HashSet<u32> = tasks.threads.iter().map(|thread| thread.tid).collect();
         self.known.retain(|tid, _| alive.contains(tid));
         rooms
     }

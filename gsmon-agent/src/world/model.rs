@@ -12,7 +12,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
-    session::{GameInterval, Life, Resources, SessionModel},
+    session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
         ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
@@ -23,7 +23,7 @@ use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
     host::ServerUsage,
-    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerSlotId},
+    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
 };
 
 /// A statement of the game about its tick counts for so long.
@@ -50,6 +50,7 @@ pub struct ServerModel {
     main: Option<MainProcess>,
     /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
     faulted: Option<u32>,
+    ended_ms: Option<i64>,
     /// New processes whose use so far is not of one interval: it has no rate.
     fresh: bool,
 }
@@ -61,6 +62,8 @@ pub struct MainProcess {
     pub pid: u32,
     /// When it started, milliseconds since the Unix epoch.
     pub started_unix_ms: i64,
+    /// Did it start when the agent was there to count from its start?
+    pub counted_from_start: bool,
 }
 
 /// What one interval brought.
@@ -71,8 +74,8 @@ pub struct Interval<'a> {
     pub unix_ms: i64,
     /// What the game said, oldest first.
     pub events: &'a [GameEvent],
-    /// CPU of threads that carry the name of a room.
-    pub room_threads: &'a BTreeMap<Arc<str>, u64>,
+    /// Threads that carry the name of a room.
+    pub room_threads: &'a BTreeMap<Arc<str>, NamedThreads>,
     /// CLOCK_MONOTONIC at its end.
     pub now_ns: u64,
     /// From the kernel; `None` without a kernel side.
@@ -88,6 +91,7 @@ impl ServerModel {
             sessions: SessionModel::new(spec.session.bounds, unix_ms),
             main: None,
             faulted: None,
+            ended_ms: None,
             fresh: false,
             spec,
             slot: None,
@@ -116,6 +120,37 @@ impl ServerModel {
         if self.main.is_some_and(|main| main.pid == pid) {
             self.faulted = is_fault(status).then_some(pid);
         }
+    }
+
+    /// The main process has ended just now.
+    pub fn ended(&mut self, unix_ms: i64) {
+        self.ended_ms = Some(unix_ms);
+    }
+
+    /// Its main process.
+    pub fn main(&self) -> Option<u32> {
+        self.main.map(|main| main.pid)
+    }
+
+    /// Would one join or leave decide whether anybody plays?
+    pub fn nearly_empty(&self) -> bool {
+        self.sessions.machine().roster.people() <= 1
+    }
+
+    /// Adds totals in the middle of an interval: what is counted since its beginning, and what /proc says now.
+    pub fn sample(&mut self, unix_ms: i64, counted: Option<&ServerGrowth>, usage: &ServerUsage) {
+        let mut totals = self.totals.clone();
+        match counted {
+            Some(counted) => add_growth(&mut totals, counted),
+            None => add_proc(&mut totals, usage),
+        }
+        add_usage(&mut totals, usage);
+        self.sessions.sample(&Moment {
+            unix_ms,
+            totals: Resources::from(&totals),
+            rss_bytes: usage.rss_bytes,
+            peak_rss_bytes: usage.peak_rss_bytes,
+        });
     }
 
     /// Processes and sockets as discovery sees them now.
@@ -162,26 +197,24 @@ impl ServerModel {
         };
         match interval.kernel {
             Some(delta) => self.add_kernel(delta, interval),
-            None => self.add_proc(interval.usage),
+            None => add_proc(&mut self.totals, interval.usage),
         }
         let usage = interval.usage;
-        self.totals.minor_faults = usage.minor_faults;
-        self.totals.major_faults = usage.major_faults;
-        self.totals.disk_read_bytes = usage.disk_read_bytes;
-        self.totals.disk_write_bytes = usage.disk_write_bytes;
-        self.totals.read_calls = usage.read_calls;
-        self.totals.write_calls = usage.write_calls;
+        add_usage(&mut self.totals, usage);
         let up = self.state == ServerState::Up;
         let game_state = self.sessions.advance(&GameInterval {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
             totals: Resources::from(&self.totals),
             rss_bytes: usage.rss_bytes,
+            peak_rss_bytes: usage.peak_rss_bytes,
             events: interval.events,
             life: Life {
                 starts: self.starts,
                 up,
                 started_ms: self.main.map(|main| main.started_unix_ms),
+                counted_from_start: self.main.is_some_and(|main| main.counted_from_start),
+                ended_ms: self.ended_ms,
                 faulted: self.faulted.is_some(),
             },
             listening: !self.endpoints.is_empty(),
@@ -189,6 +222,7 @@ impl ServerModel {
             proxied: self.spec.proxied,
             room_threads: interval.room_threads,
         });
+        self.ended_ms = None;
         if up {
             let main = self.main.map(|main| main.pid);
             self.faulted.take_if(|faulted| Some(*faulted) != main);
@@ -291,13 +325,6 @@ impl ServerModel {
         self.tick = estimate.map(tick_snapshot);
     }
 
-    fn add_proc(&mut self, usage: &ServerUsage) {
-        self.totals.cpu_ns = usage.cpu_ns;
-        self.totals.run_queue_wait_ns = usage.run_queue_wait_ns;
-        self.totals.voluntary_switches = usage.voluntary_switches;
-        self.totals.involuntary_switches = usage.involuntary_switches;
-    }
-
     fn rates(&self, interval: &Interval<'_>) -> ServerRates {
         let seconds = interval.seconds;
         let rate = |now: Option<u64>, before: Option<u64>| {
@@ -343,6 +370,30 @@ fn is_fault(status: u32) -> bool {
         (status & 0x7f, status >> 8 & 0xff),
         (0, 0 | 129 | 130 | 143) | (1 | 2 | 15, _)
     )
+}
+
+fn add_growth(totals: &mut ServerTotals, growth: &ServerGrowth) {
+    let add = |total: &mut Option<u64>, more| *total = Some(total.unwrap_or(0) + more);
+    add(&mut totals.cpu_ns, growth.cpu_ns);
+    add(&mut totals.run_queue_wait_ns, growth.wait_ns);
+    add_packets(&mut totals.rx.get_or_insert_default().flow, growth.rx);
+    add_packets(&mut totals.tx.get_or_insert_default().flow, growth.tx);
+}
+
+fn add_proc(totals: &mut ServerTotals, usage: &ServerUsage) {
+    totals.cpu_ns = usage.cpu_ns;
+    totals.run_queue_wait_ns = usage.run_queue_wait_ns;
+    totals.voluntary_switches = usage.voluntary_switches;
+    totals.involuntary_switches = usage.involuntary_switches;
+}
+
+fn add_usage(totals: &mut ServerTotals, usage: &ServerUsage) {
+    totals.minor_faults = usage.minor_faults;
+    totals.major_faults = usage.major_faults;
+    totals.disk_read_bytes = usage.disk_read_bytes;
+    totals.disk_write_bytes = usage.disk_write_bytes;
+    totals.read_calls = usage.read_calls;
+    totals.write_calls = usage.write_calls;
 }
 
 fn add_direction(total: &mut Option<DirectionTotals>, flow: Traffic, outside: &OutsideDelta) {
@@ -431,7 +482,11 @@ mod tests {
     use crate::{config::Game, games::event::Phase};
 
     fn found(model: &mut ServerModel, pid: Option<u32>, started_unix_ms: i64) {
-        let main = pid.map(|pid| MainProcess { pid, started_unix_ms });
+        let main = pid.map(|pid| MainProcess {
+            pid,
+            started_unix_ms,
+            counted_from_start: true,
+        });
         let pids: Vec<u32> = pid.into_iter().collect();
         model.found(&pids, main, Vec::new(), CountingPoints::default());
     }

@@ -12,12 +12,13 @@ use std::{
 use super::{
     phase,
     resources::{Course, Moment, Resources},
+    rooms::{Edge, RoomCourse, RoomShare, RoomTotals},
     roster::{Change, Departure, PlayerNumber, Roster},
-    transitions::{LifeKind, Transitions},
+    transitions::{LifeKind, Span, Transitions},
 };
 use crate::{
     config::SessionBounds,
-    games::event::{Fact, GameEvent, Phase, PlayerKind, Witness},
+    games::event::{Fact, GameEvent, Phase, Witness},
 };
 
 /// Ended sessions and departed players kept per server.
@@ -33,8 +34,12 @@ const LOADING_MS: i64 = 2_000;
 const LOGIN_MS: i64 = 60_000;
 /// A server that listens for so long without a word of being ready is taken to have been ready all the time.
 const SILENT_READY_MS: i64 = 10_000;
-/// A process younger than this when it is found was started under our eyes: its warm-up is measured from its start.
-const WITNESSED_START_MS: i64 = 30_000;
+/// A process younger than this when it is found still loads, unless it says otherwise.
+const YOUNG_MS: i64 = 30_000;
+/// An event that claims to be older happened now: its clock is wrong, or it comes from long ago.
+const LATEST_MS: i64 = 120_000;
+/// A clock that differs so much from what has passed has been set.
+const CLOCK_SET_MS: i64 = 2_000;
 
 /// How sessions are bounded, once it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,10 @@ pub struct Life {
     pub up: bool,
     /// When its oldest process started.
     pub started_ms: Option<i64>,
+    /// Is everything that it has used since its start part of the totals?
+    pub counted_from_start: bool,
+    /// When its last process ended, where that was seen at once.
+    pub ended_ms: Option<i64>,
     /// Did its last process end by a fault (a signal other than the usual ones, or SIGKILL)?
     pub faulted: bool,
 }
@@ -67,6 +76,8 @@ pub struct Life {
 pub struct Step<'a> {
     /// Its end and the totals then.
     pub moment: Moment,
+    /// Its length by a clock that nobody sets.
+    pub seconds: f64,
     /// What was said, oldest first.
     pub events: &'a [GameEvent],
     /// The process.
@@ -102,10 +113,12 @@ pub struct Session {
     nameless: bool,
     /// Totals of the server at the beginning.
     start: Resources,
-    /// For rooms: what was given to it so far.
-    pub shared: Resources,
+    /// For rooms: what the room had been given at the beginning.
+    room_start: RoomTotals,
     /// For an ended session: what it used.
     pub used: Option<Resources>,
+    /// For an ended session of a room: what it was given.
+    pub room_used: Option<RoomShare>,
     /// Largest resident memory of the server while it ran.
     pub peak_rss_bytes: Option<u64>,
     /// Players who came.
@@ -133,6 +146,10 @@ pub struct Track {
     pub transitions: Transitions,
     heard_ms: i64,
     had_match: bool,
+    /// No session of it may begin before: one was under way.
+    free_since_ms: i64,
+    /// What its room had been given when its last session ended.
+    given: RoomTotals,
     /// Does the game itself tell when matches begin and end, so that nobody needs to guess it from answers to queries?
     tells_matches: bool,
 }
@@ -147,6 +164,8 @@ impl Track {
             transitions: Transitions::default(),
             heard_ms: at_ms,
             had_match: false,
+            free_since_ms: i64::MIN,
+            given: RoomTotals::default(),
             tells_matches: false,
         }
     }
@@ -198,6 +217,8 @@ pub struct Machine {
     pub track: Track,
     /// Its rooms.
     pub rooms: BTreeMap<Arc<str>, Track>,
+    /// What rooms have been given; threads may carry the name of a room that nobody has spoken of yet.
+    pub room_courses: BTreeMap<Arc<str>, RoomCourse>,
     /// Sessions that have ended, oldest first.
     pub ended: VecDeque<Session>,
     /// Players who have left, oldest first.
@@ -220,12 +241,26 @@ pub struct Machine {
     up: bool,
     stopping: bool,
     crashing: bool,
-    warming_since_ms: Option<i64>,
-    last_leave_ms: Option<i64>,
+    warming: Option<WarmUp>,
+    last_leave: Option<Span>,
+    /// When the process ended whose rooms these were: those of the next one begin later.
+    rooms_gone_ms: i64,
+    interval_began_ms: i64,
+    last_ms: Option<i64>,
+    ready_before_found_ms: Option<i64>,
     occupied: bool,
     named: u64,
     flows: Option<u32>,
     listening_since_ms: Option<i64>,
+}
+
+/// A process that is not ready yet.
+#[derive(Clone, Debug)]
+enum WarmUp {
+    /// All that it has used is known.
+    Counted(Box<Span>),
+    /// It had begun before it was found.
+    Begun,
 }
 
 /// Different actions counted by name at most.
@@ -246,6 +281,11 @@ impl Machine {
             },
             track: Track::new(now_ms),
             rooms: BTreeMap::new(),
+            room_courses: BTreeMap::new(),
+            rooms_gone_ms: i64::MIN,
+            interval_began_ms: i64::MIN,
+            last_ms: None,
+            ready_before_found_ms: None,
             ended: VecDeque::new(),
             departed: VecDeque::new(),
             roster: Roster::default(),
@@ -259,8 +299,8 @@ impl Machine {
             up: false,
             stopping: false,
             crashing: false,
-            warming_since_ms: None,
-            last_leave_ms: None,
+            warming: None,
+            last_leave: None,
             occupied: false,
             named: 0,
             flows: None,
@@ -277,57 +317,123 @@ impl Machine {
     pub fn advance(&mut self, step: &Step<'_>) {
         let now_ms = step.moment.unix_ms;
         self.changes.clear();
-        if let Some(started_ms) = self.witnessed_start(&step.life, now_ms) {
-            self.course.start(started_ms, &step.moment.totals);
-        }
-        self.course.push(step.moment);
-        self.process(&step.life, now_ms);
+        self.keep_time(now_ms, step.seconds);
+        self.sample(&step.moment);
+        self.process(step, now_ms);
         self.flows = step.flows;
         self.serve(step, now_ms);
         for event in step.events {
             self.counters.events += 1;
             // An event of the future is one of now: the game's clock is ahead.
-            self.hear(event, event.unix_ms.min(now_ms));
+            let old = now_ms.saturating_sub(event.unix_ms) > LATEST_MS;
+            self.hear(event, if old { now_ms } else { event.unix_ms.min(now_ms) });
         }
         if !step.life.up && self.up {
-            self.gone(&step.life, now_ms);
+            let ended_ms = step.life.ended_ms.unwrap_or(now_ms).min(now_ms);
+            self.gone(&step.life, ended_ms.max(self.track.phase_since_ms));
         }
         let tidied = self.roster.tidy(now_ms);
         self.apply(tidied, now_ms);
         self.infer(now_ms);
         self.occupy(now_ms);
         self.forget_rooms(now_ms);
-        self.note_peaks(&step.moment);
+        self.note_players();
         self.track.transitions.settle(now_ms, &self.course);
     }
 
-    /// When a process started that was not there before, if it was not long ago.
-    fn witnessed_start(&self, life: &Life, now_ms: i64) -> Option<i64> {
-        let new = life.up && !self.up && life.starts != self.starts;
-        let started_ms = life.started_ms?.min(now_ms);
-        (new && now_ms - started_ms <= WITNESSED_START_MS).then_some(started_ms)
+    /// Adds totals at a moment, at the end of an interval or in the middle of one.
+    pub fn sample(&mut self, moment: &Moment) {
+        self.course.push(*moment);
+        if let Some(WarmUp::Counted(span)) = &mut self.warming {
+            span.note(moment);
+        }
+        if let Some(span) = &mut self.last_leave {
+            span.note(moment);
+        }
+        let rooms = self.rooms.values_mut().filter_map(|track| track.session.as_mut());
+        for session in self.track.session.iter_mut().chain(rooms) {
+            session.peak_rss_bytes = session
+                .peak_rss_bytes
+                .max(moment.rss_bytes)
+                .max(moment.peak_rss_bytes);
+        }
+    }
+
+    /// A clock that has been set, forwards or back (or that went on while the host slept), moves all that is known with
+    /// it: what happened ten seconds ago still did.
+    fn keep_time(&mut self, now_ms: i64, seconds: f64) {
+        let Some(last_ms) = self.last_ms.replace(now_ms) else {
+            return;
+        };
+        self.interval_began_ms = last_ms;
+        let off_ms = now_ms
+            .saturating_sub(last_ms)
+            .saturating_sub((seconds * 1e3) as i64);
+        if now_ms >= last_ms && off_ms.saturating_abs() < CLOCK_SET_MS {
+            return;
+        }
+        let later = |ms: &mut i64| *ms = ms.saturating_add(off_ms);
+        self.course.shift(off_ms);
+        later(&mut self.rooms_gone_ms);
+        later(&mut self.interval_began_ms);
+        self.roster.shift(off_ms);
+        self.room_courses
+            .values_mut()
+            .for_each(|course| course.shift(off_ms));
+        for track in self.rooms.values_mut().chain([&mut self.track]) {
+            later(&mut track.phase_since_ms);
+            later(&mut track.heard_ms);
+            later(&mut track.free_since_ms);
+            track.transitions.shift(off_ms);
+            if let Some(session) = &mut track.session {
+                later(&mut session.begun_ms);
+            }
+        }
+        if let Some(WarmUp::Counted(span)) = &mut self.warming {
+            later(&mut span.since_ms);
+        }
+        if let Some(span) = &mut self.last_leave {
+            later(&mut span.since_ms);
+        }
+        if let Some(stated) = &mut self.stated_tick {
+            later(&mut stated.at_ms);
+        }
+        let times = [&mut self.listening_since_ms, &mut self.ready_before_found_ms];
+        times.into_iter().flatten().for_each(later);
     }
 
     /// A process that is new.
-    fn process(&mut self, life: &Life, now_ms: i64) {
+    fn process(&mut self, step: &Step<'_>, now_ms: i64) {
+        let life = &step.life;
         if !life.up || life.starts == self.starts {
             return;
         }
-        if self.up {
-            // It was replaced between two looks.
-            self.gone(life, now_ms);
+        let started_ms = life.started_ms.unwrap_or(now_ms).min(now_ms);
+        let replaced = self.up;
+        if replaced {
+            // Between two looks.
+            self.gone(life, started_ms.max(self.track.phase_since_ms));
         }
         self.starts = life.starts;
         self.up = true;
         self.stopping = false;
         self.stated_tick = None;
-        let started_ms = life.started_ms.unwrap_or(now_ms).min(now_ms);
-        if now_ms - started_ms <= WITNESSED_START_MS {
-            self.warming_since_ms = Some(started_ms);
+        self.warming = None;
+        self.track.phase = Phase::Idle;
+        if life.counted_from_start {
+            // It was not followed before this interval: what was used until then is its predecessor's.
+            let from_ms = started_ms.max(self.interval_began_ms);
+            if !replaced {
+                self.course.begin_at(from_ms);
+            }
+            let mut span = Span::counted_from(started_ms, from_ms, &self.course);
+            span.note(&step.moment);
+            self.warming = Some(WarmUp::Counted(Box::new(span)));
+        } else if now_ms - started_ms <= YOUNG_MS {
+            self.warming = Some(WarmUp::Begun);
+        }
+        if self.warming.is_some() {
             self.track.phase = Phase::Loading;
-        } else {
-            self.warming_since_ms = None;
-            self.track.phase = Phase::Idle;
         }
         self.track.phase_since_ms = started_ms;
         self.track.stated = false;
@@ -335,6 +441,9 @@ impl Machine {
         self.track.tells_matches = false;
         if self.bounds == Bounds::Process {
             self.begin(None, started_ms, None);
+        }
+        if let Some(ready_ms) = self.ready_before_found_ms.take().filter(|ms| *ms >= started_ms) {
+            self.ready(ready_ms);
         }
     }
 
@@ -345,7 +454,7 @@ impl Machine {
             return;
         }
         let since_ms = *self.listening_since_ms.get_or_insert(now_ms);
-        if self.warming_since_ms.is_none() {
+        if self.warming.is_none() {
             return;
         }
         if step.flows.is_some_and(|flows| flows > 0) {
@@ -359,22 +468,24 @@ impl Machine {
     fn gone(&mut self, life: &Life, now_ms: i64) {
         self.up = false;
         let crashed = life.faulted && !self.stopping;
-        if let Some(last_ms) = self.last_leave_ms.take() {
+        if let Some(span) = self.last_leave.take() {
             self.track
                 .transitions
-                .life(LifeKind::CoolDown, last_ms, now_ms, &self.course);
+                .life(LifeKind::CoolDown, &span, now_ms, &self.course);
         }
-        self.warming_since_ms = None;
+        self.warming = None;
         // Whoever leaves now does so because of it, and so does a session that they bound.
         self.crashing = crashed;
         let left = self.roster.clear(now_ms, None);
         self.apply(left, now_ms);
         self.crashing = false;
-        self.last_leave_ms = None;
+        self.last_leave = None;
         let names: Vec<Arc<str>> = self.rooms.keys().cloned().collect();
         for room in names {
             self.end(Some(&room), now_ms, crashed);
         }
+        let last_ms = self.rooms.values().map(|track| track.free_since_ms).max();
+        self.rooms_gone_ms = self.rooms_gone_ms.max(last_ms.unwrap_or(now_ms)).max(now_ms);
         self.rooms.clear();
         let last = if crashed { Phase::Crashed } else { Phase::Idle };
         self.set_phase(None, last, now_ms);
@@ -393,7 +504,9 @@ impl Machine {
                     self.counters.rooms_refused += 1;
                     return;
                 }
-                self.rooms.insert(room.clone(), Track::new(at_ms));
+                let mut track = Track::new(at_ms);
+                track.free_since_ms = self.rooms_gone_ms;
+                self.rooms.insert(room.clone(), track);
             }
             if self.wanted == SessionBounds::Auto && self.bounds != Bounds::Rooms {
                 self.become_bounded_by(Bounds::Rooms, at_ms);
@@ -478,10 +591,16 @@ impl Machine {
     }
 
     fn ready(&mut self, at_ms: i64) {
-        if let Some(since_ms) = self.warming_since_ms.take() {
-            self.track
-                .transitions
-                .life(LifeKind::WarmUp, since_ms, at_ms, &self.course);
+        if !self.up {
+            // It spoke before it was found.
+            self.ready_before_found_ms = Some(at_ms);
+        }
+        if let Some(warm_up) = self.warming.take() {
+            if let WarmUp::Counted(span) = warm_up {
+                self.track
+                    .transitions
+                    .life(LifeKind::WarmUp, &span, at_ms, &self.course);
+            }
             if self.track.phase == Phase::Loading && !self.track.stated {
                 self.set_phase(None, Phase::Idle, at_ms);
             }
@@ -602,6 +721,9 @@ impl Machine {
     }
 
     fn begin(&mut self, room: Option<&Arc<str>>, at_ms: i64, external_id: Option<Arc<str>>) {
+        self.end(room, at_ms, false);
+        let at_ms = at_ms.max(self.track_mut(room).free_since_ms);
+        self.track_mut(room).free_since_ms = at_ms;
         self.named += 1;
         self.counters.sessions += 1;
         let session = Session {
@@ -616,8 +738,11 @@ impl Machine {
             awaiting_match: false,
             nameless: !self.roster.speaks,
             start: self.course.at(at_ms),
-            shared: Resources::default(),
+            room_start: self
+                .room_totals(room, at_ms, Edge::Begin)
+                .after(&self.track_mut(room).given),
             used: None,
+            room_used: None,
             peak_rss_bytes: None,
             joins: 0,
             leaves: 0,
@@ -642,10 +767,15 @@ impl Machine {
         *session.phase_ms.entry(phase).or_default() += (at_ms - since_ms.max(session.begun_ms)).max(0);
         session.ended_ms = Some(at_ms);
         session.crashed = crashed;
-        session.used = Some(if room.is_some() {
-            session.shared
-        } else {
-            self.course.at(at_ms).since(&session.start)
+        track.free_since_ms = at_ms;
+        if room.is_some() {
+            let given = self.room_totals(room, at_ms, Edge::End);
+            session.room_used = Some(given.since(&session.room_start));
+            self.track_mut(room).given = given;
+        }
+        session.used = Some(match session.room_used {
+            Some(share) => share.used,
+            None => self.course.at(at_ms).since(&session.start),
         });
         self.counters.crashes += u64::from(crashed);
         if self.ended.len() == KEPT_SESSIONS {
@@ -654,13 +784,27 @@ impl Machine {
         self.ended.push_back(session);
     }
 
-    /// What a running session of the whole process has used.
+    fn room_totals(&self, room: Option<&Arc<str>>, at_ms: i64, edge: Edge) -> RoomTotals {
+        room.and_then(|room| self.room_courses.get(room))
+            .map(|course| course.at(at_ms, edge))
+            .unwrap_or_default()
+    }
+
+    /// What a session has used.
     pub fn used_so_far(&self, session: &Session, now_ms: i64) -> Resources {
-        match (&session.used, &session.room) {
+        match (&session.used, self.room_share(session)) {
             (Some(used), _) => *used,
-            (None, Some(_)) => session.shared,
+            (None, Some(share)) => share.used,
             (None, None) => self.course.at(now_ms).since(&session.start),
         }
+    }
+
+    /// What a session of a room has been given.
+    pub fn room_share(&self, session: &Session) -> Option<RoomShare> {
+        session.room_used.or_else(|| {
+            let course = self.room_courses.get(session.room.as_ref()?)?;
+            Some(course.totals().since(&session.room_start))
+        })
     }
 
     fn set_phase(&mut self, room: Option<&Arc<str>>, to: Phase, at_ms: i64) {
@@ -693,7 +837,10 @@ impl Machine {
         for to in steps {
             let from = track.phase;
             let id = track.session.as_ref().map(|session| session.id.clone());
-            track.transitions.phase(from, *to, at_ms, id.as_ref(), &course);
+            // Those of rooms are not told, and would be many.
+            if room.is_none() {
+                track.transitions.phase(from, *to, at_ms, id.as_ref(), &course);
+            }
             if let Some(session) = &mut track.session {
                 let since_ms = track.phase_since_ms.max(session.begun_ms);
                 *session.phase_ms.entry(from).or_default() += (at_ms - since_ms).max(0);
@@ -712,21 +859,13 @@ impl Machine {
                 None => self.flows.unwrap_or(0),
             };
         }
-        self.roster
-            .playing()
-            .filter(|player| room.is_none() || player.room.as_ref() == room)
-            .count() as u32
+        self.roster.present(room)
     }
 
     /// People on the server; by count where nobody is named.
     fn people(&self) -> u64 {
-        let named = self
-            .roster
-            .playing()
-            .filter(|player| player.who.kind.map(|known| known.kind) != Some(PlayerKind::Bot))
-            .count() as u64;
         if self.roster.speaks {
-            return named;
+            return u64::from(self.roster.people());
         }
         match self.roster.count {
             Some((count, _, _)) => u64::from(count.online.saturating_sub(count.bots.unwrap_or(0))),
@@ -740,11 +879,7 @@ impl Machine {
             match change {
                 Change::Joined(number) => {
                     self.changes.push((number, true));
-                    let room = self
-                        .roster
-                        .playing()
-                        .find(|player| player.number == number)
-                        .and_then(|player| player.room.clone());
+                    let room = self.roster.get(number).and_then(|player| player.room.clone());
                     self.occupy(at_ms);
                     self.name_session(at_ms);
                     let count = self.present(room.as_ref());
@@ -808,7 +943,7 @@ impl Machine {
         let occupied = self.people() > 0;
         if occupied != self.occupied {
             self.occupied = occupied;
-            self.last_leave_ms = (!occupied).then_some(at_ms);
+            self.last_leave = (!occupied).then(|| Span::new(at_ms, &self.course));
             if occupied && self.wanted == SessionBounds::Auto && self.bounds == Bounds::Process {
                 self.become_bounded_by(Bounds::Occupancy, at_ms);
             }
@@ -836,7 +971,7 @@ impl Machine {
         let loaded = |track: &Track| {
             track.phase == Phase::Loading && !track.stated && now_ms - track.phase_since_ms >= LOADING_MS
         };
-        if self.up && loaded(&self.track) && self.warming_since_ms.is_none() {
+        if self.up && loaded(&self.track) && self.warming.is_none() {
             let to = if self.present(None) > 0 {
                 Phase::Active
             } else {
@@ -909,18 +1044,17 @@ impl Machine {
         }
     }
 
-    fn note_peaks(&mut self, moment: &Moment) {
+    fn note_players(&mut self) {
         let whole = self.present(None);
         if let Some(session) = &mut self.track.session {
             session.players_peak = session.players_peak.max(whole);
         }
-        let rooms = self.rooms.values_mut().filter_map(|track| track.session.as_mut());
-        for session in self.track.session.iter_mut().chain(rooms) {
-            session.peak_rss_bytes = session.peak_rss_bytes.max(moment.rss_bytes);
-        }
     }
 }
 
+#[cfg(test)]
+#[path = "machine_properties.rs"]
+mod properties;
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    games::event::{PlayerCount, PlayerRef, TimeSource},
+    games::event::{PlayerCount, PlayerKind, PlayerRef, TimeSource},
     world::session::resources::Moment,
 };
 
@@ -26,6 +26,8 @@ impl Server {
                 up: false,
                 started_ms: None,
                 faulted: false,
+                counted_from_start: true,
+                ended_ms: None,
             },
             flows: None,
         }
@@ -69,7 +71,9 @@ impl Server {
                     ..Resources::default()
                 },
                 rss_bytes: Some(1_000),
+                peak_rss_bytes: None,
             },
+            seconds: 1.0,
             events: &events,
             life: self.life,
             flows: self.flows,
@@ -228,22 +232,41 @@ fn counts_alone_occupy_a_server_whose_players_nobody_names() {
 fn a_process_that_dies_without_a_word_has_crashed() {
     for (said_goodbye, faulted, crashed) in [(false, true, true), (true, true, false), (false, false, false)]
     {
-        let mut server = Server::new(SessionBounds::Process).start();
-        server.idle(2);
-        server.hears(vec![joined(1)]);
-        if said_goodbye {
-            server.hears(vec![Fact::ServerStopping]);
+        for bounds in [
+            SessionBounds::Process,
+            SessionBounds::Auto,
+            SessionBounds::Occupancy,
+            SessionBounds::Match,
+        ] {
+            let mut server = Server::new(bounds).start();
+            server.idle(2);
+            server.hears(vec![joined(1)]);
+            if bounds == SessionBounds::Match {
+                server.hears(vec![begun("x")]);
+            }
+            if said_goodbye {
+                server.hears(vec![Fact::ServerStopping]);
+            }
+            server.exits(faulted);
+            let session = server.machine.ended.back().unwrap();
+            assert_eq!(session.crashed, crashed);
+            assert_eq!(server.machine.roster.players().len(), 0);
+            assert_eq!(server.machine.counters.crashes, u64::from(crashed));
+            // It comes back: a new session, from loading on.
+            let mut server = server.start();
+            server.idle(1);
+            assert_eq!(server.machine.track.phase, Phase::Loading);
+            if bounds == SessionBounds::Process {
+                assert!(server.machine.track.session.is_some());
+            }
+            server.exits(false);
+            // Nobody has left this one.
+            let lives = server.machine.track.transitions.lives();
+            assert!(
+                lives.iter().all(|life| life.kind == LifeKind::WarmUp),
+                "{lives:?}"
+            );
         }
-        server.exits(faulted);
-        let session = server.machine.ended.back().unwrap();
-        assert_eq!(session.crashed, crashed);
-        assert_eq!(server.machine.roster.players().len(), 0);
-        assert_eq!(server.machine.counters.crashes, u64::from(crashed));
-        // It comes back: a new session, from loading on.
-        let mut server = server.start();
-        server.idle(1);
-        assert_eq!(server.machine.track.phase, Phase::Loading);
-        assert!(server.machine.track.session.is_some());
     }
 }
 
@@ -315,7 +338,9 @@ fn a_session_of_a_running_match_survives_events_that_are_late() {
                 ..Resources::default()
             },
             rss_bytes: None,
+            peak_rss_bytes: None,
         },
+        seconds: 1.0,
         events: &[event],
         life: server.life,
         flows: None,
@@ -337,7 +362,9 @@ fn flows_stand_for_players_where_nobody_speaks() {
                     unix_ms: server.now_ms,
                     totals: Resources::default(),
                     rss_bytes: None,
+                    peak_rss_bytes: None,
                 },
+                seconds: 1.0,
                 events: &[],
                 life: server.life,
                 flows: Some(flows),
@@ -408,6 +435,8 @@ fn what_flows_began_and_earlier_words_take_back_was_no_session() {
         starts: 1,
         up: true,
         started_ms: Some(START_MS),
+        counted_from_start: true,
+        ended_ms: None,
         faulted: false,
     };
     let mut step = |second: i64, events: &[GameEvent]| {
@@ -416,7 +445,9 @@ fn what_flows_began_and_earlier_words_take_back_was_no_session() {
                 unix_ms: START_MS + second * 1_000,
                 totals: Resources::default(),
                 rss_bytes: None,
+                peak_rss_bytes: None,
             },
+            seconds: 1.0,
             events,
             life,
             flows: Some(3),
@@ -467,6 +498,8 @@ fn a_start_costs_what_was_used_since_then() {
         starts: 1,
         up: true,
         started_ms: Some(server.now_ms + 600),
+        counted_from_start: true,
+        ended_ms: None,
         faulted: false,
     };
     server.idle(1);

@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     machine::{Life, Machine, Step},
-    picture::{self, GameSnapshot, LifeDurations, PhaseDurations, RoomCpu},
+    picture::{self, GameSnapshot, LifeDurations, PhaseDurations},
     resources::{Moment, Resources},
-    rooms::{self, CpuBasis, RoomFigures},
+    rooms::{self, NamedThreads, RoomCourse, RoomFigures},
     traffic::Matches,
 };
 use crate::{config::SessionBounds, games::event::GameEvent, kernel::SeenFlow};
+
+/// Rooms whose totals are kept, those included that threads are named after and nobody has spoken of.
+const MOST_COURSES: usize = 2_048;
 
 /// What one interval brought.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,8 @@ pub struct GameInterval<'a> {
     pub totals: Resources,
     /// Resident memory at its end.
     pub rss_bytes: Option<u64>,
+    /// Most that was resident at once in it.
+    pub peak_rss_bytes: Option<u64>,
     /// What the game said, oldest first.
     pub events: &'a [GameEvent],
     /// The process.
@@ -32,8 +37,8 @@ pub struct GameInterval<'a> {
     pub flows: Option<&'a [SeenFlow]>,
     /// Does the configuration say that players come through a proxy?
     pub proxied: bool,
-    /// CPU of threads that carry the name of a room.
-    pub room_threads: &'a BTreeMap<Arc<str>, u64>,
+    /// Threads that carry the name of a room.
+    pub room_threads: &'a BTreeMap<Arc<str>, NamedThreads>,
 }
 
 /// Sessions, phases and players of one server.
@@ -41,11 +46,12 @@ pub struct GameInterval<'a> {
 pub struct SessionModel {
     machine: Machine,
     matches: Matches,
-    rooms: RoomCpu,
-    previous: Option<Resources>,
+    previous: Option<(Resources, i64)>,
     last: GameSnapshot,
     /// What the lists of the last picture were made of.
     made_of: (u64, u64, usize, bool),
+    /// Starts and stops of the last picture, since the beginning.
+    lives: u64,
 }
 
 impl SessionModel {
@@ -54,10 +60,10 @@ impl SessionModel {
         Self {
             machine: Machine::new(bounds, now_ms),
             matches: Matches::default(),
-            rooms: RoomCpu::new(),
             previous: None,
             last: GameSnapshot::default(),
             made_of: (0, 0, 0, false),
+            lives: 0,
         }
     }
 
@@ -66,8 +72,15 @@ impl SessionModel {
         &self.machine
     }
 
+    /// Adds totals in the middle of an interval: something has just happened whose cost begins or ends there.
+    pub fn sample(&mut self, moment: &Moment) {
+        self.machine.sample(moment);
+    }
+
     /// Adds an interval and makes the picture.
     pub fn advance(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
+        // Before anything is heard: sessions that end in this interval have used some of it.
+        self.share_rooms(interval);
         self.matches
             .listen(interval.flows.unwrap_or_default(), interval.unix_ms);
         let steady = self.steady_flows(interval);
@@ -76,7 +89,9 @@ impl SessionModel {
                 unix_ms: interval.unix_ms,
                 totals: interval.totals,
                 rss_bytes: interval.rss_bytes,
+                peak_rss_bytes: interval.peak_rss_bytes,
             },
+            seconds: interval.seconds,
             events: interval.events,
             life: interval.life,
             flows: steady
@@ -92,13 +107,6 @@ impl SessionModel {
             interval.seconds,
             interval.unix_ms,
         );
-        let delta = self
-            .previous
-            .replace(interval.totals)
-            .map(|before| interval.totals.since(&before));
-        if let Some(delta) = delta {
-            self.share_rooms(&delta, interval.room_threads);
-        }
         self.picture(interval, steady.as_deref())
     }
 
@@ -116,24 +124,24 @@ impl SessionModel {
         Some(flows.iter().filter(steady).copied().collect())
     }
 
-    fn share_rooms(&mut self, delta: &Resources, threads: &BTreeMap<Arc<str>, u64>) {
-        if self.machine.rooms.is_empty() {
-            self.rooms.clear();
+    /// Gives rooms what the interval brought, by the players and the traffic of its beginning.
+    fn share_rooms(&mut self, interval: &GameInterval<'_>) {
+        let now_ms = interval.unix_ms;
+        let before = self.previous.replace((interval.totals, now_ms));
+        let threads = interval.room_threads;
+        if self.machine.rooms.is_empty() && threads.is_empty() {
+            self.machine.room_courses.clear();
             return;
         }
-        let mut figures: BTreeMap<Arc<str>, RoomFigures> = self
-            .machine
-            .rooms
-            .iter()
-            .filter(|(_, track)| track.session.is_some())
-            .map(|(name, _)| {
-                let figures = RoomFigures {
-                    thread_cpu_ns: threads.get(name).copied(),
-                    ..RoomFigures::default()
-                };
-                (name.clone(), figures)
-            })
-            .collect();
+        let Some((before, since_ms)) = before else {
+            return;
+        };
+        let mut figures: BTreeMap<Arc<str>, RoomFigures> = BTreeMap::new();
+        for (name, track) in &self.machine.rooms {
+            if track.session.is_some() || self.machine.present(Some(name)) > 0 {
+                figures.insert(name.clone(), RoomFigures::default());
+            }
+        }
         for player in self.machine.roster.playing() {
             let Some(figures) = player.room.as_ref().and_then(|room| figures.get_mut(room)) else {
                 continue;
@@ -145,22 +153,27 @@ impl SessionModel {
                     (traffic.rx_packets_per_second + traffic.tx_packets_per_second).round() as u64;
             }
         }
-        for (name, share) in rooms::share(delta, &figures) {
-            if let Some(session) = self
-                .machine
-                .rooms
-                .get_mut(&name)
-                .and_then(|track| track.session.as_mut())
-            {
-                session.shared.add(&share.used);
-                let known = self.rooms.entry(session.id.clone()).or_insert((share.cpu, 0, 0));
-                // One shared interval makes the whole an estimate.
-                if share.cpu == CpuBasis::Shared {
-                    known.0 = CpuBasis::Shared;
+        for (name, threads) in threads {
+            // Those of rooms that nobody has spoken of included: what they used is shared among nobody.
+            figures.entry(name.clone()).or_default().thread_cpu_ns = Some(threads.cpu_ns);
+        }
+        let shares = rooms::share(&interval.totals.since(&before), &figures);
+        let machine = &mut self.machine;
+        machine
+            .room_courses
+            .retain(|name, _| machine.rooms.contains_key(name) || threads.contains_key(name));
+        for name in machine.rooms.keys().chain(threads.keys()) {
+            if !machine.room_courses.contains_key(name) {
+                if machine.room_courses.len() >= MOST_COURSES {
+                    break;
                 }
-                known.1 += share.cpu_low_ns;
-                known.2 += share.cpu_high_ns;
+                machine
+                    .room_courses
+                    .insert(name.clone(), RoomCourse::new(since_ms));
             }
+        }
+        for (name, course) in &mut machine.room_courses {
+            course.push(now_ms, shares.get(name), threads.get(name).copied());
         }
     }
 
@@ -170,14 +183,12 @@ impl SessionModel {
         let running = std::iter::once(&machine.track).chain(machine.rooms.values());
         let sessions: Vec<_> = running
             .filter_map(|track| Some((track, track.session.as_ref()?)))
-            .map(|(track, session)| {
-                picture::session(machine, track, session, self.rooms.get(&session.id), now_ms)
-            })
+            .map(|(track, session)| picture::session(machine, track, session, now_ms))
             .collect();
         let transitions = &machine.track.transitions;
         let made_of = (
             machine.roster.counters.leaves,
-            machine.counters.sessions - sessions.len() as u64,
+            machine.counters.sessions.saturating_sub(sessions.len() as u64),
             transitions.durations().map(|(_, all)| all.count as usize).sum(),
             transitions
                 .records()
@@ -208,15 +219,10 @@ impl SessionModel {
         };
         if made_of != self.made_of {
             self.made_of = made_of;
-            let ended = machine.ended.iter().map(|session| {
-                picture::session(
-                    machine,
-                    &machine.track,
-                    session,
-                    self.rooms.get(&session.id),
-                    now_ms,
-                )
-            });
+            let ended = machine
+                .ended
+                .iter()
+                .map(|session| picture::session(machine, &machine.track, session, now_ms));
             next.ended_sessions = Arc::new(ended.collect());
             next.departed_players = Arc::new(picture::departed_players(machine));
             next.transitions = Arc::new(transitions.records().to_vec());
@@ -228,13 +234,14 @@ impl SessionModel {
                     durations: *durations,
                 });
             next.transition_durations = Arc::new(durations.collect());
-            let kept = |id: &Arc<str>| {
-                machine.ended.iter().any(|session| session.id == *id)
-                    || next.sessions.iter().any(|session| session.id == *id)
-            };
-            self.rooms.retain(|id, _| kept(id));
         }
-        if transitions.lives().len() != next.starts_and_stops.len() || !interval.life.up {
+        let lives = transitions
+            .life_durations()
+            .iter()
+            .map(|(_, all)| all.count)
+            .sum();
+        if self.lives != lives {
+            self.lives = lives;
             next.starts_and_stops = Arc::new(transitions.lives().to_vec());
         }
         next.players = Arc::new(if machine.roster.speaks {

@@ -250,9 +250,6 @@ impl From<gsmon_common::flow::Traffic> for PacketTotals {
     }
 }
 
-/// CPU intervals of running rooms: least and most so far, and how it is known.
-pub type RoomCpu = BTreeMap<Arc<str>, (CpuBasis, u64, u64)>;
-
 /// Flows that stand for players where nobody names any; they are in the session of the whole process, if there is one.
 pub fn flow_players(
     flows: &[crate::kernel::SeenFlow],
@@ -385,13 +382,7 @@ pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
 }
 
 /// One session.
-pub fn session(
-    machine: &Machine,
-    track: &Track,
-    session: &Session,
-    cpu: Option<&(CpuBasis, u64, u64)>,
-    now_ms: i64,
-) -> SessionSnapshot {
+pub fn session(machine: &Machine, track: &Track, session: &Session, now_ms: i64) -> SessionSnapshot {
     let running = session.ended_ms.is_none();
     let mut phase_ms = session.phase_ms.clone();
     if running {
@@ -399,6 +390,7 @@ pub fn session(
             (now_ms - track.phase_since_ms.max(session.begun_ms)).max(0);
     }
     let players = machine.present(session.room.as_ref());
+    let share = machine.room_share(session);
     SessionSnapshot {
         id: session.id.clone(),
         external_id: session.external_id.clone(),
@@ -417,10 +409,10 @@ pub fn session(
         joins: session.joins,
         leaves: session.leaves,
         used: machine.used_so_far(session, now_ms),
-        cpu_basis: cpu.map(|(basis, _, _)| *basis).unwrap_or_default(),
-        cpu_interval_ns: cpu
-            .filter(|(basis, _, _)| *basis == CpuBasis::Shared)
-            .map(|(_, low, high)| (*low, *high)),
+        cpu_basis: share.map(|share| share.cpu).unwrap_or_default(),
+        cpu_interval_ns: share
+            .filter(|share| share.cpu == CpuBasis::Shared)
+            .map(|share| (share.cpu_low_ns, share.cpu_high_ns)),
         peak_rss_bytes: session.peak_rss_bytes,
         phase_ms,
     }

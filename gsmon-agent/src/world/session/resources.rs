@@ -24,14 +24,19 @@ macro_rules! resources {
                 Self { $($field: self.$field.zip(other.$field).map(|(a, b)| with(a, b)),)* }
             }
 
+            /// What has been added since `before`: what was not known then was nothing.
+            pub fn grown_since(&self, before: &Self) -> Self {
+                Self { $($field: self.$field.map(|now| now.saturating_sub(before.$field.unwrap_or(0))),)* }
+            }
+
+            /// Fills in zero where `known` is known: nothing was used until then.
+            fn or_nothing(&self, known: &Self) -> Self {
+                Self { $($field: self.$field.or(known.$field.map(|_| 0)),)* }
+            }
+
             /// Changes every known field.
             pub fn map(&self, with: impl Fn(u64) -> u64) -> Self {
                 Self { $($field: self.$field.map(&with),)* }
-            }
-
-            /// What is not known here is taken from another.
-            fn or(&self, other: &Self) -> Self {
-                Self { $($field: self.$field.or(other.$field),)* }
             }
 
             /// Adds in place; what was not known before is what is added.
@@ -114,6 +119,8 @@ pub struct Moment {
     pub totals: Resources,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
+    /// Largest resident memory since the moment before.
+    pub peak_rss_bytes: Option<u64>,
 }
 
 /// How long the course is kept: events are not told later than this.
@@ -131,10 +138,17 @@ impl Course {
     /// Adds the end of an interval. A clock that was set back begins anew: nothing can be told about times that
     /// happened twice.
     pub fn push(&mut self, moment: Moment) {
+        while self
+            .moments
+            .back()
+            .is_some_and(|last| last.unix_ms == moment.unix_ms)
+        {
+            self.moments.pop_back();
+        }
         if self
             .moments
             .back()
-            .is_some_and(|last| last.unix_ms >= moment.unix_ms)
+            .is_some_and(|last| last.unix_ms > moment.unix_ms)
         {
             self.moments.clear();
         }
@@ -150,21 +164,38 @@ impl Course {
         }
     }
 
-    /// A process starts, and nothing was used between the last one's end and this: without it, what it used until it
-    /// was found would be spread over the time before it existed. `found` are the totals when it was found.
-    pub fn start(&mut self, unix_ms: i64, found: &Resources) {
-        let before = self.moments.partition_point(|moment| moment.unix_ms < unix_ms);
-        self.moments.truncate(before);
-        let last = self
-            .moments
-            .back()
-            .map(|moment| moment.totals)
-            .unwrap_or_default();
-        self.push(Moment {
+    /// The clock was set: everything happened so much later.
+    pub fn shift(&mut self, by_ms: i64) {
+        for moment in &mut self.moments {
+            moment.unix_ms = moment.unix_ms.saturating_add(by_ms);
+        }
+    }
+
+    /// A process began then: from the moment before that one until then nothing was used.
+    pub fn begin_at(&mut self, unix_ms: i64) {
+        let place = self.moments.partition_point(|moment| moment.unix_ms < unix_ms);
+        let (Some(next), Some(newest)) = (self.moments.get(place), self.moments.back()) else {
+            return;
+        };
+        if next.unix_ms == unix_ms {
+            return;
+        }
+        let before = place.checked_sub(1).map(|index| self.moments[index]);
+        let origin = Moment {
             unix_ms,
-            totals: last.or(&found.map(|_| 0)),
-            rss_bytes: None,
-        });
+            totals: before
+                .map(|before| before.totals)
+                .unwrap_or_default()
+                .or_nothing(&newest.totals),
+            rss_bytes: before.and_then(|before| before.rss_bytes),
+            peak_rss_bytes: None,
+        };
+        self.moments.insert(place, origin);
+    }
+
+    /// All moments, oldest first.
+    pub fn moments(&self) -> impl Iterator<Item = &Moment> {
+        self.moments.iter()
     }
 
     /// Totals at a time; before the first and after the last moment theirs.
@@ -175,6 +206,7 @@ impl Course {
         match (previous, next) {
             (None, None) => Resources::default(),
             (None, Some(one)) | (Some(one), None) => one.totals,
+            (Some(_), Some(next)) if next.unix_ms == unix_ms => next.totals,
             (Some(previous), Some(next)) => {
                 let whole = (next.unix_ms - previous.unix_ms) as f64;
                 let part = (unix_ms - previous.unix_ms) as f64 / whole;
@@ -189,7 +221,15 @@ impl Course {
         self.at(to_ms).since(&self.at(from_ms))
     }
 
-    /// Resident memory at a time.
+    /// Resident memory at the last moment up to a time.
+    pub fn rss_before(&self, unix_ms: i64) -> Option<u64> {
+        let after = self.moments.partition_point(|moment| moment.unix_ms <= unix_ms);
+        self.moments
+            .get(after.saturating_sub(1))
+            .and_then(|moment| moment.rss_bytes)
+    }
+
+    /// Resident memory at the first moment from a time on.
     pub fn rss_at(&self, unix_ms: i64) -> Option<u64> {
         let after = self.moments.partition_point(|moment| moment.unix_ms < unix_ms);
         self.moments
@@ -203,7 +243,7 @@ impl Course {
         self.moments
             .iter()
             .filter(|moment| moment.unix_ms >= from_ms && moment.unix_ms <= to_ms)
-            .filter_map(|moment| moment.rss_bytes)
+            .filter_map(|moment| moment.peak_rss_bytes.max(moment.rss_bytes))
             .max()
             .or_else(|| self.rss_at(to_ms))
     }
@@ -246,6 +286,7 @@ mod tests {
                 ..Resources::default()
             },
             rss_bytes: Some(cpu_ns),
+            peak_rss_bytes: None,
         }
     }
 
@@ -277,23 +318,24 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_where_use_begins() {
-        let mut course = Course::default();
-        for (ms, cpu) in [(1_000, 100), (2_000, 100), (3_000, 100)] {
-            course.push(moment(ms, cpu));
+    fn before_a_process_began_it_used_nothing() {
+        let disk = |unix_ms, written: Option<u64>| Moment {
+            totals: Resources {
+                disk_write_bytes: written,
+                ..Resources::default()
+            },
+            ..moment(unix_ms, 0)
+        };
+        // Nothing is known of a process that is not there; and the first interval may be that of its beginning.
+        for earlier in [vec![disk(1_000, None)], Vec::new()] {
+            let mut course = Course::default();
+            earlier.into_iter().for_each(|moment| course.push(moment));
+            course.push(disk(2_000, Some(700)));
+            course.begin_at(1_600);
+            course.push(disk(3_000, Some(900)));
+            assert_eq!(course.at(1_600).disk_write_bytes, Some(0));
+            assert_eq!(course.between(1_600, 2_500).disk_write_bytes, Some(800));
         }
-        // Found at 4 s with what it used since 2.5 s.
-        let found = moment(4_000, 400);
-        course.start(2_500, &found.totals);
-        course.push(found);
-        assert_eq!(course.between(2_500, 4_000).cpu_ns, Some(300));
-        assert_eq!(course.between(1_000, 2_500).cpu_ns, Some(0));
-        assert_eq!(course.between(3_000, 4_000).cpu_ns, Some(200));
-        assert_eq!(course.peak_rss(2_500, 3_000), Some(400), "as of the next look");
-        let mut first = Course::default();
-        first.start(500, &found.totals);
-        first.push(found);
-        assert_eq!(first.between(500, 4_000).cpu_ns, Some(400));
     }
 
     #[test]

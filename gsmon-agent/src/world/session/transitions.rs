@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::resources::{Course, Resources};
+use super::resources::{Course, Moment, Resources};
 use crate::games::event::Phase;
 
 /// Rates are compared over so much time before and after a transition.
@@ -108,6 +108,41 @@ impl Durations {
 struct Open {
     from: Phase,
     since_ms: i64,
+    start: Resources,
+    before: Before,
+}
+
+/// A time that is under way: from when, what had been used until then, and the largest resident memory since.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Its beginning.
+    pub since_ms: i64,
+    start: Resources,
+    peak_rss_bytes: Option<u64>,
+}
+
+impl Span {
+    /// Begins then.
+    pub fn new(since_ms: i64, course: &Course) -> Self {
+        Self::counted_from(since_ms, since_ms, course)
+    }
+
+    /// Begins at one time, and what is used from another on counts.
+    pub fn counted_from(since_ms: i64, from_ms: i64, course: &Course) -> Self {
+        Self {
+            since_ms,
+            start: course.at(from_ms),
+            peak_rss_bytes: None,
+        }
+    }
+
+    /// Call for every moment of the course.
+    pub fn note(&mut self, moment: &Moment) {
+        self.peak_rss_bytes = self
+            .peak_rss_bytes
+            .max(moment.rss_bytes)
+            .max(moment.peak_rss_bytes);
+    }
 }
 
 /// The transitions of one server or room.
@@ -115,6 +150,8 @@ struct Open {
 pub struct Transitions {
     open: Option<Open>,
     records: Vec<Transition>,
+    /// How it was before each of `records`.
+    before: Vec<Before>,
     lives: Vec<LifeRecord>,
     durations: BTreeMap<(Phase, Phase), Durations>,
     warm_up: Durations,
@@ -128,6 +165,11 @@ impl Transitions {
             self.open = Some(Open {
                 from,
                 since_ms: at_ms,
+                start: course.at(at_ms),
+                before: Before {
+                    window: course.between(at_ms - WINDOW_MS, at_ms),
+                    rss_bytes: course.rss_before(at_ms),
+                },
             });
         }
         if to == Phase::Loading {
@@ -139,6 +181,7 @@ impl Transitions {
         }
         let took_ms = (at_ms - open.since_ms).max(0);
         self.durations.entry((open.from, to)).or_default().add(took_ms);
+        keep(&mut self.before, open.before);
         keep(
             &mut self.records,
             Transition {
@@ -147,15 +190,15 @@ impl Transitions {
                 to,
                 began_unix_ms: open.since_ms,
                 took_ms,
-                used: course.between(open.since_ms, at_ms),
+                used: course.at(at_ms).since(&open.start),
                 change: None,
             },
         );
     }
 
     /// A process has become ready, or has ended.
-    pub fn life(&mut self, kind: LifeKind, began_ms: i64, ended_ms: i64, course: &Course) {
-        let took_ms = (ended_ms - began_ms).max(0);
+    pub fn life(&mut self, kind: LifeKind, span: &Span, ended_ms: i64, course: &Course) {
+        let took_ms = ended_ms.saturating_sub(span.since_ms).max(0);
         match kind {
             LifeKind::WarmUp => self.warm_up.add(took_ms),
             LifeKind::CoolDown => self.cool_down.add(took_ms),
@@ -164,23 +207,35 @@ impl Transitions {
             &mut self.lives,
             LifeRecord {
                 kind,
-                began_unix_ms: began_ms,
+                began_unix_ms: span.since_ms,
                 took_ms,
-                used: course.between(began_ms, ended_ms),
-                peak_rss_bytes: course.peak_rss(began_ms, ended_ms),
+                used: course.at(ended_ms).since(&span.start),
+                // As of the next look, where there was none meanwhile.
+                peak_rss_bytes: span.peak_rss_bytes.or_else(|| course.rss_at(ended_ms)),
             },
         );
     }
 
+    /// The clock was set: everything happened so much later. What is recorded keeps its time, but for the newest, which
+    /// still wait for what comes after them.
+    pub fn shift(&mut self, by_ms: i64) {
+        if let Some(open) = &mut self.open {
+            open.since_ms = open.since_ms.saturating_add(by_ms);
+        }
+        for record in self.records.iter_mut().filter(|record| record.change.is_none()) {
+            record.began_unix_ms = record.began_unix_ms.saturating_add(by_ms);
+        }
+    }
+
     /// Fills in what only later seconds show. Call once per interval.
     pub fn settle(&mut self, now_ms: i64, course: &Course) {
-        for record in self.records.iter_mut().rev() {
+        for (record, before) in self.records.iter_mut().zip(&self.before).rev() {
             let end_ms = record.began_unix_ms + record.took_ms;
             if record.change.is_some() {
                 break;
             }
             if now_ms >= end_ms + WINDOW_MS {
-                record.change = Some(rate_change(record.began_unix_ms, end_ms, course));
+                record.change = Some(rate_change(before, end_ms, course));
             }
         }
     }
@@ -216,16 +271,23 @@ fn keep<T>(records: &mut Vec<T>, record: T) {
     records.push(record);
 }
 
-fn rate_change(began_ms: i64, end_ms: i64, course: &Course) -> RateChange {
+/// How it was before a transition: what was used in the window, and the memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    window: Resources,
+    rss_bytes: Option<u64>,
+}
+
+fn rate_change(before: &Before, end_ms: i64, course: &Course) -> RateChange {
     let seconds = WINDOW_MS as f64 / 1e3;
-    let before = course.between(began_ms - WINDOW_MS, began_ms);
+    let (rss_before, before) = (before.rss_bytes, before.window);
     let after = course.between(end_ms, end_ms + WINDOW_MS);
     let rate = |of: fn(&Resources) -> Option<u64>| Some((of(&after)? as f64 - of(&before)? as f64) / seconds);
-    let level = |at_ms| course.rss_at(at_ms).map(|bytes| bytes as f64);
+    let level = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
     RateChange {
         cpu_cores: rate(|used| used.cpu_ns).map(|ns| ns / 1e9),
-        rss_bytes: level(end_ms + WINDOW_MS)
-            .zip(level(began_ms))
+        rss_bytes: level(course.rss_at(end_ms + WINDOW_MS))
+            .zip(level(rss_before))
             .map(|(after, before)| after - before),
         rx_bytes_per_second: rate(|used| used.rx_bytes),
         tx_bytes_per_second: rate(|used| used.tx_bytes),
@@ -236,7 +298,6 @@ fn rate_change(began_ms: i64, end_ms: i64, course: &Course) -> RateChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::session::resources::Moment;
 
     /// One core busy while loading (10 s to 13 s), a tenth of one afterwards, nothing before.
     fn course() -> Course {
@@ -256,6 +317,7 @@ mod tests {
                     ..Resources::default()
                 },
                 rss_bytes: Some(if ms <= 10_000 { 100 } else { 300 }),
+                peak_rss_bytes: (ms == 12_000).then_some(500),
             });
         }
         course
@@ -297,9 +359,18 @@ mod tests {
     #[test]
     fn starts_are_kept_with_their_peak() {
         let mut transitions = Transitions::default();
-        transitions.life(LifeKind::WarmUp, 9_000, 13_000, &course());
+        let course = course();
+        let mut span = Span::new(9_000, &course);
+        for moment in course
+            .moments()
+            .filter(|moment| (9_001..=13_000).contains(&moment.unix_ms))
+        {
+            span.note(moment);
+        }
+        transitions.life(LifeKind::WarmUp, &span, 13_000, &course);
         let [record] = transitions.lives() else { panic!() };
-        assert_eq!((record.took_ms, record.peak_rss_bytes), (4_000, Some(300)));
+        assert_eq!((record.took_ms, record.peak_rss_bytes), (4_000, Some(500)));
+        assert_eq!(record.used.cpu_ns, Some(3_000_000_000));
         assert_eq!(transitions.life_durations()[0].1.buckets[6], 1);
     }
 }

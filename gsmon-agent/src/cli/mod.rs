@@ -17,7 +17,7 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::demo::{bots::BotsArgs, server::ServerArgs};
+use crate::demo::{bots::BotsArgs, companion::CompanionArgs, planted::PlantedArgs, server::ServerArgs};
 
 /// Where the agent listens unless told otherwise.
 const DEFAULT_SOCKET: &str = "/run/gsmon/api.sock";
@@ -80,6 +80,10 @@ enum Command {
     DemoServer(ServerArgs),
     #[command(hide = true)]
     DemoBots(BotsArgs),
+    #[command(hide = true)]
+    DemoPlanted(PlantedArgs),
+    #[command(hide = true)]
+    DemoCompanion(CompanionArgs),
 }
 
 /// A failure with its exit code.
@@ -125,6 +129,12 @@ pub fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),
         Command::DemoBots(args) => crate::demo::bots::run(args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Failure::from),
+        Command::DemoPlanted(args) => crate::demo::planted::run(&args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Failure::from),
+        Command::DemoCompanion(args) => crate::demo::companion::run(&args)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),
     };

@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     bots::BotsArgs,
+    companion::CompanionArgs,
+    planted::{Paid, PlantedArgs},
     server::ServerArgs,
     truth::{BotsTruth, Ready, ServerTruth},
 };
@@ -111,6 +113,22 @@ impl DemoProcess {
         Self::start(gsmon, launcher, "demo-bots", &words)
     }
 
+    /// Starts a server that does what it is told.
+    pub fn planted(gsmon: &Path, launcher: &[String], args: &PlantedArgs) -> Result<Self, DemoError> {
+        let words = [
+            ("--name", args.name.clone()),
+            ("--load", args.load.clone()),
+            ("--directory", args.directory.display().to_string()),
+            ("--lifetime-seconds", args.lifetime_seconds.to_string()),
+        ];
+        Self::start(gsmon, launcher, "demo-planted", &words)
+    }
+
+    /// Starts a companion that is no child of its server.
+    pub fn companion(gsmon: &Path, launcher: &[String], args: &CompanionArgs) -> Result<Self, DemoError> {
+        Self::start(gsmon, launcher, "demo-companion", &args.words())
+    }
+
     fn start(
         gsmon: &Path,
         launcher: &[String],
@@ -180,6 +198,16 @@ impl DemoProcess {
     /// Asks a server: `truth`, `mark`, `hold` or `resume`.
     pub fn ask_server(&mut self, request: &str) -> Result<ServerTruth, DemoError> {
         self.ask(request)
+    }
+
+    /// Tells a planted server what to do, as [`super::planted`] lists it.
+    pub fn tell(&mut self, what: &str) -> Result<Paid, DemoError> {
+        self.ask(what)
+    }
+
+    /// Waits for the process to end by itself or by a signal.
+    pub fn wait(&mut self) -> std::io::Result<std::process::ExitStatus> {
+        self.child.wait()
     }
 
     /// Asks bots: `truth`, `pause` or `resume`.

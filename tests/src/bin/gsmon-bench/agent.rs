@@ -19,7 +19,7 @@ const FLOWS_PER_SERVER: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(15);
 
 /// CPU seconds and resident MiB of a process.
-fn usage(pid: u32) -> Result<(f64, f64)> {
+pub fn usage(pid: u32) -> Result<(f64, f64)> {
     let schedstat: u64 = std::fs::read_dir(format!("/proc/{pid}/task"))?
         .flatten()
         .filter_map(|task| {

@@ -3,6 +3,7 @@
 
 mod agent;
 mod echo;
+mod games;
 mod grammars;
 mod grammars_b;
 mod logs;
@@ -51,12 +52,13 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 8] = [
+const PARTS: [(&str, Part, Needs); 9] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("drain", programs::drain, Needs::Root),
     ("echo", echo::run, Needs::Root),
     ("agent", agent::run, Needs::Root),
+    ("games", games::run, Needs::Root),
     ("grammars", grammars::run, Needs::Nothing),
     ("grammars-b", grammars_b::lines, Needs::Nothing),
     ("logs", logs::run, Needs::Nothing),

@@ -131,7 +131,7 @@ pub struct Roster {
     anticipated: Vec<(Arc<str>, i64)>,
     /// The newest count, its time and who told it.
     pub count: Option<(PlayerCount, i64, Witness)>,
-    /// Has any statement named a player?
+    /// Has any statement said who is there?
     pub speaks: bool,
     /// What did not fit.
     pub counters: RosterCounters,
@@ -264,8 +264,10 @@ impl Roster {
     }
 
     /// Gone.
+    ///
+    /// Of somebody whom nobody has named it does not say who is there: it may be the first line after the agent came in
+    /// the middle of a game, while the others are known by their flows alone.
     pub fn left(&mut self, said: &PlayerRef, reason: Option<&Arc<str>>, now_ms: i64) -> Vec<Change> {
-        self.speaks = true;
         match self.find(said) {
             Some(index) => self.remove(index, now_ms, reason.cloned()),
             None => {
@@ -286,6 +288,7 @@ impl Roster {
     /// Everybody who is in the game. A log's list is as of now; a query's is a little late, and says nothing of players
     /// who have just come.
     pub fn complete(&mut self, list: &[PlayerRef], witness: Witness, now_ms: i64) -> Vec<Change> {
+        self.speaks = true;
         let mut changes = Vec::new();
         let mut seen = vec![false; self.players.len()];
         let mut unknown = Vec::new();

@@ -45,6 +45,19 @@ fn parts_told_one_after_the_other_are_one_player() {
 }
 
 #[test]
+fn who_is_there_is_said_by_joins_and_lists_not_by_a_leave_of_somebody_unknown() {
+    let mut roster = Roster::default();
+    assert!(roster.left(&PlayerRef::named("early"), None, 0).is_empty());
+    assert!(!roster.speaks && roster.counters.unknown_leaves == 1);
+    roster.joined(&PlayerRef::named("late"), None, 10);
+    assert!(roster.speaks);
+    // That nobody is there is a statement, too.
+    let mut empty = Roster::default();
+    empty.complete(&[], Witness::Log, 0);
+    assert!(empty.speaks);
+}
+
+#[test]
 fn a_join_repeated_after_a_map_change_is_no_second_join_and_who_is_not_repeated_has_left() {
     let mut roster = Roster::default();
     for slot in 0..3 {

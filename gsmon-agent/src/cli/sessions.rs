@@ -98,8 +98,8 @@ async fn list(args: &SessionsArgs) -> Result<(), Failure> {
 
 /// `~` in front of what is an estimate.
 fn estimated(session: &SessionSnapshot, text: String) -> String {
-    match session.cpu_basis {
-        CpuBasis::Shared if text != "-" => format!("~{text}"),
+    match session.cpu_is_estimated() {
+        true if text != "-" => format!("~{text}"),
         _ => text,
     }
 }
@@ -292,7 +292,10 @@ fn cpu_text(cpu: &ask::CpuUse) -> String {
     let seconds = number(cpu.seconds, 2);
     match (cpu.basis, cpu.interval_seconds) {
         (CpuBasis::Process, _) => format!("{seconds} s, counted for the whole process"),
-        (CpuBasis::NamedThreads, _) => format!("{seconds} s, counted for the room's threads"),
+        (CpuBasis::NamedThreads, None) => format!("{seconds} s, counted for the room's threads"),
+        (CpuBasis::NamedThreads, Some((low, high))) => {
+            format!("~{seconds} s, cut from the room's threads: {low:.2} to {high:.2} s")
+        }
         (CpuBasis::Shared, Some((low, high))) => {
             format!("~{seconds} s, shared by players and traffic: {low:.2} to {high:.2} s")
         }

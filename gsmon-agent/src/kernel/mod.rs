@@ -376,6 +376,11 @@ impl Kernel {
         growth
     }
 
+    /// Reads what each thread of a server has used since the last drain, and changes nothing.
+    pub fn peek_threads(&self, server: ServerSlotId) -> ServerTasks {
+        self.tasks.peek_threads(server)
+    }
+
     /// Packets outside flows.
     fn peek_outside(&self, server: ServerSlotId) -> ServerGrowth {
         let (Some(now), Some(base)) = (self.servers.get(server.0 as usize), self.followed.get(&server))

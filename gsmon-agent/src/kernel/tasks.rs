@@ -4,7 +4,10 @@
 //! the kernel. A thread that is on a CPU at drain time may not have left it for long (a spinning thread never does):
 //! the running ones, at most one per CPU, are read from /proc.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
 
 use gsmon_common::{
     limits,
@@ -114,6 +117,13 @@ pub enum CountFrom {
     Now,
     /// From its start: it came while its server was looked for.
     ItsStart,
+}
+
+/// What a thread has used since the last drain.
+#[derive(Clone, Copy)]
+struct SinceDrain {
+    cpu_ns: u64,
+    wait_ns: u64,
 }
 
 /// The task tables.
@@ -320,13 +330,58 @@ impl TaskTable {
 
     /// Adds what the threads of some servers have used since the last drain.
     pub fn peek(&self, servers: &mut HashMap<ServerSlotId, ServerGrowth>) {
-        let running = self.running();
         for (server, used) in &self.so_far {
             if let Some(growth) = servers.get_mut(server) {
                 growth.cpu_ns += used.cpu_ns;
                 growth.wait_ns += used.wait_ns;
             }
         }
+        let wanted: HashSet<ServerSlotId> = servers.keys().copied().collect();
+        self.each_since_drain(
+            |server| wanted.contains(&server),
+            |task, used| {
+                if let Some(growth) = servers.get_mut(&ServerSlotId(task.server)) {
+                    growth.cpu_ns += used.cpu_ns;
+                    growth.wait_ns += used.wait_ns;
+                }
+            },
+        );
+    }
+
+    /// What each thread of a server has used since the last drain, without its bursts.
+    pub fn peek_threads(&self, server: ServerSlotId) -> ServerTasks {
+        let mut tasks = ServerTasks::default();
+        self.each_since_drain(
+            |of| of == server,
+            |task, used| {
+                let (tid, tgid, cpu_ns) = (task.tid, task.tgid, used.cpu_ns);
+                tasks.cpu_ns += cpu_ns;
+                tasks.wait_ns += used.wait_ns;
+                if task.state != TaskState::Live as u32 {
+                    tasks.ended.push(EndedThread { tid, tgid, cpu_ns });
+                    return;
+                }
+                tasks.threads.push(ThreadReading {
+                    tid,
+                    tgid,
+                    cpu_ns,
+                    wait_ns: used.wait_ns,
+                    bursts: Vec::new(),
+                    bursts_missed: 0,
+                    slot: 0,
+                });
+            },
+        );
+        tasks
+    }
+
+    /// Hands over every thread of the servers that are wanted, and what it has used since the last drain.
+    fn each_since_drain(
+        &self,
+        wanted: impl Fn(ServerSlotId) -> bool,
+        mut take: impl FnMut(&TaskSlot, SinceDrain),
+    ) {
+        let running = self.running();
         let mut start = 0;
         while start < self.tasks.len() {
             let end = (start + CHUNK).min(self.tasks.len());
@@ -341,16 +396,16 @@ impl TaskTable {
                 ever_used = true;
                 let base = self.baselines.get(index).copied().unwrap_or_default();
                 let new = base.generation != task.generation;
-                if !new && base.life != Life::Live {
+                if (!new && base.life != Life::Live) || !wanted(ServerSlotId(task.server)) {
                     continue;
                 }
-                let Some(growth) = servers.get_mut(&ServerSlotId(task.server)) else {
-                    continue;
-                };
                 let (cpu_before, wait_before) = if new { (0, 0) } else { (base.cpu_ns, base.wait_ns) };
                 refresh_running(&mut task, &running);
-                growth.cpu_ns += task.cpu_ns.saturating_sub(cpu_before);
-                growth.wait_ns += task.run_queue_wait_ns.saturating_sub(wait_before);
+                let used = SinceDrain {
+                    cpu_ns: task.cpu_ns.saturating_sub(cpu_before),
+                    wait_ns: task.run_queue_wait_ns.saturating_sub(wait_before),
+                };
+                take(&task, used);
             }
             if !ever_used {
                 break;

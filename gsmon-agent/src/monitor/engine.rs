@@ -47,7 +47,7 @@ pub(super) struct Engine {
     found: FoundServers,
     pub(super) models: Vec<ServerModel>,
     companions: Companions,
-    room_threads: HashMap<String, RoomThreads>,
+    pub(super) room_threads: HashMap<String, RoomThreads>,
     pub(super) voices: Voices,
     pub(super) usage: HashMap<String, UsageTracker>,
     pub(super) moments: Moments,

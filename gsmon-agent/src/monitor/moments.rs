@@ -13,13 +13,17 @@ use crate::{
         event::{Fact, GameEvent},
     },
     host::Touched,
-    kernel::ServerSlotId,
+    kernel::{ServerSlotId, ServerTasks},
 };
 
 /// Events that wait for the end of an interval; beyond it they wait where they come from.
 const MOST_HEARD: usize = 65_536;
 /// Readings in one interval: events that come in crowds share what there is.
 const MOST_READINGS: u32 = 20;
+/// A reading in which so much time passes (the agent had to wait for a core) is taken again, a few times at most: nobody
+/// can tell when in that time it was true.
+const SLOW_READING_MS: i64 = 2;
+const READING_ATTEMPTS: u32 = 4;
 /// Looks for processes in one interval, because a server speaks that has not been found yet.
 const MOST_LOOKS: u32 = 2;
 
@@ -102,8 +106,20 @@ impl Engine {
             .iter()
             .filter_map(|index| self.models[*index].slot)
             .collect();
-        let counted = self.kernel.as_ref().map(|kernel| kernel.peek(&slots));
-        let now_ms = unix_ms();
+        let mut counted;
+        let mut threads: HashMap<usize, ServerTasks>;
+        let mut now_ms;
+        let mut attempts = 0;
+        loop {
+            let begun_ms = unix_ms();
+            counted = self.kernel.as_ref().map(|kernel| kernel.peek(&slots));
+            threads = self.threads_now(models);
+            now_ms = unix_ms();
+            attempts += 1;
+            if now_ms - begun_ms <= SLOW_READING_MS || attempts == READING_ATTEMPTS {
+                break;
+            }
+        }
         let source = self.sched_source();
         for index in models {
             let model = &mut self.models[*index];
@@ -118,7 +134,22 @@ impl Engine {
                 .as_ref()
                 .and_then(|counted| model.slot.and_then(|slot| counted.get(&slot)));
             model.sample(now_ms, counted, &usage);
+            if let Some((rooms, threads)) = self.room_threads.get(&model.spec.name).zip(threads.get(index)) {
+                model.sample_rooms(now_ms, &rooms.so_far(threads));
+            }
         }
+    }
+
+    /// Threads of those whose threads carry the names of rooms.
+    fn threads_now(&self, models: &[usize]) -> HashMap<usize, ServerTasks> {
+        let Some(kernel) = &self.kernel else {
+            return HashMap::new();
+        };
+        models
+            .iter()
+            .filter(|index| self.room_threads.contains_key(&self.models[**index].spec.name))
+            .filter_map(|index| Some((*index, kernel.peek_threads(self.models[*index].slot?))))
+            .collect()
     }
 
     /// What the games have said since the last interval, by server.

@@ -86,6 +86,30 @@ impl RoomThreads {
         rooms
     }
 
+    /// What has come since the last interval, by room, in the middle of one. Changes nothing.
+    pub fn so_far(&self, tasks: &ServerTasks) -> BTreeMap<Arc<str>, NamedThreads> {
+        let mut rooms: BTreeMap<Arc<str>, NamedThreads> = BTreeMap::new();
+        for thread in &tasks.ended {
+            if let Some(Known { room: Some(room), .. }) = self.known.get(&thread.tid) {
+                rooms.entry(room.clone()).or_default().cpu_ns += thread.cpu_ns;
+            }
+        }
+        for thread in &tasks.threads {
+            let known = self.known.get(&thread.tid);
+            let young = known.is_none_or(|known| self.intervals - known.first < YOUNG);
+            let room = match known.and_then(|known| known.room.clone()) {
+                None if young => thread_name(thread.tgid, thread.tid).and_then(|name| self.room(&name)),
+                room => room,
+            };
+            if let Some(room) = room {
+                let sum = rooms.entry(room).or_default();
+                sum.alive += 1;
+                sum.cpu_ns += thread.cpu_ns + known.map_or(0, |known| known.unsure_ns);
+            }
+        }
+        rooms
+    }
+
     fn room(&self, thread: &str) -> Option<Arc<str>> {
         let captures = self.pattern.captures(thread)?;
         Some(captures.name("room")?.as_str().into())

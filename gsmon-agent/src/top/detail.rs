@@ -22,7 +22,6 @@ use crate::{
         session::{
             phase,
             picture::{PlayerSnapshot, PlayerState, SessionSnapshot},
-            rooms::CpuBasis,
             transitions::{LifeKind, LifeRecord, Transition},
         },
         snapshot::{CompanionSnapshot, ServerSnapshot},
@@ -207,8 +206,8 @@ fn memory(value: Option<u64>) -> String {
 }
 
 fn cpu_cell(session: &SessionSnapshot) -> String {
-    match (session.cpu_basis, session.used.cpu_ns) {
-        (CpuBasis::Shared, Some(_)) => format!("~{}", cpu_seconds(session.used.cpu_ns)),
+    match (session.cpu_is_estimated(), session.used.cpu_ns) {
+        (true, Some(_)) => format!("~{}", cpu_seconds(session.used.cpu_ns)),
         _ => cpu_seconds(session.used.cpu_ns),
     }
 }

@@ -153,6 +153,11 @@ impl ServerModel {
         });
     }
 
+    /// Adds what threads that carry the name of a room have used since the last interval.
+    pub fn sample_rooms(&mut self, unix_ms: i64, threads: &BTreeMap<Arc<str>, NamedThreads>) {
+        self.sessions.sample_rooms(unix_ms, threads);
+    }
+
     /// Processes and sockets as discovery sees them now.
     pub fn found(
         &mut self,

@@ -4,10 +4,7 @@
 use super::{Page, float, seconds};
 use crate::{
     config::{MetricsSettings, SessionSeries},
-    world::{
-        session::{picture::SessionSnapshot, rooms::CpuBasis},
-        snapshot::Snapshot,
-    },
+    world::{session::picture::SessionSnapshot, snapshot::Snapshot},
 };
 
 impl Page {
@@ -102,10 +99,9 @@ impl Page {
         )?;
         for (server, session) in running {
             let values = &[*server, &*session.id];
-            let is_share = session.cpu_basis == CpuBasis::Shared;
             estimated
                 .with_label_values(values)
-                .set(f64::from(u8::from(is_share)));
+                .set(f64::from(u8::from(session.cpu_is_estimated())));
             players.with_label_values(values).set(f64::from(session.players));
             if let Some(bytes) = float(session.peak_rss_bytes) {
                 peak.with_label_values(values).set(bytes);

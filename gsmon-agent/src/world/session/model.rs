@@ -77,6 +77,22 @@ impl SessionModel {
         self.machine.sample(moment);
     }
 
+    /// Adds what threads that carry the name of a room have used since the last interval.
+    pub fn sample_rooms(&mut self, unix_ms: i64, threads: &BTreeMap<Arc<str>, NamedThreads>) {
+        let Some((_, since_ms)) = self.previous else {
+            return;
+        };
+        let courses = &mut self.machine.room_courses;
+        for name in threads.keys() {
+            if !courses.contains_key(name) && courses.len() < MOST_COURSES {
+                courses.insert(name.clone(), RoomCourse::new(since_ms));
+            }
+        }
+        for (name, course) in courses {
+            course.read_threads(unix_ms, threads.get(name).copied());
+        }
+    }
+
     /// Adds an interval and makes the picture.
     pub fn advance(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
         // Before anything is heard: sessions that end in this interval have used some of it.

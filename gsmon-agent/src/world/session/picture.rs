@@ -132,12 +132,19 @@ pub struct SessionSnapshot {
     pub used: Resources,
     /// How its CPU is known.
     pub cpu_basis: CpuBasis,
-    /// Where it is an estimate: least and most CPU by any way of sharing, nanoseconds.
+    /// Where it is an estimate: least and most CPU, nanoseconds.
     pub cpu_interval_ns: Option<(u64, u64)>,
     /// Largest resident memory of the process while it ran.
     pub peak_rss_bytes: Option<u64>,
     /// Time in each phase, milliseconds.
     pub phase_ms: BTreeMap<Phase, i64>,
+}
+
+impl SessionSnapshot {
+    /// Is its CPU an estimate?
+    pub fn cpu_is_estimated(&self) -> bool {
+        self.cpu_basis == CpuBasis::Shared || self.cpu_interval_ns.is_some()
+    }
 }
 
 /// One player.
@@ -410,9 +417,7 @@ pub fn session(machine: &Machine, track: &Track, session: &Session, now_ms: i64)
         leaves: session.leaves,
         used: machine.used_so_far(session, now_ms),
         cpu_basis: share.map(|share| share.cpu).unwrap_or_default(),
-        cpu_interval_ns: share
-            .filter(|share| share.cpu == CpuBasis::Shared)
-            .map(|share| (share.cpu_low_ns, share.cpu_high_ns)),
+        cpu_interval_ns: share.and_then(|share| share.cpu_interval_ns()),
         peak_rss_bytes: session.peak_rss_bytes,
         phase_ms,
     }

@@ -103,3 +103,26 @@ fn what_was_guessed_before_a_named_thread_came_does_not_count() {
     let exact = course.totals().since(&begin);
     assert_eq!((exact.used.cpu_ns, exact.cpu), (Some(10), CpuBasis::NamedThreads));
 }
+
+#[test]
+fn a_thread_that_goes_on_is_cut_where_it_was_read_and_otherwise_has_an_interval() {
+    // It waits for a core in the first half of each second.
+    let mut course = RoomCourse::new(0);
+    course.push(1_000, None, named(400, 1));
+    course.read_threads(1_500, named(0, 1));
+    course.push(2_000, None, named(400_000_000, 1));
+    let begin = course.at(1_499, Edge::Begin);
+    course.push(3_000, None, named(400_000_000, 1));
+    course.read_threads(3_501, named(2_000_000, 1));
+    course.push(4_000, None, named(400_000_000, 1));
+    let read = course.at(3_500, Edge::End).since(&begin);
+    assert_eq!(read.used.cpu_ns.unwrap() / 1_000_000, 801);
+    assert_eq!(read.cpu_interval_ns(), None, "{read:?}");
+    let guessed = course.at(3_750, Edge::End).since(&begin);
+    let (low, high) = guessed.cpu_interval_ns().unwrap();
+    assert!((low..=high).contains(&1_000_000_000), "{guessed:?}");
+    assert!((low..=high).contains(&guessed.used.cpu_ns.unwrap()));
+    // Two readings in one millisecond are one.
+    course.read_threads(4_000, named(0, 1));
+    assert_eq!(course.totals().named.cpu_ns, 1_200_000_400);
+}

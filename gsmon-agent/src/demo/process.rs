@@ -26,8 +26,10 @@ use super::{
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long may take what a planted server is told: seconds of CPU, on a machine whose cores others want too.
+const WORK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an ending process may take before it is killed.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a demo process failed.
 #[derive(Debug, thiserror::Error)]
@@ -169,22 +171,20 @@ impl DemoProcess {
             lines,
             ready: Ready { port: 0, pid: 0 },
         };
-        process.ready = process.hear("ready")?;
+        // A planted server may do some work first.
+        process.ready = process.hear("ready", WORK_TIMEOUT)?;
         Ok(process)
     }
 
-    fn hear<T: DeserializeOwned>(&self, request: &str) -> Result<T, DemoError> {
-        let line = self
-            .lines
-            .recv_timeout(ANSWER_TIMEOUT)
-            .map_err(|_| DemoError::Silent {
-                request: request.to_owned(),
-                seconds: ANSWER_TIMEOUT.as_secs(),
-            })?;
+    fn hear<T: DeserializeOwned>(&self, request: &str, within: Duration) -> Result<T, DemoError> {
+        let line = self.lines.recv_timeout(within).map_err(|_| DemoError::Silent {
+            request: request.to_owned(),
+            seconds: within.as_secs(),
+        })?;
         serde_json::from_str(&line).map_err(|source| DemoError::Answer { line, source })
     }
 
-    fn ask<T: DeserializeOwned>(&mut self, request: &str) -> Result<T, DemoError> {
+    fn ask<T: DeserializeOwned>(&mut self, request: &str, within: Duration) -> Result<T, DemoError> {
         let stdin = self
             .stdin
             .as_mut()
@@ -192,17 +192,17 @@ impl DemoProcess {
         writeln!(stdin, "{request}")
             .and_then(|()| stdin.flush())
             .map_err(DemoError::Ended)?;
-        self.hear(request)
+        self.hear(request, within)
     }
 
     /// Asks a server: `truth`, `mark`, `hold` or `resume`.
     pub fn ask_server(&mut self, request: &str) -> Result<ServerTruth, DemoError> {
-        self.ask(request)
+        self.ask(request, ANSWER_TIMEOUT)
     }
 
     /// Tells a planted server what to do, as [`super::planted`] lists it.
     pub fn tell(&mut self, what: &str) -> Result<Paid, DemoError> {
-        self.ask(what)
+        self.ask(what, WORK_TIMEOUT)
     }
 
     /// Waits for the process to end by itself or by a signal.
@@ -212,7 +212,7 @@ impl DemoProcess {
 
     /// Asks bots: `truth`, `pause` or `resume`.
     pub fn ask_bots(&mut self, request: &str) -> Result<BotsTruth, DemoError> {
-        self.ask(request)
+        self.ask(request, ANSWER_TIMEOUT)
     }
 }
 

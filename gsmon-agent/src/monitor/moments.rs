@@ -35,6 +35,14 @@ pub struct Moments {
     looks: u32,
 }
 
+/// Does only a server that runs say so, with its start behind it?
+fn shows_life(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::ServerReady | Fact::MatchBegun { .. } | Fact::Phase(_) | Fact::PlayerJoined(_)
+    )
+}
+
 impl Engine {
     /// Somebody has rung: takes the events in and reads the servers whose moment it is.
     pub(super) fn answer_bell(&mut self) {
@@ -61,7 +69,7 @@ impl Engine {
         };
         let unfound = fresh
             .iter()
-            .any(|event| matches!(event.fact, Fact::ServerReady) && !is_up(&event.server));
+            .any(|event| shows_life(&event.fact) && !is_up(&event.server));
         self.moments.heard.extend(fresh);
         if unfound && self.moments.looks < MOST_LOOKS {
             self.moments.looks += 1;

@@ -390,10 +390,10 @@ impl Machine {
             }
         }
         if let Some(WarmUp::Counted(span)) = &mut self.warming {
-            later(&mut span.since_ms);
+            span.shift(off_ms);
         }
         if let Some(span) = &mut self.last_leave {
-            later(&mut span.since_ms);
+            span.shift(off_ms);
         }
         if let Some(stated) = &mut self.stated_tick {
             later(&mut stated.at_ms);
@@ -594,6 +594,12 @@ impl Machine {
         if !self.up {
             // It spoke before it was found.
             self.ready_before_found_ms = Some(at_ms);
+        }
+        if let Some(WarmUp::Counted(span)) = &self.warming
+            && at_ms < span.since_ms
+        {
+            // A late word of its predecessor.
+            return;
         }
         if let Some(warm_up) = self.warming.take() {
             if let WarmUp::Counted(span) = warm_up {

@@ -513,6 +513,38 @@ fn a_start_costs_what_was_used_since_then() {
 }
 
 #[test]
+fn what_a_start_used_before_anything_was_counted_is_not_known() {
+    let mut server = Server::new(SessionBounds::Auto);
+    server.idle(2);
+    let started_ms = server.now_ms + 100;
+    // It is ready, and found two intervals later.
+    server.hears(vec![Fact::ServerReady]);
+    server.idle(1);
+    server = server.start();
+    server.life.started_ms = Some(started_ms);
+    server.idle(1);
+    let [record] = server.machine.track.transitions.lives() else {
+        panic!()
+    };
+    assert_eq!((record.took_ms, record.used.cpu_ns), (400, None));
+}
+
+#[test]
+fn a_late_word_of_the_process_before_makes_nobody_ready() {
+    let mut server = Server::new(SessionBounds::Auto).start();
+    server.hears(vec![Fact::ServerReady]);
+    server.idle(2);
+    // Somebody joins; then another process takes its place, all in one interval.
+    server.life.starts += 1;
+    server.life.started_ms = Some(server.now_ms + 800);
+    server.hears(vec![joined(0)]);
+    assert_eq!(server.machine.track.transitions.lives().len(), 1);
+    server.hears(vec![Fact::ServerReady]);
+    let lives = server.machine.track.transitions.lives();
+    assert_eq!((lives.len(), lives[1].took_ms), (2, 700));
+}
+
+#[test]
 fn an_occupied_server_that_is_killed_has_crashed() {
     let mut server = Server::new(SessionBounds::Auto).start();
     server.hears(vec![joined(0), joined(1)]);

@@ -117,6 +117,8 @@ struct Open {
 pub struct Span {
     /// Its beginning.
     pub since_ms: i64,
+    /// What is used from then on is known.
+    counted_from_ms: i64,
     start: Resources,
     peak_rss_bytes: Option<u64>,
 }
@@ -131,9 +133,24 @@ impl Span {
     pub fn counted_from(since_ms: i64, from_ms: i64, course: &Course) -> Self {
         Self {
             since_ms,
+            counted_from_ms: from_ms,
             start: course.at(from_ms),
             peak_rss_bytes: None,
         }
+    }
+
+    /// The clock was set: it began so much later.
+    pub fn shift(&mut self, by_ms: i64) {
+        self.since_ms = self.since_ms.saturating_add(by_ms);
+        self.counted_from_ms = self.counted_from_ms.saturating_add(by_ms);
+    }
+
+    /// What was used until then; nobody knows it where all of it was over before anything was counted.
+    fn used(&self, until_ms: i64, course: &Course) -> Resources {
+        if until_ms < self.counted_from_ms {
+            return Resources::default();
+        }
+        course.at(until_ms).since(&self.start)
     }
 
     /// Call for every moment of the course.
@@ -209,7 +226,7 @@ impl Transitions {
                 kind,
                 began_unix_ms: span.since_ms,
                 took_ms,
-                used: course.at(ended_ms).since(&span.start),
+                used: span.used(ended_ms, course),
                 // As of the next look, where there was none meanwhile.
                 peak_rss_bytes: span.peak_rss_bytes.or_else(|| course.rss_at(ended_ms)),
             },

@@ -305,7 +305,7 @@ proptest! {
             prop_assert!(sum <= world.cpu_ns + 100, "{sum} of {}", world.cpu_ns);
             most = most.max(machine.ended.len());
         }
-        prop_assert!(most <= KEPT_SESSIONS);
+        prop_assert!(most <= sessions::KEPT_SESSIONS);
     }
 
     #[test]

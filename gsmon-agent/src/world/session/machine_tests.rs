@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     games::event::{PlayerCount, PlayerKind, PlayerRef, TimeSource},
-    world::session::resources::Moment,
+    world::session::{resources::Moment, transitions::LifeKind},
 };
 
 /// A server that uses a tenth of a core, one interval per second.

@@ -1,9 +1,10 @@
-//! What integration tests and benches share: the kernel side alone, packets, network namespaces, the binary.
+//! What integration tests and benches share: the kernel side alone, packets, network namespaces, the binary, planted costs.
 //!
 //! Everything here needs root; a test without it fails in CI and says why elsewhere.
 
 pub mod netns;
 pub mod packet;
+pub mod planted;
 pub mod third_party;
 
 use std::{

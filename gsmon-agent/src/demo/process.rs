@@ -27,7 +27,7 @@ use super::{
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long may take what a planted server is told: seconds of CPU, on a machine whose cores others want too.
-const WORK_TIMEOUT: Duration = Duration::from_secs(60);
+const WORK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long an ending process may take before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 

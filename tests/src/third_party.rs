@@ -349,9 +349,10 @@ pub fn sessions(server: &ServerSnapshot) -> Vec<SessionSnapshot> {
 
 /// Holds the CPU of all sessions against the process's own clock.
 ///
-/// What the sessions used and what lies between them must be what the agent says that the server used, and that must be
-/// what the process used by its own clock since it started: within 1 % each. A session alone must be right within 1 % and
-/// what was used in the intervals that hold its beginning and its end, since use is taken to be even inside of those.
+/// What the sessions used and what lies between them (by that clock) must be what the agent says that the server used, and
+/// that must be what the process used by its own clock since it started: within 1 % each. A session alone must be right
+/// within 1 % and what was used in the intervals that hold its beginning and its end, since use is taken to be even where
+/// nothing was read.
 pub fn assert_cpu_adds_up(history: &[Arc<Snapshot>], name: &str, witness: &CpuWitness, interval: Duration) {
     let of = |snapshot: &Arc<Snapshot>| {
         snapshot
@@ -364,28 +365,13 @@ pub fn assert_cpu_adds_up(history: &[Arc<Snapshot>], name: &str, witness: &CpuWi
     let now_ms = (last.unix_time_seconds * 1e3) as i64;
     let server = of(last).expect("the server");
     let sessions = sessions(&server);
-    // The course of the total, which began when the process did.
-    let started_ms = server.game_state.starts_and_stops[0].began_unix_ms;
-    let mut course = vec![(started_ms, 0.0)];
-    course.extend(history.iter().filter_map(|snapshot| {
-        let at_ms = (snapshot.unix_time_seconds * 1e3) as i64;
-        let total = of(snapshot)?.totals.cpu_ns? as f64;
-        (at_ms > started_ms).then_some((at_ms, total))
-    }));
-    let total_at = |at_ms: i64| {
-        let after = course
-            .partition_point(|(at, _)| *at < at_ms)
-            .min(course.len() - 1);
-        let ((from, low), (to, high)) = (course[after.max(1) - 1], course[after]);
-        let part = (at_ms - from) as f64 / (to - from).max(1) as f64;
-        low + part.clamp(0.0, 1.0) * (high - low)
-    };
-    let (mut used, mut between, mut end_ms) = (0.0, 0.0, started_ms);
+    let (mut used, mut between, mut ended_at) = (0.0, 0.0, 0.0);
     let interval_ms = interval.as_millis() as i64;
     for session in &sessions {
         let (from_ms, to_ms) = (session.begun_unix_ms, session.ended_unix_ms.unwrap_or(now_ms));
-        between += total_at(from_ms) - total_at(end_ms);
-        end_ms = to_ms;
+        // Sessions are cut in the middle of intervals: only the server's own clock tells what lies between them.
+        between += witness.at(from_ms) - ended_at;
+        ended_at = witness.at(to_ms);
         let cpu_ns = session.used.cpu_ns.expect("CPU is measured") as f64;
         used += cpu_ns;
         let truth = witness.between(from_ms, to_ms);
@@ -396,7 +382,7 @@ pub fn assert_cpu_adds_up(history: &[Arc<Snapshot>], name: &str, witness: &CpuWi
             "{session:?}: {truth} ns and {slack} ns of slack"
         );
     }
-    between += total_at(now_ms) - total_at(end_ms);
+    between += witness.at(now_ms) - ended_at;
     let total = server.totals.cpu_ns.expect("CPU is measured") as f64;
     let truth = witness.at(now_ms);
     eprintln!(

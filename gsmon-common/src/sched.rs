@@ -69,6 +69,11 @@ pub struct Burst {
     pub cpu_ns: u32,
     /// Run-queue wait inside the burst, clamped: after the thread first ran. Wall time of a burst is CPU plus wait.
     pub wait_ns: u32,
+    /// Run-queue wait before the thread first ran, clamped. When it became ready says when its timer or its packet woke
+    /// it, however busy the CPUs were.
+    pub ready_wait_ns: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Ring of the last bursts of one thread, newest at `head - 1` modulo the length.
@@ -79,13 +84,15 @@ pub struct BurstRing {
     pub head: u64,
     /// Run-queue wait total when the burst at hand first ran.
     pub wait_total_ns: u64,
+    /// What the burst at hand waited before it first ran.
+    pub ready_wait_ns: u64,
     /// The bursts.
     pub bursts: [Burst; BURST_ENTRIES],
 }
 
 const _: () = assert!(size_of::<TaskSlot>() == 128);
-const _: () = assert!(size_of::<Burst>() == 16);
-const _: () = assert!(size_of::<BurstRing>() == 8_192 + 64);
+const _: () = assert!(size_of::<Burst>() == 24);
+const _: () = assert!(size_of::<BurstRing>() == 12_288 + 64);
 
 #[cfg(test)]
 mod tests {

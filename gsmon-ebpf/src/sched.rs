@@ -76,12 +76,15 @@ fn switched_out<T: Task>(prev: T, next: T) {
 }
 
 /// The first switch-out since the thread woke: what it has waited so far, it waited before it ran, which is no part of
-/// the burst (a game that times its own tick does not see it either).
+/// the burst (a game that times its own tick does not see it either). It is kept apart: it tells when the thread woke.
 #[inline(always)]
 fn begin_burst(ring: u32, wait_ns: u64) {
     if let Some(ring) = BURSTS.get_ptr_mut(ring) {
         // SAFETY: non-null map pointer; a ring belongs to one thread.
-        unsafe { (*ring).wait_total_ns = wait_ns };
+        unsafe {
+            (*ring).ready_wait_ns = wait_ns.wrapping_sub((*ring).wait_total_ns);
+            (*ring).wait_total_ns = wait_ns;
+        }
     }
 }
 
@@ -121,6 +124,8 @@ unsafe fn record_burst(ring: *mut BurstRing, burst_ns: u64, wait_ns: u64) {
         (*entry).end_ns = now_ns;
         (*entry).cpu_ns = clamp(burst_ns);
         (*entry).wait_ns = clamp(waited);
+        (*entry).ready_wait_ns = clamp((*ring).ready_wait_ns);
+        (*ring).ready_wait_ns = 0;
         core::ptr::write_volatile(&raw mut (*ring).head, head + 1);
     }
 }

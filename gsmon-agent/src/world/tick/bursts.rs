@@ -7,7 +7,10 @@
 use gsmon_common::sched::Burst;
 use ndarray::Array2;
 
-use super::series::{FEWEST, Period, period};
+use super::{
+    series::{FEWEST, Period, period},
+    turns,
+};
 
 /// Gaps over which bursts are merged.
 const MERGE_GAPS_NS: [u64; 9] = [
@@ -46,12 +49,25 @@ impl Cut {
 /// Bursts merged into one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Wall start of the first burst.
+    /// When the thread became ready for the first burst: its timer rang, or its packet came.
+    pub ready_ns: u64,
+    /// When it first ran: later, where the CPUs were busy.
     pub start_ns: u64,
     /// End of the last burst.
     pub end_ns: u64,
     /// CPU of all bursts.
     pub cpu_ns: u64,
+    /// Ticks that it is: more than one where a late loop caught up.
+    pub turns: u32,
+}
+
+impl Group {
+    /// Wall time of each of its ticks.
+    pub fn walls_ns(&self) -> impl Iterator<Item = u64> {
+        let turns = self.turns.max(1);
+        let wall_ns = self.end_ns.saturating_sub(self.start_ns) / u64::from(turns);
+        std::iter::repeat_n(wall_ns, turns as usize)
+    }
 }
 
 /// Ticks of one thread.
@@ -65,6 +81,8 @@ pub struct ThreadTicks {
     pub coverage: f64,
     /// The ticks.
     pub ticks: Vec<Group>,
+    /// Share of the ticks due that took place; 1 until [`with_cut`] has counted.
+    pub turned_ratio: f64,
 }
 
 impl ThreadTicks {
@@ -75,11 +93,7 @@ impl ThreadTicks {
 
     /// Median wall time of a tick.
     pub fn median_wall_ns(&self) -> u64 {
-        let mut walls: Vec<u64> = self
-            .ticks
-            .iter()
-            .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
-            .collect();
+        let mut walls: Vec<u64> = self.ticks.iter().flat_map(Group::walls_ns).collect();
         walls.sort_unstable();
         walls.get(walls.len() / 2).copied().unwrap_or(0)
     }
@@ -91,14 +105,22 @@ fn score(period: &Period, coverage: f64) -> f64 {
 
 /// Ticks by a known cut, if they still look like ticks.
 pub fn with_cut(bursts: &[Burst], cut: Cut) -> Option<ThreadTicks> {
-    accept(evaluate(&merge(bursts, cut.gap_ns()), cut)?)
+    let groups = merge(bursts, cut.gap_ns());
+    let mut found = accept(evaluate(&groups, cut)?)?;
+    found.turned_ratio = turns::count(&mut found.ticks, &groups, found.period.period_ns);
+    Some(found)
 }
 
 /// What a cut calls ticks, whether they are regular or not.
-pub fn ticks(bursts: &[Burst], cut: Cut) -> Vec<Group> {
-    let mut groups = merge(bursts, cut.gap_ns());
-    groups.retain(|group| group.cpu_ns >= cut.least_cpu_ns());
-    groups
+pub fn ticks(bursts: &[Burst], cut: Cut, period_ns: f64) -> Vec<Group> {
+    let groups = merge(bursts, cut.gap_ns());
+    let mut ticks: Vec<Group> = groups
+        .iter()
+        .filter(|group| group.cpu_ns >= cut.least_cpu_ns())
+        .copied()
+        .collect();
+    turns::count(&mut ticks, &groups, period_ns);
+    ticks
 }
 
 /// Ticks by the best cut of all.
@@ -138,8 +160,9 @@ fn evaluate(groups: &[Group], cut: Cut) -> Option<ThreadTicks> {
         .filter(|group| group.cpu_ns >= cut.least_cpu_ns())
         .copied()
         .collect();
-    let starts: Vec<u64> = ticks.iter().map(|tick| tick.start_ns).collect();
-    let period = period(&starts)?;
+    // A busy host delays the start of a tick, not the timer that calls for it.
+    let calls: Vec<u64> = ticks.iter().map(|tick| tick.ready_ns).collect();
+    let period = period(&calls)?;
     let sum = |groups: &[Group]| groups.iter().map(|group| group.cpu_ns as f64).sum::<f64>();
     let all = sum(groups);
     let coverage = if all > 0.0 { sum(&ticks) / all } else { 0.0 };
@@ -148,23 +171,28 @@ fn evaluate(groups: &[Group], cut: Cut) -> Option<ThreadTicks> {
         period,
         coverage,
         ticks,
+        turned_ratio: 1.0,
     })
 }
 
+/// Bursts with less sleep than `gap_ns` between them; time in the run queue is no sleep.
 fn merge(bursts: &[Burst], gap_ns: u64) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::with_capacity(bursts.len());
     for burst in bursts {
         let wall_ns = u64::from(burst.cpu_ns) + u64::from(burst.wait_ns);
         let start_ns = burst.end_ns.saturating_sub(wall_ns);
+        let ready_ns = start_ns.saturating_sub(u64::from(burst.ready_wait_ns));
         match groups.last_mut() {
-            Some(last) if gap_ns > 0 && start_ns.saturating_sub(last.end_ns) <= gap_ns => {
+            Some(last) if gap_ns > 0 && ready_ns.saturating_sub(last.end_ns) <= gap_ns => {
                 last.end_ns = last.end_ns.max(burst.end_ns);
                 last.cpu_ns += u64::from(burst.cpu_ns);
             }
             _ => groups.push(Group {
+                ready_ns,
                 start_ns,
                 end_ns: burst.end_ns,
                 cpu_ns: u64::from(burst.cpu_ns),
+                turns: 1,
             }),
         }
     }

@@ -6,13 +6,14 @@
 //! cadence decides the rate, and tick time is absent.
 //!
 //! What it cannot tell apart: a server without a loop that answers one regular client looks like a loop of that
-//! client's rate. What it does not do: read a tick that the game itself states (log, query, probe), which would
-//! override it.
+//! client's rate. Ticks that a loop drops under load lower its rate ([`turns`]); a cadence alone shows the one it aims
+//! for. What it does not do: read a tick that the game itself states (log, query, probe), which would override it.
 
 mod bursts;
 mod series;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::HashMap;
 
@@ -34,6 +35,12 @@ const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 1;
 /// Bursts kept per thread for slow ticks, and for how long.
 const KEPT_BURSTS: usize = 2_048;
 const KEPT_NS: u64 = 4_000_000_000;
+/// What another period must score above the known one, and in how many searches in a row it must be found, before it
+/// replaces it: a crowded second bends the bursts of a thread, a game changes its rate for longer.
+const CHANGE_MARGIN: f64 = 0.1;
+const CHANGE_SEARCHES: u32 = 2;
+/// Periods that differ by less are one.
+const SAME_PERIOD: f64 = 0.02;
 /// Gaps over which send batches are merged.
 const BATCH_GAPS_NS: [u64; 4] = [0, 500_000, 2_000_000, 5_000_000];
 
@@ -82,11 +89,20 @@ pub struct TickEstimate {
     pub ticks: u64,
 }
 
+/// What has been found out about a thread.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    cut: Cut,
+    period_ns: f64,
+    /// Another period that searches have begun to find, and how many in a row.
+    doubt: Option<(f64, u32)>,
+}
+
 /// Detection for one server over time.
 #[derive(Debug, Default)]
 pub struct Detector {
     kept: HashMap<u32, Vec<Burst>>,
-    cuts: HashMap<u32, Cut>,
+    known: HashMap<u32, Known>,
     kept_batches: Vec<u64>,
     intervals_until_search: u32,
     /// Start of the newest tick that was handed out as over.
@@ -126,27 +142,25 @@ impl Detector {
     /// Wall times of the loop's ticks that nobody has been told of and that no later burst can prolong. From the kept
     /// bursts, since a tick may span two intervals.
     fn newly_over(&mut self, thread: u32, now_ns: u64) -> Vec<u64> {
-        let (Some(kept), Some(cut)) = (self.kept.get(&thread), self.cuts.get(&thread)) else {
+        let (Some(kept), Some(known)) = (self.kept.get(&thread), self.known.get(&thread)) else {
             return Vec::new();
         };
-        let settled_ns = now_ns.saturating_sub(cut.gap_ns());
-        let over: Vec<_> = bursts::ticks(kept, *cut)
+        let settled_ns = now_ns.saturating_sub(known.cut.gap_ns());
+        let over: Vec<_> = bursts::ticks(kept, known.cut, known.period_ns)
             .into_iter()
             .filter(|tick| tick.start_ns > self.over_until_ns && tick.end_ns < settled_ns)
             .collect();
         if let Some(last) = over.last() {
             self.over_until_ns = last.start_ns;
         }
-        over.iter()
-            .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
-            .collect()
+        over.iter().flat_map(bursts::Group::walls_ns).collect()
     }
 
     fn keep(&mut self, now_ns: u64, evidence: &Evidence<'_>) {
         let oldest_ns = now_ns.saturating_sub(KEPT_NS);
         self.kept
             .retain(|tid, _| evidence.threads.iter().any(|thread| thread.tid == *tid));
-        self.cuts
+        self.known
             .retain(|tid, _| evidence.threads.iter().any(|thread| thread.tid == *tid));
         for thread in evidence.threads {
             let kept = self.kept.entry(thread.tid).or_default();
@@ -164,19 +178,18 @@ impl Detector {
     /// Ticks of one thread: in this interval if it has enough, else over the kept window.
     fn thread_ticks(&mut self, thread: &ThreadWindow<'_>, searching: bool) -> Option<ThreadTicks> {
         let kept = self.kept.get(&thread.tid).map_or(&[][..], Vec::as_slice);
-        let known = || {
-            let cut = *self.cuts.get(&thread.tid)?;
-            bursts::with_cut(thread.bursts, cut).or_else(|| bursts::with_cut(kept, cut))
-        };
-        let search = || bursts::search(thread.bursts).or_else(|| bursts::search(kept));
+        let known = self.known.get(&thread.tid).copied();
         // A cut that fails once (a pause, a map change) is kept: it may well work again.
-        let found = if searching {
-            search().or_else(known)
-        } else {
-            known()
-        };
-        if let Some(found) = &found {
-            self.cuts.insert(thread.tid, found.cut);
+        let usual = known.and_then(|known| {
+            bursts::with_cut(thread.bursts, known.cut).or_else(|| bursts::with_cut(kept, known.cut))
+        });
+        if !searching {
+            return usual;
+        }
+        let other = bursts::search(thread.bursts).or_else(|| bursts::search(kept));
+        let (found, known) = settle(known, usual, other);
+        if let Some(known) = known {
+            self.known.insert(thread.tid, known);
         }
         found
     }
@@ -194,6 +207,55 @@ impl Detector {
         };
         of(batches).or_else(|| of(&self.kept_batches))
     }
+}
+
+/// After a search: the ticks to believe in, and what is known from now on.
+fn settle(
+    known: Option<Known>,
+    usual: Option<ThreadTicks>,
+    other: Option<ThreadTicks>,
+) -> (Option<ThreadTicks>, Option<Known>) {
+    let Some(other) = other else {
+        return (usual, known);
+    };
+    let believe = |ticks: ThreadTicks| {
+        let known = Known {
+            cut: ticks.cut,
+            period_ns: ticks.period.period_ns,
+            doubt: None,
+        };
+        (Some(ticks), Some(known))
+    };
+    let Some(mut known) = known else {
+        return believe(other);
+    };
+    let period_ns = other.period.period_ns;
+    if same(period_ns, known.period_ns) {
+        return match usual {
+            Some(usual) if usual.score() >= other.score() => believe(usual),
+            _ => believe(other),
+        };
+    }
+    if usual
+        .as_ref()
+        .is_some_and(|usual| other.score() <= usual.score() + CHANGE_MARGIN)
+    {
+        known.doubt = None;
+        return (usual, Some(known));
+    }
+    let times = match known.doubt {
+        Some((doubt_ns, times)) if same(doubt_ns, period_ns) => times + 1,
+        _ => 1,
+    };
+    if times >= CHANGE_SEARCHES {
+        return believe(other);
+    }
+    known.doubt = Some((period_ns, times));
+    (usual, Some(known))
+}
+
+fn same(a_ns: f64, b_ns: f64) -> bool {
+    (a_ns - b_ns).abs() <= SAME_PERIOD * b_ns
 }
 
 fn decide(
@@ -249,7 +311,7 @@ fn pick<'a>(
         weight(a).total_cmp(&weight(b))
     })?;
     let period_ns = heaviest.1.period.period_ns;
-    candidates.retain(|(_, ticks)| (ticks.period.period_ns - period_ns).abs() <= 0.02 * period_ns);
+    candidates.retain(|(_, ticks)| same(ticks.period.period_ns, period_ns));
     candidates
         .into_iter()
         .max_by_key(|(_, ticks)| ticks.median_wall_ns())
@@ -281,14 +343,16 @@ fn from_bursts(
         .ticks
         .iter()
         .filter(|tick| tick.end_ns >= first_burst_ns)
-        .count() as u64;
+        .map(|tick| u64::from(tick.turns))
+        .sum();
+    let rate_hz = found.turned_ratio * 1e9 / found.period.period_ns;
     let ticks = if thread.missed > 0 {
-        (interval_ns as f64 / found.period.period_ns).round() as u64
+        (interval_ns as f64 / 1e9 * rate_hz).round() as u64
     } else {
         in_interval
     };
     TickEstimate {
-        rate_hz: 1e9 / found.period.period_ns,
+        rate_hz,
         method: if agreed {
             TickMethod::BurstsAndCadence
         } else {
@@ -297,11 +361,7 @@ fn from_bursts(
         confidence: trust * found.score(),
         thread: Some(thread.tid),
         ticks,
-        tick_times_ns: found
-            .ticks
-            .iter()
-            .map(|tick| tick.end_ns.saturating_sub(tick.start_ns))
-            .collect(),
+        tick_times_ns: found.ticks.iter().flat_map(bursts::Group::walls_ns).collect(),
         new_tick_times_ns: Vec::new(),
     }
 }

@@ -2,6 +2,12 @@
 
 /// Share of a period by which a gap may differ from it and still count as regular.
 const TOLERANCE: f64 = 0.1;
+/// Periods that one gap may span and still count as regular: ticks that ran late are caught up in one go.
+const CAUGHT_UP: f64 = 16.0;
+/// A median gap of several periods: how many at most, and how well the part must fit, above what the whole does.
+const MOST_PARTS: u32 = 4;
+const PART_REGULAR: f64 = 0.85;
+const PART_MARGIN: f64 = 0.2;
 /// Fewest events that say anything.
 pub const FEWEST: usize = 8;
 
@@ -10,43 +16,58 @@ pub const FEWEST: usize = 8;
 pub struct Period {
     /// Nanoseconds.
     pub period_ns: f64,
-    /// Share of gaps that are one period, within 10 %.
+    /// Share of gaps that are one period, or a few, within 10 % of a period.
     pub regular_ratio: f64,
     /// Events.
     pub events: usize,
 }
 
 /// Period of ascending times, `None` for too few. Gaps of several periods (a missed tick, a pause) do not bend it.
+///
+/// The median gap is one period, unless more than half of the gaps are longer: then it is a few periods, and only a
+/// part of it fits nearly all gaps.
 pub fn period(times: &[u64]) -> Option<Period> {
     if times.len() < FEWEST {
         return None;
     }
-    let gaps: Vec<f64> = times
+    let mut gaps: Vec<f64> = times
         .windows(2)
         .map(|pair| pair[1].saturating_sub(pair[0]) as f64)
         .collect();
-    let mut sorted = gaps.clone();
-    let middle = sorted.len() / 2;
-    let (_, median, _) = sorted.select_nth_unstable_by(middle, f64::total_cmp);
+    let middle = gaps.len() / 2;
+    let (_, median, _) = gaps.select_nth_unstable_by(middle, f64::total_cmp);
     let median = *median;
     if median < 1.0 {
         return None;
     }
+    let whole = fit(&gaps, median, times.len());
+    let regular_ratio = whole.map_or(0.0, |whole| whole.regular_ratio);
+    if regular_ratio >= PART_REGULAR {
+        return whole;
+    }
+    (2..=MOST_PARTS)
+        .filter_map(|parts| fit(&gaps, median / f64::from(parts), times.len()))
+        .find(|part| part.regular_ratio >= PART_REGULAR.max(regular_ratio + PART_MARGIN))
+        .or(whole)
+}
+
+fn fit(gaps: &[f64], step: f64, events: usize) -> Option<Period> {
     let (mut regular, mut time, mut periods) = (0usize, 0.0, 0.0);
-    for gap in &gaps {
-        let count = (gap / median).round();
-        if (1.0..=1000.0).contains(&count) && (gap - count * median).abs() <= 2.5 * TOLERANCE * median {
+    for gap in gaps {
+        let count = (gap / step).round();
+        let off = (gap - count * step).abs();
+        if (1.0..=1000.0).contains(&count) && off <= 2.5 * TOLERANCE * step {
             time += gap;
             periods += count;
         }
-        if (gap - median).abs() <= TOLERANCE * median {
+        if (1.0..=CAUGHT_UP).contains(&count) && off <= TOLERANCE * step {
             regular += 1;
         }
     }
     (periods > 0.0).then(|| Period {
         period_ns: time / periods,
         regular_ratio: regular as f64 / gaps.len() as f64,
-        events: times.len(),
+        events,
     })
 }
 

@@ -39,7 +39,7 @@ fn bursts(mut work: Vec<(f64, f64)>) -> Vec<Burst> {
         .map(|(_, end, cpu)| Burst {
             end_ns: end as u64,
             cpu_ns: cpu as u32,
-            wait_ns: 0,
+            ..Burst::default()
         })
         .collect()
 }
@@ -181,6 +181,117 @@ fn one_millisecond_ticks() {
     });
 }
 
+/// One CPU that others hold for milliseconds at a time. A loop that sleeps until its deadline, runs when it is let, and
+/// catches up without sleeping when it is late.
+fn crowded(random: &mut Random, rate_hz: f64, cpu: (f64, f64)) -> (Vec<Burst>, Vec<f64>) {
+    let period = SECOND / rate_hz;
+    let mut deadline = SECOND + random.between(0.0, period);
+    let (mut all, mut walls) = (Vec::new(), Vec::new());
+    let (mut now, mut begun) = (deadline, None::<(f64, f64, f64)>);
+    while deadline < 2.0 * SECOND {
+        let wait = |random: &mut Random| match random.unit() {
+            roll if roll < 0.5 => random.between(500.0, 8_000.0) * US,
+            _ => 0.0,
+        };
+        if now <= deadline {
+            // Asleep until the deadline, then as long in the run queue as others please.
+            if let Some((ready, start, work)) = begun.take() {
+                all.push(Burst {
+                    end_ns: now as u64,
+                    cpu_ns: work as u32,
+                    wait_ns: (now - start - work) as u32,
+                    ready_wait_ns: (start - ready) as u32,
+                    pad: 0,
+                });
+            }
+            now = deadline + wait(random);
+            begun = Some((deadline, now, 0.0));
+        }
+        let wait_inside = if random.unit() < 0.1 { wait(random) } else { 0.0 };
+        let work = random.between(cpu.0, cpu.1) * US;
+        walls.push(work + wait_inside);
+        now += work + wait_inside;
+        if let Some((_, _, sum)) = &mut begun {
+            *sum += work;
+        }
+        deadline += period;
+    }
+    (all, walls)
+}
+
+#[test]
+fn a_loop_on_a_crowded_cpu() {
+    for (rate_hz, cpu) in [
+        (20.0, (1_000.0, 3_000.0)),
+        (60.0, (1_000.0, 1_500.0)),
+        (1_000.0, (280.0, 350.0)),
+    ] {
+        let mut good = 0;
+        for seed in 1..=100u64 {
+            let mut random = Random(seed * 65_537);
+            let (all, _) = crowded(&mut random, rate_hz, cpu);
+            let newest = &all[all.len().saturating_sub(504)..];
+            let thread = ThreadWindow {
+                tid: 1,
+                bursts: newest,
+                missed: (all.len() - newest.len()) as u64,
+                cpu_ns: all.iter().map(|burst| u64::from(burst.cpu_ns)).sum(),
+                wait_ns: 0,
+                interval_ns: 1_000_000_000,
+            };
+            let evidence = Evidence {
+                threads: &[thread],
+                batches: &[],
+            };
+            if let Some(found) = Detector::default().update(2_000_000_000, &evidence) {
+                assert!(
+                    (found.rate_hz - rate_hz).abs() <= 0.02 * rate_hz,
+                    "seed {seed}: {found:?}"
+                );
+                good += 1;
+            }
+        }
+        assert!(good >= 95, "{good} of 100 at {rate_hz} Hz");
+    }
+}
+
+#[test]
+fn one_crowded_second_does_not_change_a_known_rate() {
+    let mut detector = Detector::default();
+    let mut random = Random(11);
+    let mut told = |second: u64, rate_hz: f64| {
+        let starts = tick_starts(&mut random, rate_hz);
+        let moved = (second as f64 - 1.0) * SECOND;
+        let all = bursts(starts.iter().map(|start| (start + moved, 2_000.0 * US)).collect());
+        let thread = ThreadWindow {
+            tid: 1,
+            bursts: &all,
+            missed: 0,
+            cpu_ns: 100_000_000,
+            wait_ns: 0,
+            interval_ns: 1_000_000_000,
+        };
+        let evidence = Evidence {
+            threads: &[thread],
+            batches: &[],
+        };
+        detector
+            .update((second + 1) * 1_000_000_000, &evidence)
+            .map(|found| found.rate_hz.round())
+    };
+    let rates: Vec<Option<f64>> = (1..=40)
+        .map(|second| told(second, if second == 12 || second > 20 { 30.0 } else { 60.0 }))
+        .collect();
+    assert_eq!(rates[10], Some(60.0));
+    assert_ne!(rates[11], Some(60.0), "what is not there is not told");
+    assert_eq!(rates[13], Some(60.0));
+    assert_eq!(
+        rates[39],
+        Some(30.0),
+        "a change that stays is believed: {rates:?}"
+    );
+}
+
 #[test]
 fn a_spinning_loop_is_timed_by_what_it_sends() {
     let mut random = Random(5);
@@ -244,7 +355,7 @@ fn a_slow_tick_is_found_over_several_intervals() {
             .map(|n| Burst {
                 end_ns: second * 1_000_000_000 + n * 250_000_000 + 2_000_000,
                 cpu_ns: 2_000_000,
-                wait_ns: 0,
+                ..Burst::default()
             })
             .collect();
         let thread = ThreadWindow {
@@ -273,12 +384,14 @@ fn a_slow_tick_is_found_over_several_intervals() {
 proptest! {
     #[test]
     fn arbitrary_bursts_are_no_panic(
-        raw in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), 0..200),
+        raw in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>()), 0..200),
         batches in prop::collection::vec(any::<u64>(), 0..100),
         now_ns in any::<u64>(),
     ) {
-        let all: Vec<Burst> =
-            raw.into_iter().map(|(end_ns, cpu_ns, wait_ns)| Burst { end_ns, cpu_ns, wait_ns }).collect();
+        let all: Vec<Burst> = raw
+            .into_iter()
+            .map(|(end_ns, cpu_ns, wait_ns, ready_wait_ns)| Burst { end_ns, cpu_ns, wait_ns, ready_wait_ns, pad: 0 })
+            .collect();
         let thread = ThreadWindow { tid: 1, bursts: &all, missed: 3, cpu_ns: 5, wait_ns: 9, interval_ns: 0 };
         let evidence = Evidence { threads: &[thread], batches: &batches };
         let mut detector = Detector::default();

@@ -124,9 +124,10 @@ pub fn demo_members(servers: u32, players: u32, directory: &Path) -> Vec<Member>
         .collect()
 }
 
-/// The servers of `gsmon selftest`: every kind, light enough for two cores, one of which the spinning one takes.
-pub fn selftest_members() -> Vec<Member> {
-    vec![
+/// The servers of `gsmon selftest`, one wave after the other: every kind, light enough for two cores. The one that spins
+/// takes a core for itself, and the one with the shortest ticks has the other.
+pub fn selftest_waves() -> [Vec<Member>; 2] {
+    let calm = vec![
         member(
             "sleeping",
             LoopKind::Sleeping,
@@ -144,7 +145,6 @@ pub fn selftest_members() -> Vec<Member> {
             (1_200, 50),
             4,
         ),
-        member("spinning", LoopKind::Spinning, Header::Plain, 64.0, (500, 50), 4),
         member(
             "worker-pool",
             LoopKind::WorkerPool,
@@ -153,6 +153,9 @@ pub fn selftest_members() -> Vec<Member> {
             (2_000, 100),
             4,
         ),
+    ];
+    let busy = vec![
+        member("spinning", LoopKind::Spinning, Header::Plain, 64.0, (500, 50), 4),
         // Waking up and going to sleep take about 20 us that a loop does not see of itself: its work is well above.
         member(
             "millisecond",
@@ -162,7 +165,8 @@ pub fn selftest_members() -> Vec<Member> {
             (300, 5),
             4,
         ),
-    ]
+    ];
+    [calm, busy]
 }
 
 impl Fleet {

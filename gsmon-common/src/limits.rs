@@ -2,6 +2,8 @@
 
 /// Hot-tier flow slots (slot 0 is never used).
 pub const FLOWS: u32 = 131_072;
+/// Lines of the cache of recently seen flows, two flows each: 256 KiB stay in a CPU's cache. A power of two.
+pub const RECENT_FLOWS: u32 = 32_768;
 /// Detail slots (histograms) for flows with traffic both ways over time.
 pub const DETAILS: u32 = 8_192;
 /// Threads of tracked servers.
@@ -16,6 +18,8 @@ pub const CANDIDATES: u32 = 16_384;
 pub const IFINDEXES: u32 = 4_096;
 /// (scope, address, port) endpoints for ports that more than one server uses.
 pub const ENDPOINTS: u32 = 16_384;
+/// Places for local addresses by their last byte.
+pub const RECENT_LOCAL: u32 = 256;
 /// Local addresses of the agent's network namespace, as seen by XDP and tc.
 pub const LOCAL_ADDRESSES: u32 = 1_024;
 /// Ring buffer for rare facts, bytes.

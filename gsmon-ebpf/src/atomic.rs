@@ -3,7 +3,10 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use gsmon_common::{flow::Traffic, stat::Stat};
+use gsmon_common::{
+    flow::{PackedTraffic, Traffic},
+    stat::Stat,
+};
 
 use crate::maps::STATS;
 
@@ -17,16 +20,6 @@ pub unsafe fn add_u64(counter: *mut u64, value: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
 }
 
-/// Adds to a 32-bit counter that other CPUs add to as well.
-///
-/// # Safety
-/// `counter` points to a live map value.
-#[inline(always)]
-pub unsafe fn add_u32(counter: *mut u32, value: u32) {
-    // SAFETY: by contract of this function.
-    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(counter, value) };
-}
-
 /// Adds packets and bytes.
 ///
 /// # Safety
@@ -38,6 +31,16 @@ pub unsafe fn add_traffic(traffic: *mut Traffic, packets: u64, bytes: u64) {
         add_u64(&raw mut (*traffic).packets, packets);
         add_u64(&raw mut (*traffic).bytes, bytes);
     }
+}
+
+/// Adds packets and bytes in one go.
+///
+/// # Safety
+/// `carried` points into a live map value.
+#[inline(always)]
+pub unsafe fn add_packed(carried: *mut PackedTraffic, packets: u64, bytes: u64) {
+    // SAFETY: by contract of this function; the type is a transparent u64.
+    unsafe { add_u64(carried.cast(), PackedTraffic::new(packets, bytes).0) };
 }
 
 /// Counts one occurrence of `stat`; returns the count before, for rate-limited logging (racy).

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf, Stack},
 };
 use gsmon_common::{
-    flow::{Candidate, DetailSlot, FlowKey, FlowSlot},
+    flow::{Candidate, DetailSlot, FlowKey, FlowSlot, RecentFlows},
     limits,
     record::Record,
     sched::{BurstRing, TaskSlot},
@@ -30,6 +30,9 @@ pub static ENDPOINTS: HashMap<EndpointKey, u32> = HashMap::with_max_entries(limi
 /// Local addresses of the agent's own network namespace.
 #[map]
 pub static LOCAL_ADDRS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(limits::LOCAL_ADDRESSES, 0);
+/// Local addresses by their last byte, as far as each byte has one; the rest is found in `LOCAL_ADDRS`.
+#[map]
+pub static LOCAL_RECENT: Array<[u8; 16]> = Array::with_max_entries(limits::RECENT_LOCAL, 0);
 /// Interface index to flags (`gsmon_common::server::interface`).
 #[map]
 pub static INTERFACES: Array<u8> = Array::with_max_entries(limits::IFINDEXES, 0);
@@ -37,6 +40,9 @@ pub static INTERFACES: Array<u8> = Array::with_max_entries(limits::IFINDEXES, 0)
 /// Flow key to hot slot.
 #[map]
 pub static FLOWS: HashMap<FlowKey, u32> = HashMap::with_max_entries(limits::FLOWS, 0);
+/// Flows seen last, by a cheap hash of their key.
+#[map]
+pub static FLOW_RECENT: Array<RecentFlows> = Array::with_max_entries(limits::RECENT_FLOWS, 0);
 /// Free hot slots. A stack keeps the slots in use dense, so that a drain reads little.
 #[map]
 pub static FLOW_FREE: Stack<u32> = Stack::with_max_entries(limits::FLOWS, 0);

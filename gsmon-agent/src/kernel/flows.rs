@@ -1,14 +1,14 @@
 //! Draining flow slots: baselines, idle flows, quarantine, detail slots.
 //!
 //! A slot's life: a kernel program pops it from the free stack and writes key and generation; here it is noticed by its
-//! generation; when idle, its key is deleted, two drains later (no program can hold it any more) the last counts are
+//! generation; when idle, its key is deleted (from the slot too: programs remember slots), two drains later (no program can hold it any more) the last counts are
 //! read and it goes back to the stack. Counters are never zeroed.
 
 use std::{collections::HashMap, io, time::Duration};
 
 use aya::maps::MapError;
 use gsmon_common::{
-    flow::{DetailSlot, FlowKey, FlowSlot, Traffic},
+    flow::{DetailSlot, FlowKey, FlowSlot, PackedTraffic, Traffic},
     hist,
 };
 
@@ -50,10 +50,11 @@ struct Baseline {
     generation: u32,
     life: Life,
     key: FlowKey,
-    rx: Traffic,
-    tx: Traffic,
-    first_rx: Traffic,
-    first_tx: Traffic,
+    rx: PackedTraffic,
+    tx: PackedTraffic,
+    /// Since the flow began.
+    rx_total: Traffic,
+    tx_total: Traffic,
     idle: Duration,
     /// Time since the first drain that saw it.
     age: Duration,
@@ -67,10 +68,10 @@ impl Default for Baseline {
             generation: 0,
             life: Life::Free,
             key: FlowKey::default(),
-            rx: Traffic::default(),
-            tx: Traffic::default(),
-            first_rx: Traffic::default(),
-            first_tx: Traffic::default(),
+            rx: PackedTraffic::default(),
+            tx: PackedTraffic::default(),
+            rx_total: Traffic::default(),
+            tx_total: Traffic::default(),
             idle: Duration::ZERO,
             age: Duration::ZERO,
             both_ways: 0,
@@ -261,8 +262,8 @@ impl FlowTable {
                     slot.key
                 };
                 if let Some(growth) = servers.get_mut(&ServerSlotId(key.server)) {
-                    add(&mut growth.rx, difference(slot.rx.traffic, base.rx));
-                    add(&mut growth.tx, difference(slot.tx.traffic, base.tx));
+                    add(&mut growth.rx, slot.rx.carried.since(base.rx));
+                    add(&mut growth.tx, slot.tx.carried.since(base.tx));
                 }
             }
             if !ever_used {
@@ -286,8 +287,8 @@ impl FlowTable {
             base.generation = slot.generation;
             base.life = Life::Live;
             base.key = slot.key;
-            base.first_rx = base.rx;
-            base.first_tx = base.tx;
+            base.rx_total = Traffic::default();
+            base.tx_total = Traffic::default();
             base.idle = Duration::ZERO;
             base.age = Duration::ZERO;
             base.both_ways = 0;
@@ -298,10 +299,12 @@ impl FlowTable {
             return;
         }
         self.used += 1;
-        let rx = difference(slot.rx.traffic, base.rx);
-        let tx = difference(slot.tx.traffic, base.tx);
-        base.rx = slot.rx.traffic;
-        base.tx = slot.tx.traffic;
+        let rx = slot.rx.carried.since(base.rx);
+        let tx = slot.tx.carried.since(base.tx);
+        base.rx = slot.rx.carried;
+        base.tx = slot.tx.carried;
+        add(&mut base.rx_total, rx);
+        add(&mut base.tx_total, tx);
         let server = ServerSlotId(base.key.server);
         let flows = servers.entry(server).or_default();
         add(&mut flows.rx, rx);
@@ -312,8 +315,8 @@ impl FlowTable {
                 flows.live += 1;
                 flows.seen.push(SeenFlow {
                     key: base.key,
-                    rx_total: difference(base.rx, base.first_rx),
-                    tx_total: difference(base.tx, base.first_tx),
+                    rx_total: base.rx_total,
+                    tx_total: base.tx_total,
                     rx,
                     tx,
                     age_ms: base.age.as_millis() as i64,
@@ -341,6 +344,12 @@ impl FlowTable {
                 if base.idle >= self.timeouts.flow || is_gone(server) {
                     // A key that is not there (deleted under us) is as good as deleted.
                     let _ = self.keys.remove(&FlowKeyPod(base.key));
+                    // SAFETY: projects a field of the value that `write_field` passes. No program writes the key of a
+                    // slot that is not on the free stack.
+                    unsafe {
+                        self.slots
+                            .write_field(index, |slot| &raw mut (*slot).key, FlowKey::default());
+                    }
                     base.life = Life::Quarantine(QUARANTINE_DRAINS);
                     self.take_detail(index);
                 }
@@ -425,8 +434,8 @@ impl FlowTable {
                 let base = self.baselines[index as usize];
                 FlowReading {
                     key: base.key,
-                    rx_total: difference(base.rx, base.first_rx),
-                    tx_total: difference(base.tx, base.first_tx),
+                    rx_total: base.rx_total,
+                    tx_total: base.tx_total,
                     rx,
                     tx,
                     detail: self.detail(base.detail),
@@ -464,8 +473,7 @@ impl FlowTable {
                 return;
             };
             for side in [&mut value.rx, &mut value.tx] {
-                side.traffic.packets += 1;
-                side.traffic.bytes += 100;
+                side.carried = side.carried.plus(1, 100);
             }
             self.slots.set(index, value);
         }
@@ -492,11 +500,8 @@ impl FlowTable {
             })?;
             value.key = key;
             value.generation += 1;
-            value.rx.traffic = Traffic {
-                packets: value.rx.traffic.packets + u64::from(n),
-                bytes: value.rx.traffic.bytes + 100 * u64::from(n),
-            };
-            value.tx.traffic = value.rx.traffic;
+            value.rx.carried = value.rx.carried.plus(u64::from(n), 100 * u64::from(n));
+            value.tx.carried = value.rx.carried;
             self.slots.set(slot as usize, value);
             self.keys
                 .insert(FlowKeyPod(key), slot, 0)

@@ -41,7 +41,7 @@ use self::{
     cost::{RunTimeSampler, map_size, program_runs},
     flows::difference,
     logger::KernelLogger,
-    object::{KernelHash, Object, ObjectOptions, Records},
+    object::{KernelArray, KernelHash, Object, ObjectOptions, Records},
     ports::PortTables,
     tasks::TaskTable,
 };
@@ -188,6 +188,7 @@ pub struct Kernel {
     stats: Slab<u64>,
     records: Records,
     local_addresses: KernelHash<[u8; 16], u8>,
+    local_recent: KernelArray<[u8; 16]>,
     known_addresses: Vec<[u8; 16]>,
     followed: HashMap<ServerSlotId, ServerBase>,
     free_servers: Vec<ServerSlotId>,
@@ -252,6 +253,7 @@ impl Kernel {
             stats: object.slab("STATS", STATS)?,
             records: object.take("RECORDS")?,
             local_addresses: object.take("LOCAL_ADDRS")?,
+            local_recent: object.take("LOCAL_RECENT")?,
             interfaces: object.take("INTERFACES")?,
             known_addresses: Vec::new(),
             followed: HashMap::new(),
@@ -420,6 +422,9 @@ impl Kernel {
     /// Local addresses of the agent's own network namespace, for XDP and tc.
     pub fn set_local_addresses(&mut self, addresses: &[std::net::IpAddr]) -> Result<(), KernelError> {
         let wanted: Vec<[u8; 16]> = addresses.iter().map(|address| mapped(*address)).collect();
+        if wanted == self.known_addresses {
+            return Ok(());
+        }
         for address in &self.known_addresses {
             if !wanted.contains(address) {
                 let _ = self.local_addresses.remove(address);
@@ -434,6 +439,17 @@ impl Kernel {
                         source,
                     })?;
             }
+        }
+        for place in 0..=u8::MAX {
+            // What ends in another byte is never found there.
+            let nobody = [!place; 16];
+            let address = wanted.iter().find(|address| address[15] == place);
+            self.local_recent
+                .set(u32::from(place), address.unwrap_or(&nobody), 0)
+                .map_err(|source| KernelError::Map {
+                    name: "LOCAL_RECENT",
+                    source,
+                })?;
         }
         self.known_addresses = wanted;
         Ok(())

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf, Stack},
+    maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf, Stack},
 };
 use gsmon_common::{limits, server::ScopeKind};
 
@@ -114,6 +114,8 @@ impl Object {
 
 /// A hash map of the object.
 pub type KernelHash<K, V> = BpfHashMap<MapData, K, V>;
+/// An array of the object that is not mapped.
+pub type KernelArray<V> = Array<MapData, V>;
 /// A stack of free slots.
 pub type FreeStack = Stack<MapData, u32>;
 /// One value per CPU.

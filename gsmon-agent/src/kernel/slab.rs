@@ -25,6 +25,8 @@ unsafe impl Plain for u32 {}
 // SAFETY: as above.
 unsafe impl Plain for u64 {}
 // SAFETY: as above.
+unsafe impl Plain for gsmon_common::flow::FlowKey {}
+// SAFETY: as above.
 unsafe impl Plain for gsmon_common::flow::FlowSlot {}
 // SAFETY: as above.
 unsafe impl Plain for gsmon_common::flow::DetailSlot {}

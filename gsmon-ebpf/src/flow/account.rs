@@ -15,9 +15,9 @@ use gsmon_common::{
     stat::Stat,
 };
 
-use super::Direction;
+use super::{Direction, recent::slot_of};
 use crate::{
-    atomic::{add_traffic, add_u32, count},
+    atomic::{add_packed, add_traffic, count},
     globals,
     maps::{CADENCE, CANDIDATES, DETAILS, FLOW_FREE, FLOW_SLOTS, FLOWS, SERVERS},
 };
@@ -39,9 +39,8 @@ pub struct Load {
 /// Counts a packet of a server.
 #[inline(always)]
 pub fn account<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, load: Load) {
-    // SAFETY: the value is a u32 that is never changed in place.
-    let slot = match unsafe { FLOWS.get(key) } {
-        Some(slot) => *slot,
+    let slot = match slot_of(key) {
+        Some(slot) => slot,
         None => match admit(ctx, key, direction, load) {
             Some(slot) => slot,
             None => return,
@@ -57,7 +56,7 @@ pub fn account<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, loa
             Direction::Transmit => &raw mut (*flow).tx,
         };
         let detail = core::ptr::read_volatile(&raw const (*side).detail);
-        add_traffic(&raw mut (*side).traffic, load.packets, load.bytes);
+        add_packed(&raw mut (*side).carried, load.packets, load.bytes);
         if detail != 0 {
             describe(detail, side, key.server, direction, load);
         }
@@ -93,16 +92,12 @@ unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Dir
         // The first packet has no predecessor; a racing CPU may have stored a later time.
         if last_ns != 0 && last_ns <= now_ns {
             let gap_index = hist::INTER_ARRIVAL.index(now_ns - last_ns);
-            if gap_index < INTER_ARRIVAL_BUCKETS && size_index < SIZE_BUCKETS {
-                // An atomic add waits for its cache line and holds up whatever comes after it. A plain read of both
-                // buckets first lets the two lines come at once.
-                core::ptr::read_volatile(size.add(size_index));
-                core::ptr::read_volatile(gap.add(gap_index));
-                add_u32(gap.add(gap_index), 1);
+            if gap_index < INTER_ARRIVAL_BUCKETS {
+                bump(gap.add(gap_index), 1);
             }
         }
         if size_index < SIZE_BUCKETS {
-            add_u32(size.add(size_index), load.packets as u32);
+            bump(size.add(size_index), load.packets as u32);
         }
         if direction == Direction::Transmit
             && let Some(slot) = SERVERS.get_ptr_mut(server)
@@ -113,6 +108,21 @@ unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Dir
                 begin_batch(server, now_ns);
             }
         }
+    }
+}
+
+/// Adds to a bucket of a distribution, plainly: two CPUs that count packets of one direction in the same nanosecond may
+/// lose one of them, which changes no quantile; what the flow has carried is exact all the same. An atomic add would wait
+/// for its cache line, and hold up whatever comes after it, in every packet.
+///
+/// # Safety
+/// `bucket` points into a live map value.
+#[inline(always)]
+unsafe fn bump(bucket: *mut u32, more: u32) {
+    // SAFETY: by contract.
+    unsafe {
+        let count = core::ptr::read_volatile(bucket);
+        core::ptr::write_volatile(bucket, count.wrapping_add(more));
     }
 }
 

@@ -14,7 +14,7 @@ use gsmon_common::{
 };
 
 use super::{
-    Direction,
+    Direction, recent,
     account::{Load, Outside, account, add_outside},
     packet::{
         Headers, Packet, SkbPacket, Unparsed, XdpPacket, address, header_bytes, parse_ethernet, parse_ip,
@@ -239,7 +239,8 @@ fn at_host<C: EbpfContext, P: Packet>(
     let local = address(packet, headers, !receiving);
     let remote = address(packet, headers, receiving);
     // SAFETY: plain bytes of the same size; the map's value is not used.
-    let is_local = unsafe { LOCAL_ADDRS.get(core::mem::transmute::<[u32; 4], [u8; 16]>(local)) }.is_some();
+    let is_local = recent::is_local(&local)
+        || unsafe { LOCAL_ADDRS.get(core::mem::transmute::<[u32; 4], [u8; 16]>(local)) }.is_some();
     if !is_local {
         count(Stat::NotLocal);
         return;

@@ -2,7 +2,7 @@
 //!
 //! One counting point per server and direction: the cgroup hooks see sockets of every network namespace, with
 //! datagrams reassembled; XDP and tc see the agent's own namespace only, where they are asked for. `packet` reads
-//! headers, `resolve` finds the server, `account` counts, `hooks` are the programs.
+//! headers, `resolve` finds the server, `recent` and `account` its flow, which counts, `hooks` are the programs.
 //!
 //! Not here: fragments (no ports after the first: counted as unparsed at XDP and tc; the cgroup hooks see whole
 //! datagrams), tunnels, protocols other than UDP and TCP.
@@ -10,6 +10,7 @@
 mod account;
 mod hooks;
 mod packet;
+mod recent;
 mod resolve;
 
 /// Which way a packet travels, seen from the server.

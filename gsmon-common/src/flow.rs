@@ -141,6 +141,9 @@ pub const SIZE_BUCKETS: usize = hist::SIZE.buckets();
 /// Buckets of the inter-arrival histogram.
 pub const INTER_ARRIVAL_BUCKETS: usize = hist::INTER_ARRIVAL.buckets();
 
+/// Buckets of both, a power of two, one after the other.
+pub const DETAIL_BUCKETS: usize = SIZE_BUCKETS + INTER_ARRIVAL_BUCKETS;
+
 /// Distributions of one direction of a flow.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
@@ -181,7 +184,9 @@ const _: () = assert!(size_of::<FlowKey>() == 24);
 const _: () = assert!(size_of::<FlowSlot>() == 128);
 const _: () = assert!(core::mem::offset_of!(FlowSlot, tx) == 64);
 const _: () = assert!(core::mem::offset_of!(FlowSlot, key) % 8 == 0);
-const _: () = assert!(size_of::<DetailSlot>() == 640);
+const _: () = assert!(DETAIL_BUCKETS.is_power_of_two());
+const _: () = assert!(size_of::<DetailDirection>() == size_of::<u32>() * DETAIL_BUCKETS);
+const _: () = assert!(size_of::<DetailSlot>() == 512);
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,11 @@ impl Layout {
         } else {
             value
         };
-        let octave = log2(v);
+        let octave = if self.max_log2 <= 32 {
+            log2_u32(v as u32)
+        } else {
+            log2(v)
+        };
         let sub = (v >> (octave - self.sub_bits)) & ((1 << self.sub_bits) - 1);
         (((octave - self.min_log2) << self.sub_bits) as u64 + sub) as usize
     }
@@ -79,6 +83,34 @@ pub const fn log2(value: u64) -> u32 {
     r
 }
 
+/// Multiplying a word of ones below its top bit by this puts a different number into its top five bits for each length
+/// (a de Bruijn sequence; Leiserson, Prokop and Randall, 1998).
+const DE_BRUIJN: u32 = 0x07c4_acdd;
+const LENGTHS: [u8; 32] = lengths();
+
+const fn lengths() -> [u8; 32] {
+    let mut lengths = [0; 32];
+    let mut n = 0;
+    while n < 32 {
+        let ones = u32::MAX >> (31 - n);
+        lengths[(ones.wrapping_mul(DE_BRUIJN) >> 27) as usize] = n as u8;
+        n += 1;
+    }
+    lengths
+}
+
+/// Floor of log2; 0 for 0. No branch: times between packets are random, and a CPU guesses their size wrongly.
+#[inline(always)]
+const fn log2_u32(value: u32) -> u32 {
+    let mut ones = value;
+    ones |= ones >> 1;
+    ones |= ones >> 2;
+    ones |= ones >> 4;
+    ones |= ones >> 8;
+    ones |= ones >> 16;
+    LENGTHS[(ones.wrapping_mul(DE_BRUIJN) >> 27) as usize] as u32
+}
+
 /// Packet sizes (IP-layer bytes), 64 B to 2 KiB, 4 sub-buckets per octave. Games keep below an Ethernet frame; what is
 /// outside goes to the ends.
 pub const SIZE: Layout = Layout {
@@ -86,11 +118,11 @@ pub const SIZE: Layout = Layout {
     max_log2: 11,
     sub_bits: 2,
 };
-/// Inter-arrival times in nanoseconds, 131 us to 2.1 s, 4 sub-buckets per octave. Shorter gaps are one burst, longer
+/// Inter-arrival times in nanoseconds, 0.52 ms to 1.07 s, 4 sub-buckets per octave. Shorter gaps are one burst, longer
 /// ones silence. The range is narrow on purpose: thousands of detail slots must fit the CPU's address cache.
 pub const INTER_ARRIVAL: Layout = Layout {
-    min_log2: 17,
-    max_log2: 31,
+    min_log2: 19,
+    max_log2: 30,
     sub_bits: 2,
 };
 /// Tick times in nanoseconds, 1 us to 8.6 s, 16 sub-buckets per octave.
@@ -145,6 +177,8 @@ mod tests {
         #[test]
         fn log2_agrees_with_the_standard_library(value in 1u64..) {
             prop_assert_eq!(log2(value), value.ilog2());
+            let low = value as u32;
+            prop_assert_eq!(log2_u32(low), low.checked_ilog2().unwrap_or(0));
         }
 
         #[test]

@@ -453,7 +453,11 @@ impl FlowTable {
         if due || *known == DetailReading::default() {
             let slot = self.details.get(detail as usize)?;
             let size = |counts: &[u32], q| hist::quantile(&hist::SIZE, counts, q);
-            let gap = |counts: &[u32], q| hist::quantile(&hist::INTER_ARRIVAL, counts, q);
+            // What lies in the last bucket is longer than can be told.
+            let (longest_ns, _) = hist::INTER_ARRIVAL.bounds(hist::INTER_ARRIVAL.buckets() - 1);
+            let gap = |counts: &[u32], q| {
+                hist::quantile(&hist::INTER_ARRIVAL, counts, q).filter(|gap_ns| *gap_ns < longest_ns as f64)
+            };
             *known = DetailReading {
                 rx_size_p50_bytes: size(&slot.rx.size, 0.5),
                 tx_size_p50_bytes: size(&slot.tx.size, 0.5),

@@ -7,7 +7,7 @@ use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use gsmon_common::{
     flow::{
-        DetailDirection, FlowKey, FlowSide, FlowSlot, INTER_ARRIVAL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS,
+        DetailDirection, FlowKey, FlowSide, FlowSlot, DETAIL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS,
         Traffic,
     },
     hist,
@@ -83,8 +83,6 @@ unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Dir
         } else {
             load.bytes
         };
-        let size = (&raw mut (*distributions).size).cast::<u32>();
-        let gap = (&raw mut (*distributions).inter_arrival).cast::<u32>();
         let size_index = hist::SIZE.index(bytes);
         let now_ns = bpf_ktime_get_ns();
         let last_ns = (*side).last_ns;
@@ -92,13 +90,9 @@ unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Dir
         // The first packet has no predecessor; a racing CPU may have stored a later time.
         if last_ns != 0 && last_ns <= now_ns {
             let gap_index = hist::INTER_ARRIVAL.index(now_ns - last_ns);
-            if gap_index < INTER_ARRIVAL_BUCKETS {
-                bump(gap.add(gap_index), 1);
-            }
+            bump(distributions, SIZE_BUCKETS + gap_index, 1);
         }
-        if size_index < SIZE_BUCKETS {
-            bump(size.add(size_index), load.packets as u32);
-        }
+        bump(distributions, size_index, load.packets as u32);
         if direction == Direction::Transmit
             && let Some(slot) = SERVERS.get_ptr_mut(server)
         {
@@ -116,11 +110,12 @@ unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Dir
 /// for its cache line, and hold up whatever comes after it, in every packet.
 ///
 /// # Safety
-/// `bucket` points into a live map value.
+/// `distributions` points into a live map value.
 #[inline(always)]
-unsafe fn bump(bucket: *mut u32, more: u32) {
-    // SAFETY: by contract.
+unsafe fn bump(distributions: *mut DetailDirection, index: usize, more: u32) {
+    // SAFETY: by contract. All buckets together are a power of two: a mask bounds the index, with nothing to compare.
     unsafe {
+        let bucket = distributions.cast::<u32>().add(index & (DETAIL_BUCKETS - 1));
         let count = core::ptr::read_volatile(bucket);
         core::ptr::write_volatile(bucket, count.wrapping_add(more));
     }

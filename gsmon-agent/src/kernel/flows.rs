@@ -242,6 +242,11 @@ impl FlowTable {
         servers
     }
 
+    /// How often a value was asked for whose part of a table could not be mapped.
+    pub fn refused(&self) -> u64 {
+        self.slots.refused() + self.details.refused()
+    }
+
     /// Adds what the flows of some servers have carried since the last drain.
     pub fn peek(&self, servers: &mut HashMap<ServerSlotId, ServerGrowth>) {
         let mut start = 0;

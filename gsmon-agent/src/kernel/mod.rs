@@ -630,6 +630,14 @@ impl Kernel {
         losses.push(("flow_slot_returns_failed", self.flows.returns_failed));
         losses.push(("tick_bursts_overwritten", self.tasks.bursts_missed));
         losses.push(("task_slots_exhausted_at_discovery", self.tasks.exhausted));
+        losses.push((
+            "table_reads_refused",
+            self.flows.refused()
+                + self.tasks.refused()
+                + self.servers.refused()
+                + self.cadence.refused()
+                + self.stats.refused(),
+        ));
         losses
     }
 

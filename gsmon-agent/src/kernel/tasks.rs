@@ -283,6 +283,11 @@ impl TaskTable {
         true
     }
 
+    /// How often a value was asked for whose part of a table could not be mapped.
+    pub fn refused(&self) -> u64 {
+        self.tasks.refused() + self.tid_slots.refused() + self.rings.refused()
+    }
+
     fn end(&self, index: usize) {
         // SAFETY: projects a field of the value that the slab passes.
         self.tasks.write_field(

@@ -208,6 +208,7 @@ impl<'a> Identities<'a> {
             for player in server
                 .game_state
                 .players
+                .told()
                 .iter()
                 .filter(|player| player.number != 0)
             {

@@ -58,6 +58,8 @@ struct Baseline {
     idle: Duration,
     /// Time since the first drain that saw it.
     age: Duration,
+    /// Time since the last drain that saw a packet from it.
+    rx_silence: Option<Duration>,
     both_ways: u8,
     detail: u32,
 }
@@ -74,6 +76,7 @@ impl Default for Baseline {
             tx_total: Traffic::default(),
             idle: Duration::ZERO,
             age: Duration::ZERO,
+            rx_silence: None,
             both_ways: 0,
             detail: 0,
         }
@@ -98,10 +101,12 @@ pub struct FlowReading {
 }
 
 /// A live flow, in few words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeenFlow {
     /// Who.
     pub key: FlowKey,
+    /// Its place in the table.
+    pub slot: u32,
     /// Since the flow began.
     pub rx_total: Traffic,
     /// Since the flow began.
@@ -112,6 +117,8 @@ pub struct SeenFlow {
     pub tx: Traffic,
     /// Time since it was first seen.
     pub age_ms: i64,
+    /// Time since an interval that had packets from it; `None` when there was none yet.
+    pub rx_silence_ms: Option<u32>,
 }
 
 /// Quantiles of a detail slot.
@@ -142,7 +149,43 @@ pub struct ServerFlows {
     pub top: Vec<FlowReading>,
     /// All live ones.
     pub seen: Vec<SeenFlow>,
-    busiest: Vec<(u64, u32, Traffic, Traffic)>,
+}
+
+/// What a drain gathers, by server slot: every flow asks for its server, and a slot is an index.
+struct Gathering {
+    servers: Vec<Option<ServerFlows>>,
+    /// Live flows of the last drain: so much room is needed again.
+    live: Vec<usize>,
+}
+
+impl Gathering {
+    /// For `servers` slots and slot 0.
+    fn new(servers: u32) -> Self {
+        let len = servers as usize + 1;
+        Self {
+            servers: std::iter::repeat_with(|| None).take(len).collect(),
+            live: vec![0; len],
+        }
+    }
+
+    /// Slot 0, nobody's, for numbers that no server has.
+    fn of(&mut self, server: ServerSlotId) -> &mut ServerFlows {
+        let index = server.0 as usize;
+        let index = if index < self.servers.len() { index } else { 0 };
+        let room = self.live[index] + self.live[index] / 8;
+        self.servers[index].get_or_insert_with(|| ServerFlows {
+            seen: Vec::with_capacity(room),
+            ..ServerFlows::default()
+        })
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = (ServerSlotId, ServerFlows)> {
+        let parts = self.servers.iter_mut().zip(&mut self.live).enumerate();
+        parts.filter_map(|(index, (flows, live))| {
+            *live = flows.as_ref().map_or(0, |flows| flows.seen.len());
+            Some((ServerSlotId(index as u32), flows.take()?))
+        })
+    }
 }
 
 /// The flow tables.
@@ -153,6 +196,9 @@ pub struct FlowTable {
     free: FreeStack,
     baselines: Vec<Baseline>,
     readings: Vec<DetailReading>,
+    gathering: Gathering,
+    /// Bytes of the interval and place in the list of flows, of one server at a time.
+    busiest: Vec<(u64, u32)>,
     drains: u64,
     free_details: Vec<u32>,
     resting_details: Vec<(u32, u8)>,
@@ -189,6 +235,8 @@ impl FlowTable {
             free,
             baselines: vec![Baseline::default(); CHUNK],
             readings: Vec::new(),
+            gathering: Gathering::new(limits.servers),
+            busiest: Vec::new(),
             drains: 0,
             free_details: (1..=limits.details).rev().collect(),
             resting_details: Vec::new(),
@@ -212,7 +260,7 @@ impl FlowTable {
         elapsed: Duration,
         is_gone: impl Fn(ServerSlotId) -> bool,
     ) -> HashMap<ServerSlotId, ServerFlows> {
-        let mut servers: HashMap<ServerSlotId, ServerFlows> = HashMap::new();
+        let mut servers = std::mem::replace(&mut self.gathering, Gathering::new(0));
         self.used = 0;
         self.drains += 1;
         self.rest_details();
@@ -236,10 +284,12 @@ impl FlowTable {
             }
             start = end;
         }
-        for flows in servers.values_mut() {
+        for flows in servers.servers.iter_mut().flatten() {
             self.pick_top(flows);
         }
-        servers
+        let read = servers.take().collect();
+        self.gathering = servers;
+        read
     }
 
     /// How often a value was asked for whose part of a table could not be mapped.
@@ -284,7 +334,7 @@ impl FlowTable {
         slot: &FlowSlot,
         elapsed: Duration,
         is_gone: &impl Fn(ServerSlotId) -> bool,
-        servers: &mut HashMap<ServerSlotId, ServerFlows>,
+        servers: &mut Gathering,
     ) {
         let base = &mut self.baselines[index];
         if base.generation != slot.generation {
@@ -296,6 +346,7 @@ impl FlowTable {
             base.tx_total = Traffic::default();
             base.idle = Duration::ZERO;
             base.age = Duration::ZERO;
+            base.rx_silence = None;
             base.both_ways = 0;
         } else {
             base.age += elapsed;
@@ -311,20 +362,28 @@ impl FlowTable {
         add(&mut base.rx_total, rx);
         add(&mut base.tx_total, tx);
         let server = ServerSlotId(base.key.server);
-        let flows = servers.entry(server).or_default();
+        let flows = servers.of(server);
         add(&mut flows.rx, rx);
         add(&mut flows.tx, tx);
         match base.life {
             Life::Free => {}
             Life::Live => {
                 flows.live += 1;
+                base.rx_silence = match rx.packets {
+                    0 => base.rx_silence.map(|silence| silence + elapsed),
+                    _ => Some(Duration::ZERO),
+                };
                 flows.seen.push(SeenFlow {
                     key: base.key,
+                    slot: index as u32,
                     rx_total: base.rx_total,
                     tx_total: base.tx_total,
                     rx,
                     tx,
                     age_ms: base.age.as_millis() as i64,
+                    rx_silence_ms: base
+                        .rx_silence
+                        .map(|silence| u32::try_from(silence.as_millis()).unwrap_or(u32::MAX)),
                 });
                 let moved = rx.packets + tx.packets > 0;
                 base.idle = if moved {
@@ -332,9 +391,6 @@ impl FlowTable {
                 } else {
                     base.idle + elapsed
                 };
-                if moved {
-                    flows.busiest.push((rx.bytes + tx.bytes, index as u32, rx, tx));
-                }
                 if rx.packets > 0 && tx.packets > 0 {
                     base.both_ways = base.both_ways.saturating_add(1);
                 }
@@ -427,26 +483,31 @@ impl FlowTable {
     }
 
     fn pick_top(&mut self, flows: &mut ServerFlows) {
-        let mut busiest = std::mem::take(&mut flows.busiest);
+        let mut busiest = std::mem::take(&mut self.busiest);
+        busiest.clear();
+        let moved = |flow: &SeenFlow| flow.rx.packets + flow.tx.packets > 0;
+        let all = flows.seen.iter().zip(0u32..).filter(|(flow, _)| moved(flow));
+        busiest.extend(all.map(|(flow, place)| (flow.rx.bytes + flow.tx.bytes, place)));
         if busiest.len() > TOP_FLOWS {
             busiest.select_nth_unstable_by(TOP_FLOWS, |a, b| b.0.cmp(&a.0));
             busiest.truncate(TOP_FLOWS);
         }
         busiest.sort_unstable_by_key(|flow| std::cmp::Reverse(flow.0));
         flows.top = busiest
-            .into_iter()
-            .map(|(_, index, rx, tx)| {
-                let base = self.baselines[index as usize];
+            .iter()
+            .map(|(_, place)| {
+                let flow = &flows.seen[*place as usize];
                 FlowReading {
-                    key: base.key,
-                    rx_total: base.rx_total,
-                    tx_total: base.tx_total,
-                    rx,
-                    tx,
-                    detail: self.detail(base.detail),
+                    key: flow.key,
+                    rx_total: flow.rx_total,
+                    tx_total: flow.tx_total,
+                    rx: flow.rx,
+                    tx: flow.tx,
+                    detail: self.detail(self.baselines[flow.slot as usize].detail),
                 }
             })
             .collect();
+        self.busiest = busiest;
     }
 
     fn detail(&mut self, detail: u32) -> Option<DetailReading> {

@@ -469,6 +469,7 @@ impl Kernel {
         self.sampler.tick(start);
         let mut delta = std::mem::take(&mut self.records_read);
         self.read_records(&mut delta);
+        delta.servers.reserve(self.followed.len());
         let followed = &self.followed;
         let is_gone = |id: ServerSlotId| {
             followed

@@ -11,6 +11,7 @@ use super::{
     GameSnapshot,
     phase::{self, ALL},
     picture::{LifeDurations, PhaseDurations, PlayerCounts, PlayerSnapshot, SessionSnapshot},
+    players::PlayerList,
     rooms::CpuBasis,
     transitions::{LifeRecord, Transition},
 };
@@ -320,7 +321,7 @@ pub struct ServerPlayers {
     /// How many, and how that is known.
     pub counts: PlayerCounts,
     /// Who is connected or in the game.
-    pub players: Arc<Vec<PlayerSnapshot>>,
+    pub players: PlayerList,
     /// Who has left, the newest 256, oldest first.
     pub departed: Arc<Vec<PlayerSnapshot>>,
 }
@@ -492,14 +493,11 @@ pub fn all_players(snapshot: &Snapshot) -> Vec<ServerPlayers> {
 pub fn session_players(snapshot: &Snapshot, server_name: &str, id: &str) -> Result<ServerPlayers, AskError> {
     let server = server(snapshot, server_name)?;
     let id = &session(server, id)?.id;
-    let of = |players: &[PlayerSnapshot]| {
-        let in_it = |player: &&PlayerSnapshot| player.session.as_ref() == Some(id);
-        Arc::new(players.iter().filter(in_it).cloned().collect())
-    };
+    let in_it = |player: &&PlayerSnapshot| player.session.as_ref() == Some(id);
     let all = players_of(server);
     Ok(ServerPlayers {
-        players: of(&all.players),
-        departed: of(&all.departed),
+        players: all.players.iter().filter(in_it).cloned().collect(),
+        departed: Arc::new(all.departed.iter().filter(in_it).cloned().collect()),
         ..all
     })
 }

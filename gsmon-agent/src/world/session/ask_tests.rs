@@ -117,7 +117,7 @@ pub fn a_game() -> GameSnapshot {
             external_id: Some("match 7/8".into()),
             ..a_session("1-1", Phase::Ended)
         }]),
-        players: Arc::new(vec![
+        players: PlayerList::from(vec![
             a_player(1, "Ann", PlayerKind::Human, "1-2"),
             a_player(2, HOSTILE, PlayerKind::Human, "1-2"),
             a_player(3, "Sarge", PlayerKind::Bot, "1-2"),

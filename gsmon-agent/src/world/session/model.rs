@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     machine::{Life, Machine, Step},
     picture::{self, GameSnapshot, LifeDurations, PhaseDurations},
+    players::PlayerList,
     resources::{Moment, Resources},
     rooms::{self, NamedThreads, RoomCourse, RoomFigures},
     traffic::Matches,
@@ -97,9 +98,7 @@ impl SessionModel {
     pub fn advance(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
         // Before anything is heard: sessions that end in this interval have used some of it.
         self.share_rooms(interval);
-        self.matches
-            .listen(interval.flows.unwrap_or_default(), interval.unix_ms);
-        let steady = self.steady_flows(interval);
+        let steady = interval.flows.map(|_| self.steady_flows(interval).count() as u32);
         self.machine.advance(&Step {
             moment: Moment {
                 unix_ms: interval.unix_ms,
@@ -110,10 +109,7 @@ impl SessionModel {
             seconds: interval.seconds,
             events: interval.events,
             life: interval.life,
-            flows: steady
-                .as_ref()
-                .filter(|_| !self.matches.proxied && !interval.proxied)
-                .map(|flows| flows.len() as u32),
+            flows: steady.filter(|_| !self.matches.proxied && !interval.proxied),
             listening: interval.listening,
         });
         self.matches.update(
@@ -123,21 +119,19 @@ impl SessionModel {
             interval.seconds,
             interval.unix_ms,
         );
-        self.picture(interval, steady.as_deref())
+        self.picture(interval, steady)
     }
 
     /// Flows that may stand for players, where nobody names any.
-    fn steady_flows(&self, interval: &GameInterval<'_>) -> Option<Vec<SeenFlow>> {
-        let flows = interval.flows?;
-        if self.machine.roster.speaks {
-            return Some(Vec::new());
-        }
-        let steady = |flow: &&SeenFlow| {
-            self.matches
-                .steady_until(flow, interval.seconds, interval.unix_ms)
-                .is_some()
-        };
-        Some(flows.iter().filter(steady).copied().collect())
+    fn steady_flows<'a>(&'a self, interval: &GameInterval<'a>) -> impl Iterator<Item = &'a SeenFlow> {
+        let flows = interval
+            .flows
+            .filter(|_| !self.machine.roster.speaks)
+            .unwrap_or_default();
+        let (seconds, unix_ms) = (interval.seconds, interval.unix_ms);
+        flows
+            .iter()
+            .filter(move |flow| self.matches.steady_until(flow, seconds, unix_ms).is_some())
     }
 
     /// Gives rooms what the interval brought, by the players and the traffic of its beginning.
@@ -193,7 +187,7 @@ impl SessionModel {
         }
     }
 
-    fn picture(&mut self, interval: &GameInterval<'_>, steady: Option<&[SeenFlow]>) -> GameSnapshot {
+    fn picture(&mut self, interval: &GameInterval<'_>, steady: Option<u32>) -> GameSnapshot {
         let now_ms = interval.unix_ms;
         let machine = &self.machine;
         let running = std::iter::once(&machine.track).chain(machine.rooms.values());
@@ -231,7 +225,7 @@ impl SessionModel {
             transitions: self.last.transitions.clone(),
             transition_durations: self.last.transition_durations.clone(),
             sessions,
-            players: Arc::default(),
+            players: PlayerList::default(),
         };
         if made_of != self.made_of {
             self.made_of = made_of;
@@ -260,14 +254,13 @@ impl SessionModel {
             self.lives = lives;
             next.starts_and_stops = Arc::new(transitions.lives().to_vec());
         }
-        next.players = Arc::new(if machine.roster.speaks {
-            picture::named_players(machine, &self.matches, now_ms)
-        } else if self.matches.proxied {
-            Vec::new()
-        } else {
+        if machine.roster.speaks {
+            next.players = picture::named_players(machine, &self.matches, now_ms);
+        } else if !self.matches.proxied {
             let session = machine.track.session.as_ref().map(|session| &session.id);
-            picture::flow_players(steady.unwrap_or_default(), session, interval.seconds, now_ms)
-        });
+            let flows = self.steady_flows(interval);
+            next.players = PlayerList::of_flows(flows, session, interval.seconds, now_ms);
+        }
         self.last = next.clone();
         next
     }

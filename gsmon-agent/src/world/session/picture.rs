@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     machine::{Machine, Session, Track},
+    players::PlayerList,
     resources::Resources,
     rooms::CpuBasis,
     roster::{self, Presence},
@@ -31,7 +32,7 @@ pub struct GameSnapshot {
     /// Sessions that have ended, the newest 64, oldest first.
     pub ended_sessions: Arc<Vec<SessionSnapshot>>,
     /// Who is connected or in the game.
-    pub players: Arc<Vec<PlayerSnapshot>>,
+    pub players: PlayerList,
     /// Who has left, the newest 256, oldest first.
     pub departed_players: Arc<Vec<PlayerSnapshot>>,
     /// How many.
@@ -257,55 +258,8 @@ impl From<gsmon_common::flow::Traffic> for PacketTotals {
     }
 }
 
-/// Flows that stand for players where nobody names any; they are in the session of the whole process, if there is one.
-pub fn flow_players(
-    flows: &[crate::kernel::SeenFlow],
-    session: Option<&Arc<str>>,
-    seconds: f64,
-    now_ms: i64,
-) -> Vec<PlayerSnapshot> {
-    let rate = |count: u64| {
-        if seconds > 0.0 {
-            count as f64 / seconds
-        } else {
-            0.0
-        }
-    };
-    flows
-        .iter()
-        .map(|flow| {
-            let remote = super::traffic::remote(&flow.key);
-            PlayerSnapshot {
-                number: 0,
-                name: None,
-                platform_id: None,
-                address: Some(remote.ip()),
-                kind: Some(PlayerKind::Human),
-                kind_by: Some(KindEvidence::Connection),
-                state: PlayerState::Playing,
-                room: None,
-                session: session.cloned(),
-                joined_unix_ms: now_ms - flow.age_ms,
-                left_unix_ms: None,
-                left_reason: None,
-                in_game_ms: flow.age_ms,
-                flow: Some(PlayerFlow {
-                    remote,
-                    by: FlowMatch::FlowOnly,
-                    rx: flow.rx_total.into(),
-                    tx: flow.tx_total.into(),
-                    rx_packets_per_second: rate(flow.rx.packets),
-                    rx_bytes_per_second: rate(flow.rx.bytes),
-                    tx_packets_per_second: rate(flow.tx.packets),
-                    tx_bytes_per_second: rate(flow.tx.bytes),
-                }),
-            }
-        })
-        .collect()
-}
-
 /// Players as the roster knows them.
-pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> Vec<PlayerSnapshot> {
+pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> PlayerList {
     let session_of = |room: Option<&Arc<str>>| {
         room.and_then(|room| machine.rooms.get(room))
             .unwrap_or(&machine.track)
@@ -423,12 +377,8 @@ pub fn session(machine: &Machine, track: &Track, session: &Session, now_ms: i64)
     }
 }
 
-/// Counts of players, by the best that is known.
-pub fn counts(
-    machine: &Machine,
-    matches: &Matches,
-    flows: Option<&[crate::kernel::SeenFlow]>,
-) -> PlayerCounts {
+/// Counts of players, by the best that is known; `flows` may stand for players where nobody names any.
+pub fn counts(machine: &Machine, matches: &Matches, flows: Option<u32>) -> PlayerCounts {
     let roster = &machine.roster;
     let base = PlayerCounts {
         disagreement: roster.disagreement(),
@@ -469,7 +419,7 @@ pub fn counts(
     }
     match flows {
         Some(flows) if !matches.proxied => PlayerCounts {
-            humans: Some(flows.len() as u64),
+            humans: Some(u64::from(flows)),
             by: Some(CountBasis::Flows),
             ..base
         },

@@ -72,8 +72,8 @@ pub struct PlayerTraffic {
 #[derive(Debug, Default)]
 pub struct Matches {
     of: HashMap<PlayerNumber, PlayerTraffic>,
-    /// When packets came last on flows that are nobody's.
-    heard_ms: HashMap<FlowKey, i64>,
+    /// Flows that were a player's, and the packets that had come on them when it left: those are of nobody else.
+    left: HashMap<FlowKey, u64>,
     /// Is the server taken to be behind a proxy?
     pub proxied: bool,
 }
@@ -89,28 +89,18 @@ impl Matches {
         self.of.get(&player)
     }
 
-    /// Notes on which flows packets came. Call once per interval, before everything else.
-    pub fn listen(&mut self, flows: &[SeenFlow], now_ms: i64) {
-        let taken: HashSet<FlowKey> = self.of.values().map(|traffic| traffic.key).collect();
-        let mut heard_ms = HashMap::with_capacity(self.heard_ms.len());
-        for flow in flows.iter().filter(|flow| !taken.contains(&flow.key)) {
-            let heard = match flow.rx.packets {
-                0 => self.heard_ms.get(&flow.key).copied(),
-                _ => Some(now_ms),
-            };
-            heard_ms.extend(heard.map(|heard| (flow.key, heard)));
-        }
-        self.heard_ms = heard_ms;
-    }
-
     /// When packets came last on a flow that is nobody's and over which they came for some intervals.
     pub fn steady_until(&self, flow: &SeenFlow, seconds: f64, now_ms: i64) -> Option<i64> {
-        let heard_ms = *self.heard_ms.get(&flow.key)?;
-        let lived_ms = heard_ms - (now_ms - flow.age_ms);
-        (lived_ms as f64 >= STEADY_INTERVALS * seconds * 1e3).then_some(heard_ms)
+        let silence_ms = i64::from(flow.rx_silence_ms?);
+        let lived_ms = flow.age_ms - silence_ms;
+        if (lived_ms as f64) < STEADY_INTERVALS * seconds * 1e3 {
+            return None;
+        }
+        let news = self.left.is_empty() || self.left.get(&flow.key) != Some(&flow.rx_total.packets);
+        news.then_some(now_ms - silence_ms)
     }
 
-    /// Looks at the flows of an interval; [`Matches::listen`] comes first.
+    /// Looks at the flows of an interval.
     pub fn update(
         &mut self,
         roster: &Roster,
@@ -120,15 +110,30 @@ impl Matches {
         now_ms: i64,
     ) {
         self.proxied = configured_proxy || looks_proxied(roster, flows);
-        if self.proxied {
-            self.of.clear();
+        if roster.players().is_empty() && self.of.is_empty() && self.left.is_empty() {
             return;
         }
-        let known: HashSet<PlayerNumber> = roster.players().iter().map(|player| player.number).collect();
-        self.of.retain(|number, _| known.contains(number));
         let by_key: HashMap<&FlowKey, &SeenFlow> = flows.iter().map(|flow| (&flow.key, flow)).collect();
         for traffic in self.of.values_mut() {
             traffic.count(by_key.get(&traffic.key).copied(), seconds);
+        }
+        if self.proxied {
+            self.keep(|_| false);
+            return;
+        }
+        self.keep(|number| roster.get(number).is_some());
+        self.left.retain(|key, _| by_key.contains_key(key));
+        let without_flow: Vec<&Player> = roster
+            .players()
+            .iter()
+            .filter(|player| {
+                self.of
+                    .get(&player.number)
+                    .is_none_or(|traffic| !by_key.contains_key(&traffic.key))
+            })
+            .collect();
+        if without_flow.is_empty() || flows.is_empty() {
+            return;
         }
         let candidates = flows.iter().filter(|flow| {
             self.steady_until(flow, seconds, now_ms)
@@ -139,22 +144,14 @@ impl Matches {
             candidates.collect(),
             self.of.values().map(|traffic| traffic.key),
         );
-        for player in roster.players() {
-            let gone = self
-                .of
-                .get(&player.number)
-                .is_none_or(|traffic| !by_key.contains_key(&traffic.key));
-            if !gone {
-                continue;
-            }
+        for player in &without_flow {
             if let Some((flow, by)) = free.by_address(player) {
                 self.assign(player.number, flow, by);
             }
         }
         // By time come those of whom the game tells no address, and only where it is unambiguous.
-        let nameless: Vec<&Player> = roster
-            .players()
-            .iter()
+        let nameless: Vec<&Player> = without_flow
+            .into_iter()
             .filter(|player| player.who.address.is_none() && player.presence == Presence::Playing)
             .filter(|player| {
                 player
@@ -176,6 +173,18 @@ impl Matches {
                 self.assign(player.number, flow, FlowMatch::Time);
             }
         }
+    }
+
+    /// Forgets whose flows are whose, but for some players.
+    fn keep(&mut self, keeps: impl Fn(PlayerNumber) -> bool) {
+        let left = &mut self.left;
+        self.of.retain(|number, traffic| {
+            let kept = keeps(*number);
+            if !kept {
+                left.insert(traffic.key, traffic.last.0.packets);
+            }
+            kept
+        });
     }
 
     fn assign(&mut self, player: PlayerNumber, flow: &SeenFlow, by: FlowMatch) {
@@ -330,11 +339,12 @@ mod tests {
             rx: traffic,
             tx: traffic,
             age_ms,
+            rx_silence_ms: Some(0),
+            ..SeenFlow::default()
         }
     }
 
     fn look(matches: &mut Matches, roster: &Roster, flows: &[SeenFlow], seconds: f64, now_ms: i64) {
-        matches.listen(flows, now_ms);
         matches.update(roster, flows, false, seconds, now_ms);
     }
 
@@ -345,8 +355,8 @@ mod tests {
     #[test]
     fn a_flow_without_a_name_plays_in_the_session_of_the_process() {
         let session: std::sync::Arc<str> = "1-1".into();
-        let players =
-            super::super::picture::flow_players(&[flow(7, 1_000, 10, 5_000)], Some(&session), 1.0, 60_000);
+        let flows = [flow(7, 1_000, 10, 5_000)];
+        let players = super::super::players::PlayerList::of_flows(flows.iter(), Some(&session), 1.0, 60_000);
         assert_eq!(players[0].session, Some(session));
         assert_eq!(players[0].joined_unix_ms, 55_000);
     }
@@ -400,13 +410,38 @@ mod tests {
         assert_eq!(matches.of(number(&roster, "a")).unwrap().rx.packets, 19);
     }
 
-    /// A flow without packets in this interval.
+    /// A flow without packets in this interval, nor in any that was looked at.
     fn silent(flow: SeenFlow) -> SeenFlow {
         SeenFlow {
             rx: Traffic::default(),
             tx: Traffic::default(),
+            rx_silence_ms: None,
             ..flow
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_players_flow_is_nobodys_until_packets_come_again() {
+        let mut roster = Roster::default();
+        let who = at(1, None, "a");
+        roster.joined(&who, None, 0);
+        let mut matches = Matches::default();
+        look(&mut matches, &roster, &[flow(1, 40, 10, 9_000)], 1.0, 10_000);
+        assert!(matches.of(PlayerNumber(1)).is_some());
+        // Its last packets come in the interval in which it leaves; then it is back, and the flow still stands.
+        let mut left = flow(1, 40, 12, 10_000);
+        roster.left(&who, None, 11_000);
+        roster.joined(&who, None, 11_000);
+        look(&mut matches, &roster, &[left], 1.0, 11_000);
+        assert_eq!(matches.of(PlayerNumber(2)), None);
+        left.rx_silence_ms = Some(1_000);
+        look(&mut matches, &roster, &[left], 1.0, 12_000);
+        assert_eq!(matches.of(PlayerNumber(2)), None);
+        look(&mut matches, &roster, &[flow(1, 40, 13, 12_000)], 1.0, 13_000);
+        assert_eq!(
+            matches.of(PlayerNumber(2)).map(|traffic| traffic.rx.packets),
+            Some(13)
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod ark;
 pub mod bedrock;
 pub mod bell;
+pub mod bounded;
 pub mod custom;
 pub mod event;
 pub mod factorio;

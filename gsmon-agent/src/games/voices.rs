@@ -6,14 +6,12 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, SyncSender},
-    },
+    sync::{Arc, mpsc::Receiver},
 };
 
 use super::{
     bell::Bell,
+    bounded::{self, BoundedReceiver, BoundedSender},
     custom::{self, CustomGrammarError},
     event::GameEvent,
     family::family,
@@ -76,7 +74,7 @@ pub struct Voices {
     logs: Option<LogReader>,
     /// What decides the grammar of each log that is read.
     read_as: HashMap<String, (Game, Option<GrammarSettings>)>,
-    spoken: (SyncSender<GameEvent>, Receiver<GameEvent>),
+    spoken: (BoundedSender<GameEvent>, BoundedReceiver<GameEvent>),
     queries: Option<Queries>,
     answers: Option<Receiver<QueryReport>>,
     targets: Vec<QueryTarget>,
@@ -117,7 +115,7 @@ impl Voices {
             positions,
             logs: None,
             read_as: HashMap::new(),
-            spoken: mpsc::sync_channel(LOG_EVENTS),
+            spoken: bounded::bounded(LOG_EVENTS),
             queries: None,
             answers: None,
             targets: Vec::new(),

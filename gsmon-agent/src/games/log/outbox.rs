@@ -6,13 +6,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::mpsc::{SyncSender, TrySendError},
+    sync::mpsc::TrySendError,
     time::{Duration, Instant},
 };
 
 use crate::games::{
     Fact, GameEvent,
     bell::{Bell, matters},
+    bounded::EventSink,
 };
 
 /// Events that wait.
@@ -51,9 +52,8 @@ pub enum Fate {
 }
 
 /// Events on their way.
-#[derive(Debug)]
 pub struct Outbox {
-    sink: SyncSender<GameEvent>,
+    sink: Box<dyn EventSink>,
     waiting: VecDeque<GameEvent>,
     last_taken: Instant,
     bell: Bell,
@@ -61,9 +61,9 @@ pub struct Outbox {
 
 impl Outbox {
     /// Into `sink`; rings for events whose moment matters.
-    pub fn new(sink: SyncSender<GameEvent>, bell: Bell, now: Instant) -> Self {
+    pub fn new(sink: impl EventSink, bell: Bell, now: Instant) -> Self {
         Self {
-            sink,
+            sink: Box::new(sink),
             waiting: VecDeque::new(),
             last_taken: now,
             bell,

@@ -5,10 +5,7 @@ use std::{
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        mpsc::{self, SyncSender},
-    },
+    sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -27,7 +24,7 @@ pub use super::{
     feed::{LogTarget, Succession},
     source::LogInputs,
 };
-use crate::games::{GameEvent, bell::Bell};
+use crate::games::{bell::Bell, bounded::EventSink};
 
 /// Files are looked at this often.
 const ROUND: Duration = Duration::from_millis(250);
@@ -70,7 +67,7 @@ impl LogReader {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(sink: SyncSender<GameEvent>, positions: &Path) -> Result<Self, LogReaderError> {
+    pub fn new(sink: impl EventSink, positions: &Path) -> Result<Self, LogReaderError> {
         Self::with_bell(sink, Bell::default(), positions)
     }
 
@@ -78,11 +75,7 @@ impl LogReader {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn with_bell(
-        sink: SyncSender<GameEvent>,
-        bell: Bell,
-        positions: &Path,
-    ) -> Result<Self, LogReaderError> {
+    pub fn with_bell(sink: impl EventSink, bell: Bell, positions: &Path) -> Result<Self, LogReaderError> {
         let inputs = LogInputs {
             stdin: own_stdin().ok(),
             bell,
@@ -96,7 +89,7 @@ impl LogReader {
     /// # Errors
     /// When no thread can be started.
     pub fn with_inputs(
-        sink: SyncSender<GameEvent>,
+        sink: impl EventSink,
         positions: &Path,
         inputs: LogInputs,
     ) -> Result<Self, LogReaderError> {
@@ -168,7 +161,7 @@ struct Polled {
 }
 
 impl Worker {
-    fn run(mut self, sink: SyncSender<GameEvent>, path: &Path) {
+    fn run(mut self, sink: impl EventSink, path: &Path) {
         let start = Instant::now();
         let mut positions = Positions::load(path);
         let mut feeds: Vec<Feed> = Vec::new();

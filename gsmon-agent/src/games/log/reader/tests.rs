@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::{LogSettings, LogStart, Stdin},
     games::{
-        Fact, Grammar, LineTime, PlayerRef, Spoken, Witness,
+        Fact, GameEvent, Grammar, LineTime, PlayerRef, Spoken, Witness,
         event::TimeSource,
         log::{LogState, time::now_ms},
     },

@@ -8,6 +8,7 @@ mod bounded;
 pub mod container;
 pub mod discovery;
 pub mod instance;
+mod kept;
 pub mod platform;
 pub mod process;
 pub mod sockets;

@@ -112,12 +112,17 @@ impl Stat {
         let open = line.find('(')?;
         let close = line.rfind(')')?;
         let comm = line.get(open + 1..close)?.to_owned();
-        let fields: Vec<&str> = line.get(close + 1..)?.split_ascii_whitespace().collect();
-        // The first of these is field 3.
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        let mut fields = line.get(close + 1..)?.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let mut next = 4;
+        // In the order of the line.
+        let mut field = |number: usize| {
+            let skipped = number - std::mem::replace(&mut next, number + 1);
+            fields.nth(skipped)?.parse::<u64>().ok()
+        };
         Some(Self {
             comm,
-            state: *fields.first()?.as_bytes().first()?,
+            state,
             parent: u32::try_from(field(4)?).ok()?,
             minor_faults: field(10)?,
             major_faults: field(12)?,

@@ -6,7 +6,10 @@
 
 use std::{collections::HashMap, fs};
 
-use super::process::Stat;
+use super::{
+    kept::{self, KeptFile},
+    process::Stat,
+};
 
 /// Where scheduling figures come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +56,16 @@ pub struct ServerUsage {
 /// Monotonic figures of one process; `None` where they cannot be read.
 type Counters = [Option<u64>; 10];
 
-#[derive(Clone, Copy)]
+/// What is read of a process at every look.
+#[derive(Default)]
+struct Files {
+    stat: KeptFile,
+    statm: KeptFile,
+    io: KeptFile,
+}
+
 struct Followed {
+    files: Files,
     start_ticks: u64,
     last: Counters,
     rss_bytes: u64,
@@ -100,25 +111,38 @@ impl UsageTracker {
         let (mut rss_bytes, mut peak_rss_bytes, mut rss_file_bytes, mut threads) = (None, None, None, None);
         let newest = self.first_seen_ticks;
         let mut youngest_now = newest;
+        let mut buffer = kept::EMPTY;
         for pid in pids {
-            let Some(stat) = fs::read_to_string(format!("/proc/{pid}/stat"))
-                .ok()
+            let followed = self.processes.remove(pid);
+            let (mut files, known) = match followed {
+                Some(mut known) => (std::mem::take(&mut known.files), Some(known)),
+                None => (Files::default(), None),
+            };
+            let Some(stat) = files
+                .stat
+                .read(*pid, "stat", &mut buffer)
                 .and_then(|text| Stat::parse(&text))
             else {
+                self.processes.extend(known.map(|known| (*pid, known)));
                 continue;
             };
             let rss_now = stat.rss_pages * page_bytes;
             *rss_bytes.get_or_insert(0) += rss_now;
             *threads.get_or_insert(0) += stat.threads;
-            if let Some(pages) = file_pages(*pid) {
+            let pages = files
+                .statm
+                .read(*pid, "statm", &mut buffer)
+                .and_then(|text| file_pages(&text));
+            if let Some(pages) = pages {
                 *rss_file_bytes.get_or_insert(0) += pages * page_bytes;
             }
-            let now = counters(*pid, &stat, source);
-            let known = self
-                .processes
-                .get(pid)
-                .filter(|known| known.start_ticks == stat.start_ticks);
-            let before = match known {
+            let io = files
+                .io
+                .read(*pid, "io", &mut buffer)
+                .and_then(|text| io_counts(&text));
+            let now = counters(*pid, &stat, io, source);
+            let known = known.filter(|known| known.start_ticks == stat.start_ticks);
+            let before = match &known {
                 Some(known) => known.last,
                 None if self.counts_whole(stat.start_ticks) => [Some(0); 10],
                 None => now,
@@ -129,7 +153,7 @@ impl UsageTracker {
                 }
             }
             let from_start = known.is_none() && before == [Some(0); 10];
-            let (rss_before, faults_before, mark_before) = match known {
+            let (rss_before, faults_before, mark_before) = match &known {
                 Some(known) => (known.rss_bytes, known.last[0], known.high_water_bytes),
                 None => (0, Some(0), 0),
             };
@@ -148,6 +172,7 @@ impl UsageTracker {
             self.processes.insert(
                 *pid,
                 Followed {
+                    files,
                     start_ticks: stat.start_ticks,
                     last: now,
                     rss_bytes: rss_now,
@@ -191,8 +216,7 @@ impl UsageTracker {
     }
 }
 
-fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
-    let io = io_counts(pid);
+fn counters(pid: u32, stat: &Stat, io: Option<[u64; 4]>, source: SchedSource) -> Counters {
     let sched = match source {
         SchedSource::Kernel => None,
         SchedSource::Proc => sched_totals(pid),
@@ -214,8 +238,7 @@ fn counters(pid: u32, stat: &Stat, source: SchedSource) -> Counters {
 }
 
 /// Resident pages of files and shared memory: the third field of `/proc/PID/statm`.
-fn file_pages(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+fn file_pages(text: &str) -> Option<u64> {
     text.split(' ').nth(2)?.parse().ok()
 }
 
@@ -234,13 +257,12 @@ fn high_water(pid: u32) -> Option<u64> {
 }
 
 /// Bytes read and written, calls to read and to write, of `/proc/PID/io`.
-fn io_counts(pid: u32) -> Option<[u64; 4]> {
-    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+fn io_counts(text: &str) -> Option<[u64; 4]> {
     Some([
-        field(&text, "read_bytes:")?,
-        field(&text, "write_bytes:")?,
-        field(&text, "syscr:")?,
-        field(&text, "syscw:")?,
+        field(text, "read_bytes:")?,
+        field(text, "write_bytes:")?,
+        field(text, "syscr:")?,
+        field(text, "syscw:")?,
     ])
 }
 

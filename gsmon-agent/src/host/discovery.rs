@@ -61,6 +61,8 @@ struct Wanted {
 struct Last {
     processes: u64,
     sockets: Vec<(BoundSocket, Option<u64>)>,
+    /// How often the connected sockets of each namespace had changed.
+    connected: BTreeMap<NetnsId, u64>,
     /// Sockets on wanted ports whose holder was not found.
     orphans: bool,
     found: Discovered,
@@ -116,6 +118,13 @@ impl Discovery {
             .iter()
             .flat_map(|last| &last.sockets)
             .map(|(socket, _)| socket)
+            .chain(self.connected().map(|(socket, _)| socket))
+    }
+
+    fn connected(&self) -> impl Iterator<Item = (&BoundSocket, Option<u64>)> {
+        self.namespaces
+            .values()
+            .flat_map(|handle| handle.connected().iter().map(|socket| (socket, handle.cookie)))
     }
 
     /// The processes of the last refresh.
@@ -128,7 +137,14 @@ impl Discovery {
         self.processes.refresh(touched);
         self.open_namespaces();
         let sockets = self.dump();
-        let unchanged = |last: &Last, processes: u64| last.processes == processes && last.sockets == sockets;
+        let connected: BTreeMap<NetnsId, u64> = self
+            .namespaces
+            .iter()
+            .map(|(id, handle)| (*id, handle.connected_changes()))
+            .collect();
+        let unchanged = |last: &Last, processes: u64| {
+            last.processes == processes && last.sockets == sockets && last.connected == connected
+        };
         if let Some(last) = &self.last
             && !last.orphans
             && unchanged(last, self.processes.changes())
@@ -139,12 +155,15 @@ impl Discovery {
             // New sockets may be of processes that forked and did not call exec.
             self.processes.read_list();
         }
-        let (claims, orphans) = self.claim(&sockets);
+        let connected_too = self.connected().map(|(socket, cookie)| (socket.clone(), cookie));
+        let all: Vec<_> = sockets.iter().cloned().chain(connected_too).collect();
+        let (claims, orphans) = self.claim(&all);
         let trees = self.grow(&claims);
-        let found = self.collect(sockets.clone(), trees);
+        let found = self.collect(all, trees);
         self.last = Some(Last {
             processes: self.processes.changes(),
             sockets,
+            connected,
             orphans,
             found: found.clone(),
         });

@@ -86,6 +86,7 @@ pub struct NetnsHandle {
     socket: Socket,
     dumps: u64,
     connected: Vec<BoundSocket>,
+    connected_changes: u64,
 }
 
 /// Connected UDP sockets are dumped once in so many times: a host may have thousands of them, none is a game server's
@@ -139,10 +140,12 @@ impl NetnsHandle {
             socket,
             dumps: 0,
             connected: Vec::new(),
+            connected_changes: 0,
         })
     }
 
-    /// All bound UDP and listening TCP sockets.
+    /// All bound UDP sockets that anybody may send to, and listening TCP sockets. Connected UDP sockets are in
+    /// [`NetnsHandle::connected`]: a host may have thousands, and most looks bring no news of them.
     pub fn dump(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
         let mut found = Vec::new();
         let mut connected = Vec::new();
@@ -155,11 +158,22 @@ impl NetnsHandle {
                 self.dump_one(family, Protocol::Udp, StateFlags::ESTABLISHED, &mut connected)?;
             }
         }
-        if with_connected {
+        if with_connected && connected != self.connected {
+            connected.shrink_to_fit();
             self.connected = connected;
+            self.connected_changes += 1;
         }
-        found.extend_from_slice(&self.connected);
         Ok(found)
+    }
+
+    /// Connected UDP sockets, as of one of the last dumps.
+    pub fn connected(&self) -> &[BoundSocket] {
+        &self.connected
+    }
+
+    /// Grows when they are different.
+    pub fn connected_changes(&self) -> u64 {
+        self.connected_changes
     }
 
     fn dump_one(

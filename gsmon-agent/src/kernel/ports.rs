@@ -237,6 +237,8 @@ pub struct PortTables {
     host_ports: aya::maps::Array<aya::maps::MapData, PortPod>,
     endpoints: KernelHash<EndpointPod, u32>,
     in_force: Plan,
+    /// What the plan in force was made of; `None` when writing it has failed.
+    planned_for: Option<Vec<SocketOwner>>,
 }
 
 impl PortTables {
@@ -248,11 +250,16 @@ impl PortTables {
             host_ports: object.take("HOST_PORTS")?,
             endpoints: object.take("ENDPOINTS")?,
             in_force: Plan::default(),
+            planned_for: None,
         })
     }
 
     /// Writes what changed. Endpoints come before the ports that ask for them and go after.
     pub fn apply(&mut self, sockets: &[SocketOwner]) -> Result<&Plan, KernelError> {
+        if self.planned_for.as_deref() == Some(sockets) {
+            return Ok(&self.in_force);
+        }
+        self.planned_for = None;
         let plan = Plan::new(self.kind, sockets);
         let failed = |name| move |source| KernelError::Map { name, source };
         for (key, server) in &plan.endpoints {
@@ -271,6 +278,7 @@ impl PortTables {
             }
         }
         self.in_force = plan;
+        self.planned_for = Some(sockets.to_vec());
         Ok(&self.in_force)
     }
 }

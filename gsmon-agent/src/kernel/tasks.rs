@@ -137,6 +137,8 @@ pub struct TaskTable {
     /// What threads had used when they were found, where that counts, until it is taken.
     so_far: HashMap<ServerSlotId, ServerTasks>,
     free_rings: Vec<u32>,
+    /// Servers of the last drain: so much room is needed again.
+    servers: usize,
     /// Slots in use at the last drain.
     pub used: u64,
     /// Burst rings in use.
@@ -171,6 +173,7 @@ impl TaskTable {
             baselines: vec![Baseline::default(); CHUNK],
             so_far: HashMap::new(),
             free_rings: (1..limits::TICK_THREADS).rev().collect(),
+            servers: 0,
             used: 0,
             rings_used: 0,
             bursts_missed: 0,
@@ -307,7 +310,7 @@ impl TaskTable {
     /// Reads every slot that was ever used. `is_gone` names servers that are no longer followed.
     pub fn drain(&mut self, is_gone: impl Fn(ServerSlotId) -> bool) -> HashMap<ServerSlotId, ServerTasks> {
         let running = self.running();
-        let mut servers: HashMap<ServerSlotId, ServerTasks> = HashMap::new();
+        let mut servers: HashMap<ServerSlotId, ServerTasks> = HashMap::with_capacity(self.servers);
         self.used = 0;
         let mut start = 0;
         while start < self.tasks.len() {
@@ -330,6 +333,7 @@ impl TaskTable {
         for tasks in servers.values_mut() {
             self.share_rings(tasks);
         }
+        self.servers = servers.len();
         servers
     }
 

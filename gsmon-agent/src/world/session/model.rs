@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     machine::{Life, Machine, Step},
     picture::{self, GameSnapshot, LifeDurations, PhaseDurations},
-    players::PlayerList,
+    players::{FlowPlayer, PlayerList},
     resources::{Moment, Resources},
     rooms::{self, NamedThreads, RoomCourse, RoomFigures},
     traffic::Matches,
@@ -98,7 +98,8 @@ impl SessionModel {
     pub fn advance(&mut self, interval: &GameInterval<'_>) -> GameSnapshot {
         // Before anything is heard: sessions that end in this interval have used some of it.
         self.share_rooms(interval);
-        let steady = interval.flows.map(|_| self.steady_flows(interval).count() as u32);
+        let steady = interval.flows.map(|flows| self.steady_flows(flows, interval));
+        let steady_count = steady.as_ref().map(|steady| steady.len() as u32);
         self.machine.advance(&Step {
             moment: Moment {
                 unix_ms: interval.unix_ms,
@@ -109,7 +110,7 @@ impl SessionModel {
             seconds: interval.seconds,
             events: interval.events,
             life: interval.life,
-            flows: steady.filter(|_| !self.matches.proxied && !interval.proxied),
+            flows: steady_count.filter(|_| !self.matches.proxied && !interval.proxied),
             listening: interval.listening,
         });
         self.matches.update(
@@ -123,15 +124,17 @@ impl SessionModel {
     }
 
     /// Flows that may stand for players, where nobody names any.
-    fn steady_flows<'a>(&'a self, interval: &GameInterval<'a>) -> impl Iterator<Item = &'a SeenFlow> {
-        let flows = interval
-            .flows
-            .filter(|_| !self.machine.roster.speaks)
-            .unwrap_or_default();
+    fn steady_flows(&self, flows: &[SeenFlow], interval: &GameInterval<'_>) -> Vec<FlowPlayer> {
+        if self.machine.roster.speaks {
+            return Vec::new();
+        }
         let (seconds, unix_ms) = (interval.seconds, interval.unix_ms);
-        flows
-            .iter()
-            .filter(move |flow| self.matches.steady_until(flow, seconds, unix_ms).is_some())
+        let steady = |flow: &&SeenFlow| self.matches.steady_until(flow, seconds, unix_ms).is_some();
+        // Nearly all of them are, most of the time.
+        let mut players = Vec::with_capacity(flows.len());
+        players.extend(flows.iter().filter(steady).map(FlowPlayer::from));
+        players.shrink_to_fit();
+        players
     }
 
     /// Gives rooms what the interval brought, by the players and the traffic of its beginning.
@@ -187,9 +190,10 @@ impl SessionModel {
         }
     }
 
-    fn picture(&mut self, interval: &GameInterval<'_>, steady: Option<u32>) -> GameSnapshot {
+    fn picture(&mut self, interval: &GameInterval<'_>, steady: Option<Vec<FlowPlayer>>) -> GameSnapshot {
         let now_ms = interval.unix_ms;
         let machine = &self.machine;
+        let steady_count = steady.as_ref().map(|steady| steady.len() as u32);
         let running = std::iter::once(&machine.track).chain(machine.rooms.values());
         let sessions: Vec<_> = running
             .filter_map(|track| Some((track, track.session.as_ref()?)))
@@ -208,7 +212,7 @@ impl SessionModel {
         let mut next = GameSnapshot {
             phase: interval.life.up.then_some(machine.track.phase),
             phase_since_unix_ms: interval.life.up.then_some(machine.track.phase_since_ms),
-            player_counts: picture::counts(machine, &self.matches, steady),
+            player_counts: picture::counts(machine, &self.matches, steady_count),
             counters: picture::counters(machine),
             actions: machine.actions.clone(),
             life_durations: transitions
@@ -258,8 +262,8 @@ impl SessionModel {
             next.players = picture::named_players(machine, &self.matches, now_ms);
         } else if !self.matches.proxied {
             let session = machine.track.session.as_ref().map(|session| &session.id);
-            let flows = self.steady_flows(interval);
-            next.players = PlayerList::of_flows(flows, session, interval.seconds, now_ms);
+            let steady = steady.unwrap_or_default();
+            next.players = PlayerList::of_flows(steady, session, interval.seconds, now_ms);
         }
         self.last = next.clone();
         next

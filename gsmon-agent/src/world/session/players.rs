@@ -38,8 +38,9 @@ struct FlowPlayers {
     made: OnceLock<Vec<PlayerSnapshot>>,
 }
 
-/// One of them.
-struct FlowPlayer {
+/// A flow that stands for a player.
+#[derive(Debug)]
+pub struct FlowPlayer {
     address: [u8; 16],
     port: u16,
     age_ms: i64,
@@ -53,23 +54,7 @@ struct FlowPlayer {
 impl PlayerList {
     /// Flows that stand for players where nobody names any; they are in the session of the whole process, if there is
     /// one.
-    pub fn of_flows<'a>(
-        flows: impl Iterator<Item = &'a SeenFlow>,
-        session: Option<&Arc<str>>,
-        seconds: f64,
-        unix_ms: i64,
-    ) -> Self {
-        let flows: Vec<FlowPlayer> = flows
-            .map(|flow| FlowPlayer {
-                address: flow.key.remote_addr,
-                port: flow.key.remote_port,
-                age_ms: flow.age_ms,
-                rx: flow.rx_total.into(),
-                tx: flow.tx_total.into(),
-                rx_new: flow.rx.into(),
-                tx_new: flow.tx.into(),
-            })
-            .collect();
+    pub fn of_flows(flows: Vec<FlowPlayer>, session: Option<&Arc<str>>, seconds: f64, unix_ms: i64) -> Self {
         Self(Arc::new(Source::Flows(FlowPlayers {
             flows,
             session: session.cloned(),
@@ -97,6 +82,20 @@ impl PlayerList {
         match &*self.0 {
             Source::Made(players) => players,
             Source::Flows(_) => &[],
+        }
+    }
+}
+
+impl From<&SeenFlow> for FlowPlayer {
+    fn from(flow: &SeenFlow) -> Self {
+        Self {
+            address: flow.key.remote_addr,
+            port: flow.key.remote_port,
+            age_ms: flow.age_ms,
+            rx: flow.rx_total.into(),
+            tx: flow.tx_total.into(),
+            rx_new: flow.rx.into(),
+            tx_new: flow.tx.into(),
         }
     }
 }
@@ -212,7 +211,7 @@ mod tests {
             },
             ..SeenFlow::default()
         };
-        let list = PlayerList::of_flows([flow, flow].iter(), None, 1.0, 60_000);
+        let list = PlayerList::of_flows(vec![(&flow).into(), (&flow).into()], None, 1.0, 60_000);
         assert_eq!((list.len(), list.told().len(), list.iter().count()), (2, 0, 2));
         let text = serde_json::to_string(&list).unwrap();
         assert_eq!(text, serde_json::to_string(&list.to_vec()).unwrap());

@@ -7,8 +7,7 @@ use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use gsmon_common::{
     flow::{
-        DetailDirection, FlowKey, FlowSide, FlowSlot, DETAIL_BUCKETS, SEEN_RX, SEEN_TX, SIZE_BUCKETS,
-        Traffic,
+        DETAIL_BUCKETS, DetailDirection, FlowKey, FlowSide, FlowSlot, SEEN_RX, SEEN_TX, SIZE_BUCKETS, Traffic,
     },
     hist,
     server::{CADENCE_ENTRIES, CADENCE_GAP_NS, ServerDirection},

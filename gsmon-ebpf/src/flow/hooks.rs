@@ -14,12 +14,13 @@ use gsmon_common::{
 };
 
 use super::{
-    Direction, recent,
+    Direction,
     account::{Load, Outside, account, add_outside},
     packet::{
         Headers, Packet, SkbPacket, Unparsed, XdpPacket, address, header_bytes, parse_ethernet, parse_ip,
         tcp_flags,
     },
+    recent,
     resolve::{by_host_port, by_socket},
 };
 use crate::{

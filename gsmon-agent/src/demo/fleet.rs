@@ -156,13 +156,13 @@ pub fn selftest_waves() -> [Vec<Member>; 2] {
     ];
     let busy = vec![
         member("spinning", LoopKind::Spinning, Header::Plain, 64.0, (500, 50), 4),
-        // Waking up and going to sleep take about 20 us that a loop does not see of itself: its work is well above.
+        // Waking up and going to sleep take 20 to 40 us that a loop does not see of itself: its work is well above.
         member(
             "millisecond",
             LoopKind::Millisecond,
             Header::Source,
             1_000.0,
-            (300, 5),
+            (450, 5),
             4,
         ),
     ];

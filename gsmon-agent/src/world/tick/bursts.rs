@@ -103,28 +103,28 @@ fn score(period: &Period, coverage: f64) -> f64 {
     period.regular_ratio * period.regular_ratio * (0.3 + 0.7 * coverage)
 }
 
-/// Ticks by a known cut, if they still look like ticks.
-pub fn with_cut(bursts: &[Burst], cut: Cut) -> Option<ThreadTicks> {
+/// Ticks by a known cut, if they still look like ticks. `holes` are ends of bursts before which others were lost.
+pub fn with_cut(bursts: &[Burst], holes: &[u64], cut: Cut) -> Option<ThreadTicks> {
     let groups = merge(bursts, cut.gap_ns());
     let mut found = accept(evaluate(&groups, cut)?)?;
-    found.turned_ratio = turns::count(&mut found.ticks, &groups, found.period.period_ns);
+    found.turned_ratio = turns::count(&mut found.ticks, &groups, holes, found.period.period_ns);
     Some(found)
 }
 
 /// What a cut calls ticks, whether they are regular or not.
-pub fn ticks(bursts: &[Burst], cut: Cut, period_ns: f64) -> Vec<Group> {
+pub fn ticks(bursts: &[Burst], holes: &[u64], cut: Cut, period_ns: f64) -> Vec<Group> {
     let groups = merge(bursts, cut.gap_ns());
     let mut ticks: Vec<Group> = groups
         .iter()
         .filter(|group| group.cpu_ns >= cut.least_cpu_ns())
         .copied()
         .collect();
-    turns::count(&mut ticks, &groups, period_ns);
+    turns::count(&mut ticks, &groups, holes, period_ns);
     ticks
 }
 
 /// Ticks by the best cut of all.
-pub fn search(bursts: &[Burst]) -> Option<ThreadTicks> {
+pub fn search(bursts: &[Burst], holes: &[u64]) -> Option<ThreadTicks> {
     if bursts.len() < FEWEST {
         return None;
     }
@@ -146,7 +146,7 @@ pub fn search(bursts: &[Burst]) -> Option<ThreadTicks> {
             best = Some((Cut { gap, size }, *score));
         }
     }
-    with_cut(bursts, best?.0)
+    with_cut(bursts, holes, best?.0)
 }
 
 fn accept(found: ThreadTicks) -> Option<ThreadTicks> {

@@ -89,6 +89,14 @@ pub struct TickEstimate {
     pub ticks: u64,
 }
 
+/// Bursts of a thread over several intervals.
+#[derive(Debug, Default)]
+struct Kept {
+    bursts: Vec<Burst>,
+    /// Ends of those before which others were overwritten.
+    holes: Vec<u64>,
+}
+
 /// What has been found out about a thread.
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -101,7 +109,7 @@ struct Known {
 /// Detection for one server over time.
 #[derive(Debug, Default)]
 pub struct Detector {
-    kept: HashMap<u32, Vec<Burst>>,
+    kept: HashMap<u32, Kept>,
     known: HashMap<u32, Known>,
     kept_batches: Vec<u64>,
     intervals_until_search: u32,
@@ -146,7 +154,7 @@ impl Detector {
             return Vec::new();
         };
         let settled_ns = now_ns.saturating_sub(known.cut.gap_ns());
-        let over: Vec<_> = bursts::ticks(kept, known.cut, known.period_ns)
+        let over: Vec<_> = bursts::ticks(&kept.bursts, &kept.holes, known.cut, known.period_ns)
             .into_iter()
             .filter(|tick| tick.start_ns > self.over_until_ns && tick.end_ns < settled_ns)
             .collect();
@@ -164,10 +172,14 @@ impl Detector {
             .retain(|tid, _| evidence.threads.iter().any(|thread| thread.tid == *tid));
         for thread in evidence.threads {
             let kept = self.kept.entry(thread.tid).or_default();
-            kept.extend_from_slice(thread.bursts);
-            kept.retain(|burst| burst.end_ns >= oldest_ns);
-            let excess = kept.len().saturating_sub(KEPT_BURSTS);
-            kept.drain(..excess);
+            if let Some(first) = thread.bursts.first().filter(|_| thread.missed > 0) {
+                kept.holes.push(first.end_ns);
+            }
+            kept.bursts.extend_from_slice(thread.bursts);
+            kept.bursts.retain(|burst| burst.end_ns >= oldest_ns);
+            let excess = kept.bursts.len().saturating_sub(KEPT_BURSTS);
+            kept.bursts.drain(..excess);
+            kept.holes.retain(|hole| *hole >= oldest_ns);
         }
         self.kept_batches.extend_from_slice(evidence.batches);
         self.kept_batches.retain(|start| *start >= oldest_ns);
@@ -177,16 +189,20 @@ impl Detector {
 
     /// Ticks of one thread: in this interval if it has enough, else over the kept window.
     fn thread_ticks(&mut self, thread: &ThreadWindow<'_>, searching: bool) -> Option<ThreadTicks> {
-        let kept = self.kept.get(&thread.tid).map_or(&[][..], Vec::as_slice);
+        let (kept, holes) = self
+            .kept
+            .get(&thread.tid)
+            .map_or((&[][..], &[][..]), |kept| (&kept.bursts, &kept.holes));
         let known = self.known.get(&thread.tid).copied();
         // A cut that fails once (a pause, a map change) is kept: it may well work again.
         let usual = known.and_then(|known| {
-            bursts::with_cut(thread.bursts, known.cut).or_else(|| bursts::with_cut(kept, known.cut))
+            bursts::with_cut(thread.bursts, &[], known.cut)
+                .or_else(|| bursts::with_cut(kept, holes, known.cut))
         });
         if !searching {
             return usual;
         }
-        let other = bursts::search(thread.bursts).or_else(|| bursts::search(kept));
+        let other = bursts::search(thread.bursts, &[]).or_else(|| bursts::search(kept, holes));
         let (found, known) = settle(known, usual, other);
         if let Some(known) = known {
             self.known.insert(thread.tid, known);

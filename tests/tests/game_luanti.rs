@@ -174,7 +174,8 @@ fn luanti_clients_come_leave_die_and_come_back() {
         .program
         .end(Signal::SIGTERM, Duration::from_secs(10))
         .unwrap();
-    wait_for_players(&monitor, 10, &["bob"]);
+    // A client says once that it leaves, and may end before that is sent: then the server waits for it as for a dead one.
+    wait_for_players(&monitor, 60, &["bob"]);
     bob.program.end(Signal::SIGKILL, Duration::from_secs(10)).unwrap();
     let killed_ms = unix_ms();
     let alice = Client::start(&netns, home.path(), "alice", HOSTS[0]);
@@ -186,7 +187,7 @@ fn luanti_clients_come_leave_die_and_come_back() {
         .program
         .end(Signal::SIGTERM, Duration::from_secs(10))
         .unwrap();
-    wait_for_players(&monitor, 10, &[]);
+    wait_for_players(&monitor, 60, &[]);
     let after_last_ms = unix_ms();
     let snapshot = wait_for(&monitor, "idleness", Duration::from_secs(10), |snapshot| {
         snapshot.servers[0].game_state.phase == Some(Phase::Idle)
@@ -226,7 +227,11 @@ fn luanti_clients_come_leave_die_and_come_back() {
                 of.push(player.left_reason.as_deref());
                 reasons
             });
-    assert_eq!(reasons["alice"], [None, None]);
+    assert!(
+        reasons["alice"]
+            .iter()
+            .all(|reason| matches!(reason, None | Some("times out")))
+    );
     assert_eq!(reasons["bob"], [Some("times out")]);
     let bob: &PlayerSnapshot = &state.departed_players[1];
     let noticed_after = bob.left_unix_ms.unwrap() - killed_ms;

@@ -14,7 +14,7 @@ use regex::Regex;
 
 use super::{
     process::{Process, ProcessTable, Touched, socket_inodes},
-    sockets::{BoundSocket, NetnsHandle, NetnsId, RETRY_CLOSED_NETNS},
+    sockets::{BoundSocket, NetnsHandle, NetnsId, RETRY_CLOSED_NETNS, SocketError},
 };
 use crate::config::GameServer;
 
@@ -136,7 +136,15 @@ impl Discovery {
     pub fn refresh(&mut self, touched: Option<Touched<'_>>) -> Discovered {
         self.processes.refresh(touched);
         self.open_namespaces();
-        let sockets = self.dump();
+        let come_or_gone = self
+            .last
+            .as_ref()
+            .is_none_or(|last| last.orphans || last.processes != self.processes.changes());
+        let sockets = self.dump(if come_or_gone {
+            NetnsHandle::dump
+        } else {
+            NetnsHandle::dump_if_changed
+        });
         let connected: BTreeMap<NetnsId, u64> = self
             .namespaces
             .iter()
@@ -206,11 +214,14 @@ impl Discovery {
         }
     }
 
-    fn dump(&mut self) -> Vec<(BoundSocket, Option<u64>)> {
+    fn dump(
+        &mut self,
+        look: fn(&mut NetnsHandle) -> Result<Vec<BoundSocket>, SocketError>,
+    ) -> Vec<(BoundSocket, Option<u64>)> {
         let mut all = Vec::new();
         let mut broken = Vec::new();
         for (id, handle) in &mut self.namespaces {
-            match handle.dump() {
+            match look(handle) {
                 Ok(sockets) => {
                     let cookie = handle.cookie;
                     all.extend(sockets.into_iter().map(|socket| (socket, cookie)));

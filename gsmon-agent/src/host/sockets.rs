@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, UdpSocket},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::FileExt},
     path::Path,
     thread,
     time::Duration,
@@ -84,6 +84,11 @@ pub struct NetnsHandle {
     /// `SO_NETNS_COOKIE`, where the kernel has it.
     pub cookie: Option<u64>,
     socket: Socket,
+    /// `sockstat` and `sockstat6` of the namespace.
+    counts: Option<[File; 2]>,
+    /// UDP sockets in use at the last dump, of both address families.
+    in_use: Option<[u64; 2]>,
+    udp: Vec<BoundSocket>,
     dumps: u64,
     connected: Vec<BoundSocket>,
     connected_changes: u64,
@@ -92,6 +97,8 @@ pub struct NetnsHandle {
 /// Connected UDP sockets are dumped once in so many times: a host may have thousands of them, none is a game server's
 /// listening socket, and they matter only as strangers on a game port.
 const CONNECTED_EVERY: u64 = 10;
+/// A look at what may have changed is a whole one once in so many times: as many sockets may have come as have gone.
+const WHOLE_EVERY: u64 = CONNECTED_EVERY;
 
 impl NetnsHandle {
     /// Opens the agent's own namespace.
@@ -134,10 +141,16 @@ impl NetnsHandle {
             .or_else(|_| UdpSocket::bind("0.0.0.0:0"))
             .and_then(|probe| netns_cookie(probe.as_fd()))
             .ok();
+        let count = |name| File::open(format!("/proc/thread-self/net/{name}"));
         Ok(Self {
             id,
             cookie,
             socket,
+            counts: count("sockstat")
+                .and_then(|v4| Ok([v4, count("sockstat6")?]))
+                .ok(),
+            in_use: None,
+            udp: Vec::new(),
             dumps: 0,
             connected: Vec::new(),
             connected_changes: 0,
@@ -147,13 +160,14 @@ impl NetnsHandle {
     /// All bound UDP sockets that anybody may send to, and listening TCP sockets. Connected UDP sockets are in
     /// [`NetnsHandle::connected`]: a host may have thousands, and most looks bring no news of them.
     pub fn dump(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
+        // Before the dump: what comes during it is news at the next look.
+        self.in_use = self.count();
         let mut found = Vec::new();
         let mut connected = Vec::new();
         let with_connected = self.dumps.is_multiple_of(CONNECTED_EVERY);
         self.dumps += 1;
         for family in [AF_INET, AF_INET6] {
             self.dump_one(family, Protocol::Udp, StateFlags::CLOSE, &mut found)?;
-            self.dump_one(family, Protocol::Tcp, StateFlags::LISTEN, &mut found)?;
             if with_connected {
                 self.dump_one(family, Protocol::Udp, StateFlags::ESTABLISHED, &mut connected)?;
             }
@@ -163,7 +177,36 @@ impl NetnsHandle {
             self.connected = connected;
             self.connected_changes += 1;
         }
+        self.udp.clone_from(&found);
+        self.dump_listening(&mut found)?;
         Ok(found)
+    }
+
+    /// The same, where nobody has come or gone since the last look: then the UDP sockets are those of the last dump as
+    /// long as there are as many (a dump walks over all UDP sockets of the host, in whatever namespace), and a whole one
+    /// is made from time to time.
+    pub fn dump_if_changed(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
+        let in_use = self.count();
+        if in_use.is_none() || in_use != self.in_use || self.dumps.is_multiple_of(WHOLE_EVERY) {
+            return self.dump();
+        }
+        self.dumps += 1;
+        let mut found = self.udp.clone();
+        self.dump_listening(&mut found)?;
+        Ok(found)
+    }
+
+    fn dump_listening(&mut self, found: &mut Vec<BoundSocket>) -> Result<(), SocketError> {
+        for family in [AF_INET, AF_INET6] {
+            self.dump_one(family, Protocol::Tcp, StateFlags::LISTEN, found)?;
+        }
+        Ok(())
+    }
+
+    /// UDP sockets in use, from the lines `UDP: inuse N ...` and `UDP6: inuse N`.
+    fn count(&self) -> Option<[u64; 2]> {
+        let [v4, v6] = self.counts.as_ref()?;
+        Some([udp_in_use(v4)?, udp_in_use(v6)?])
     }
 
     /// Connected UDP sockets, as of one of the last dumps.
@@ -261,6 +304,18 @@ enum Dump {
     Done,
 }
 
+fn udp_in_use(file: &File) -> Option<u64> {
+    let mut buffer = [0; 1_024];
+    let length = file.read_at(&mut buffer, 0).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
+    text.lines().find_map(|line| {
+        let rest = line
+            .strip_prefix("UDP: inuse ")
+            .or_else(|| line.strip_prefix("UDP6: inuse "))?;
+        rest.split_ascii_whitespace().next()?.parse().ok()
+    })
+}
+
 /// How long a namespace that could not be opened is left alone.
 pub const RETRY_CLOSED_NETNS: Duration = Duration::from_secs(10);
 
@@ -284,6 +339,22 @@ mod tests {
         assert_eq!((found.protocol, found.port), (Protocol::Udp, port));
         assert_eq!(found.address, IpAddr::from([127, 0, 0, 1]));
         assert_ne!(found.cookie, 0);
+    }
+
+    #[test]
+    fn a_look_at_what_changed_finds_a_socket_that_came() {
+        let mut netns = NetnsHandle::own().unwrap();
+        netns.dump().unwrap();
+        for _ in 0..2 * WHOLE_EVERY {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = socket.local_addr().unwrap().port();
+            // Other tests open and close sockets too: as many may have gone as have come.
+            let found = (0..=WHOLE_EVERY).any(|_| {
+                let found = netns.dump_if_changed().unwrap();
+                found.iter().any(|found| found.port == port)
+            });
+            assert!(found);
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ struct Followed {
     start_ticks: u64,
     last: Counters,
     rss_bytes: u64,
+    /// File-backed pages of them.
+    file_pages: Option<u64>,
     /// Largest resident memory ever.
     high_water_bytes: u64,
 }
@@ -129,10 +131,18 @@ impl UsageTracker {
             let rss_now = stat.rss_pages * page_bytes;
             *rss_bytes.get_or_insert(0) += rss_now;
             *threads.get_or_insert(0) += stat.threads;
-            let pages = files
-                .statm
-                .read(*pid, "statm", &mut buffer)
-                .and_then(|text| file_pages(&text));
+            // Pages that are neither faulted in nor given back are the same pages.
+            let still = known.as_ref().filter(|known| {
+                known.rss_bytes == rss_now
+                    && known.last[..2] == [Some(stat.minor_faults), Some(stat.major_faults)]
+            });
+            let pages = match still {
+                Some(known) => known.file_pages,
+                None => files
+                    .statm
+                    .read(*pid, "statm", &mut buffer)
+                    .and_then(|text| file_pages(&text)),
+            };
             if let Some(pages) = pages {
                 *rss_file_bytes.get_or_insert(0) += pages * page_bytes;
             }
@@ -176,6 +186,7 @@ impl UsageTracker {
                     start_ticks: stat.start_ticks,
                     last: now,
                     rss_bytes: rss_now,
+                    file_pages: pages,
                     high_water_bytes,
                 },
             );

@@ -8,7 +8,7 @@ use gsmon_common::sched::Burst;
 use ndarray::Array2;
 
 use super::{
-    series::{FEWEST, Period, period},
+    series::{Effort, FEWEST, Period, period},
     turns,
 };
 
@@ -104,9 +104,9 @@ fn score(period: &Period, coverage: f64) -> f64 {
 }
 
 /// Ticks by a known cut, if they still look like ticks. `holes` are ends of bursts before which others were lost.
-pub fn with_cut(bursts: &[Burst], holes: &[u64], cut: Cut) -> Option<ThreadTicks> {
+pub fn with_cut(bursts: &[Burst], holes: &[u64], cut: Cut, effort: Effort) -> Option<ThreadTicks> {
     let groups = merge(bursts, cut.gap_ns());
-    let mut found = accept(evaluate(&groups, cut)?)?;
+    let mut found = accept(evaluate(&groups, cut, effort)?)?;
     found.turned_ratio = turns::count(&mut found.ticks, &groups, holes, found.period.period_ns);
     Some(found)
 }
@@ -124,15 +124,29 @@ pub fn ticks(bursts: &[Burst], holes: &[u64], cut: Cut, period_ns: f64) -> Vec<G
 }
 
 /// Ticks by the best cut of all.
-pub fn search(bursts: &[Burst], holes: &[u64]) -> Option<ThreadTicks> {
+pub fn search(bursts: &[Burst], holes: &[u64], effort: Effort) -> Option<ThreadTicks> {
     if bursts.len() < FEWEST {
         return None;
     }
     let mut scores = Array2::<f64>::zeros((MERGE_GAPS_NS.len(), SIZES));
+    let mut groups_before = usize::MAX;
     for (gap, gap_ns) in MERGE_GAPS_NS.into_iter().enumerate() {
         let groups = merge(bursts, gap_ns);
+        // What merges or leaves out nothing more scores the same, and of equals the first is taken.
+        if std::mem::replace(&mut groups_before, groups.len()) == groups.len() {
+            continue;
+        }
+        let mut ticks_before = usize::MAX;
         for size in 0..SIZES {
-            let Some(found) = evaluate(&groups, Cut { gap, size }) else {
+            let cut = Cut { gap, size };
+            let ticks = groups
+                .iter()
+                .filter(|group| group.cpu_ns >= cut.least_cpu_ns())
+                .count();
+            if std::mem::replace(&mut ticks_before, ticks) == ticks {
+                continue;
+            }
+            let Some(found) = evaluate(&groups, cut, effort) else {
                 break;
             };
             if gap_ns as f64 <= GAP_SHARE * found.period.period_ns {
@@ -146,7 +160,7 @@ pub fn search(bursts: &[Burst], holes: &[u64]) -> Option<ThreadTicks> {
             best = Some((Cut { gap, size }, *score));
         }
     }
-    with_cut(bursts, holes, best?.0)
+    with_cut(bursts, holes, best?.0, effort)
 }
 
 fn accept(found: ThreadTicks) -> Option<ThreadTicks> {
@@ -154,7 +168,7 @@ fn accept(found: ThreadTicks) -> Option<ThreadTicks> {
 }
 
 /// `None` when fewer groups are left than say anything.
-fn evaluate(groups: &[Group], cut: Cut) -> Option<ThreadTicks> {
+fn evaluate(groups: &[Group], cut: Cut, effort: Effort) -> Option<ThreadTicks> {
     let ticks: Vec<Group> = groups
         .iter()
         .filter(|group| group.cpu_ns >= cut.least_cpu_ns())
@@ -162,7 +176,7 @@ fn evaluate(groups: &[Group], cut: Cut) -> Option<ThreadTicks> {
         .collect();
     // A busy host delays the start of a tick, not the timer that calls for it.
     let calls: Vec<u64> = ticks.iter().map(|tick| tick.ready_ns).collect();
-    let period = period(&calls)?;
+    let period = period(&calls, effort)?;
     let sum = |groups: &[Group]| groups.iter().map(|group| group.cpu_ns as f64).sum::<f64>();
     let all = sum(groups);
     let coverage = if all > 0.0 { sum(&ticks) / all } else { 0.0 };

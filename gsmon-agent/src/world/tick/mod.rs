@@ -21,7 +21,7 @@ use gsmon_common::sched::Burst;
 
 use self::{
     bursts::{Cut, ThreadTicks},
-    series::{Period, agree, merge, period},
+    series::{Effort, Period, agree, merge, period},
 };
 use super::snapshot::TickMethod;
 
@@ -30,8 +30,10 @@ const SPINNING_SHARE: f64 = 0.9;
 /// Share of regular gaps that makes a cadence a witness.
 const CADENCE_REGULAR: f64 = 0.8;
 /// Intervals between two searches of the whole grid while the known cut works, and while nothing is found.
-const SEARCH_EVERY: u32 = 10;
-const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 1;
+const SEARCH_EVERY: u32 = 20;
+const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 3;
+/// Searches in a row without success that are made in every interval all the same: the first ones.
+const FIRST_SEARCHES: u32 = 5;
 /// Bursts kept per thread for slow ticks, and for how long.
 const KEPT_BURSTS: usize = 2_048;
 const KEPT_NS: u64 = 4_000_000_000;
@@ -113,6 +115,7 @@ pub struct Detector {
     known: HashMap<u32, Known>,
     kept_batches: Vec<u64>,
     intervals_until_search: u32,
+    searches_in_vain: u32,
     /// Start of the newest tick that was handed out as over.
     over_until_ns: u64,
 }
@@ -135,9 +138,15 @@ impl Detector {
             .collect();
         self.intervals_until_search = match (searching, candidates.is_empty()) {
             (true, false) => SEARCH_EVERY,
+            (true, true) if self.searches_in_vain < FIRST_SEARCHES => 0,
             (true, true) => SEARCH_EVERY_WITHOUT_SUCCESS,
             (false, false) => self.intervals_until_search - 1,
             (false, true) => (self.intervals_until_search - 1).min(SEARCH_EVERY_WITHOUT_SUCCESS),
+        };
+        self.searches_in_vain = match (searching, candidates.is_empty()) {
+            (true, true) => self.searches_in_vain.saturating_add(1),
+            (_, false) => 0,
+            (false, true) => self.searches_in_vain,
         };
         let cadence = self.cadence(evidence.batches);
         let mut estimate = decide(evidence, candidates, cadence, interval_ns)?;
@@ -196,13 +205,14 @@ impl Detector {
         let known = self.known.get(&thread.tid).copied();
         // A cut that fails once (a pause, a map change) is kept: it may well work again.
         let usual = known.and_then(|known| {
-            bursts::with_cut(thread.bursts, &[], known.cut)
-                .or_else(|| bursts::with_cut(kept, holes, known.cut))
+            bursts::with_cut(thread.bursts, &[], known.cut, Effort::Usual)
+                .or_else(|| bursts::with_cut(kept, holes, known.cut, Effort::Crowded))
         });
         if !searching {
             return usual;
         }
-        let other = bursts::search(thread.bursts, &[]).or_else(|| bursts::search(kept, holes));
+        let other = bursts::search(thread.bursts, &[], Effort::Usual)
+            .or_else(|| bursts::search(kept, holes, Effort::Crowded));
         let (found, known) = settle(known, usual, other);
         if let Some(known) = known {
             self.known.insert(thread.tid, known);
@@ -215,7 +225,7 @@ impl Detector {
             BATCH_GAPS_NS
                 .iter()
                 .filter_map(|gap_ns| {
-                    let found = period(&merge(times, *gap_ns))?;
+                    let found = period(&merge(times, *gap_ns), Effort::Usual)?;
                     (*gap_ns as f64 <= 0.3 * found.period_ns).then_some(found)
                 })
                 .max_by(|a, b| a.regular_ratio.total_cmp(&b.regular_ratio))

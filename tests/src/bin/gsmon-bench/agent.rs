@@ -1,4 +1,6 @@
-//! The agent itself with 100 server processes and 10,000 flows on real sockets.
+//! The agent itself with 100 server processes and 10,000 flows on real sockets. The players' sockets are in a network
+//! namespace of their own, behind a veth pair: players are not on the host, and an agent that looks for sockets there
+//! does not meet theirs.
 
 use std::{
     process::{Command, Stdio},
@@ -10,7 +12,7 @@ use anyhow::{Context, Result};
 use gsmon_agent::demo::{
     DemoProcess, bots::BotsArgs, game_loop::LoopKind, protocol::Header, server::ServerArgs,
 };
-use gsmon_tests::gsmon;
+use gsmon_tests::{gsmon, netns::Netns};
 
 use crate::Row;
 
@@ -49,11 +51,14 @@ pub fn usage(pid: u32) -> Result<(f64, f64)> {
 /// Percent of one core and MiB.
 pub fn run() -> Result<Vec<Row>> {
     let binary = gsmon()?;
+    let players = Netns::new("bench")?;
+    players.connect("gsmonbench", "10.83.7.1/24", "players", "10.83.7.2/24")?;
+    let launcher = players.launcher();
     let mut servers = Vec::new();
     let mut bots = Vec::new();
     let mut text = String::new();
     for n in 0..SERVERS {
-        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let address = std::net::Ipv4Addr::new(10, 83, 7, 1).into();
         let server = DemoProcess::server(
             &binary,
             &[],
@@ -75,7 +80,7 @@ pub fn run() -> Result<Vec<Row>> {
         text += &format!("[[server]]\nname = \"s{n}\"\nport = {port}\nprotocol = \"udp\"\n");
         bots.push(DemoProcess::bots(
             &binary,
-            &[],
+            &launcher,
             &BotsArgs {
                 header: Header::Quake3,
                 address,

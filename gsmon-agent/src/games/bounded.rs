@@ -15,6 +15,10 @@ pub trait EventSink: Send + 'static {
     ///
     /// # Errors
     /// With the event.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an event that finds no room goes back as it came"
+    )]
     fn try_send(&self, event: GameEvent) -> Result<(), TrySendError<GameEvent>>;
 }
 

@@ -31,9 +31,7 @@ const SPINNING_SHARE: f64 = 0.9;
 const CADENCE_REGULAR: f64 = 0.8;
 /// Intervals between two searches of the whole grid while the known cut works, and while nothing is found.
 const SEARCH_EVERY: u32 = 20;
-const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 3;
-/// Searches in a row without success that are made in every interval all the same: the first ones.
-const FIRST_SEARCHES: u32 = 5;
+const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 1;
 /// Bursts kept per thread for slow ticks, and for how long.
 const KEPT_BURSTS: usize = 2_048;
 const KEPT_NS: u64 = 4_000_000_000;
@@ -115,7 +113,6 @@ pub struct Detector {
     known: HashMap<u32, Known>,
     kept_batches: Vec<u64>,
     intervals_until_search: u32,
-    searches_in_vain: u32,
     /// Start of the newest tick that was handed out as over.
     over_until_ns: u64,
 }
@@ -138,15 +135,9 @@ impl Detector {
             .collect();
         self.intervals_until_search = match (searching, candidates.is_empty()) {
             (true, false) => SEARCH_EVERY,
-            (true, true) if self.searches_in_vain < FIRST_SEARCHES => 0,
             (true, true) => SEARCH_EVERY_WITHOUT_SUCCESS,
             (false, false) => self.intervals_until_search - 1,
             (false, true) => (self.intervals_until_search - 1).min(SEARCH_EVERY_WITHOUT_SUCCESS),
-        };
-        self.searches_in_vain = match (searching, candidates.is_empty()) {
-            (true, true) => self.searches_in_vain.saturating_add(1),
-            (_, false) => 0,
-            (false, true) => self.searches_in_vain,
         };
         let cadence = self.cadence(evidence.batches);
         let mut estimate = decide(evidence, candidates, cadence, interval_ns)?;

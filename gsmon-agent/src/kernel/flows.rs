@@ -1,8 +1,8 @@
 //! Draining flow slots: baselines, idle flows, quarantine, detail slots.
 //!
 //! A slot's life: a kernel program pops it from the free stack and writes key and generation; here it is noticed by its
-//! generation; when idle, its key is deleted (from the slot too: programs remember slots), two drains later (no program can hold it any more) the last counts are
-//! read and it goes back to the stack. Counters are never zeroed.
+//! generation; when idle, its key is deleted (from the slot too: programs remember slots); two drains later (no program
+//! can hold it any more) the last counts are read and it goes back to the stack. Counters are never zeroed.
 
 use std::{collections::HashMap, io, time::Duration};
 

@@ -19,7 +19,6 @@ use super::{
     object::{FreeStack, Object, PerCpu},
     slab::Slab,
 };
-use crate::host::process::Stat;
 
 const CHUNK: usize = 256;
 /// Burst rings that one server may hold.
@@ -617,10 +616,10 @@ fn refresh_running(task: &mut TaskSlot, running: &[u32]) {
 /// CPU of the threads of a process that have ended: what the process has used beyond what its threads have. The process
 /// counts in clock ticks, so that a few of them mean nothing.
 fn ended_threads_cpu(pid: u32) -> u64 {
-    let total = fs::read_to_string(format!("/proc/{pid}/stat"))
+    let total = i32::try_from(pid)
         .ok()
-        .and_then(|text| Stat::parse(&text))
-        .map_or(0, |stat| stat.cpu_ticks);
+        .and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok())
+        .map_or(0, |stat| stat.utime + stat.stime);
     let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
     let living: u64 = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()

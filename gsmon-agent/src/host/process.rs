@@ -212,7 +212,7 @@ pub struct ProcessTable {
 }
 
 /// Every so many refreshes everything is read anew: cgroups and namespaces can change without exec.
-const FULL_EVERY: u64 = 10;
+const FULL_EVERY: u64 = 30;
 /// Every so many refreshes the list of processes is read although no followed one ended and none called exec: a process
 /// that forks without exec is noticed then, unless a socket of its own gives it away before.
 const LIST_EVERY: u64 = 5;

@@ -86,19 +86,31 @@ pub struct NetnsHandle {
     socket: Socket,
     /// `sockstat` and `sockstat6` of the namespace.
     counts: Option<[File; 2]>,
-    /// UDP sockets in use at the last dump, of both address families.
-    in_use: Option<[u64; 2]>,
+    /// Sockets in use at the last dump.
+    in_use: Option<InUse>,
     udp: Vec<BoundSocket>,
-    dumps: u64,
+    listening: Vec<BoundSocket>,
+    looks: u64,
     connected: Vec<BoundSocket>,
+    /// UDP sockets in use when the connected ones were dumped last.
+    in_use_then: Option<[u64; 2]>,
     connected_changes: u64,
+    buffer: Vec<u8>,
 }
 
-/// Connected UDP sockets are dumped once in so many times: a host may have thousands of them, none is a game server's
-/// listening socket, and they matter only as strangers on a game port.
-const CONNECTED_EVERY: u64 = 10;
 /// A look at what may have changed is a whole one once in so many times: as many sockets may have come as have gone.
-const WHOLE_EVERY: u64 = CONNECTED_EVERY;
+const WHOLE_EVERY: u64 = 10;
+/// Connected UDP sockets are dumped in whole looks alone, where their number changed, and in one of so many looks in any
+/// case: a host may have thousands of them, none is a game server's listening socket, and they matter only as strangers
+/// on a game port.
+const CONNECTED_EVERY: u64 = 6 * WHOLE_EVERY;
+
+/// Sockets in use, of both address families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InUse {
+    udp: [u64; 2],
+    tcp: [u64; 2],
+}
 
 impl NetnsHandle {
     /// Opens the agent's own namespace.
@@ -151,9 +163,12 @@ impl NetnsHandle {
                 .ok(),
             in_use: None,
             udp: Vec::new(),
-            dumps: 0,
+            listening: Vec::new(),
+            looks: 0,
             connected: Vec::new(),
+            in_use_then: None,
             connected_changes: 0,
+            buffer: Vec::new(),
         })
     }
 
@@ -162,51 +177,55 @@ impl NetnsHandle {
     pub fn dump(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
         // Before the dump: what comes during it is news at the next look.
         self.in_use = self.count();
-        let mut found = Vec::new();
-        let mut connected = Vec::new();
-        let with_connected = self.dumps.is_multiple_of(CONNECTED_EVERY);
-        self.dumps += 1;
-        for family in [AF_INET, AF_INET6] {
-            self.dump_one(family, Protocol::Udp, StateFlags::CLOSE, &mut found)?;
-            if with_connected {
-                self.dump_one(family, Protocol::Udp, StateFlags::ESTABLISHED, &mut connected)?;
+        let in_use = self.in_use.map(|in_use| in_use.udp);
+        let with_connected =
+            in_use.is_none() || in_use != self.in_use_then || self.looks.is_multiple_of(CONNECTED_EVERY);
+        self.looks += 1;
+        self.udp = self.dump_all(Protocol::Udp, StateFlags::CLOSE)?;
+        self.listening = self.dump_all(Protocol::Tcp, StateFlags::LISTEN)?;
+        if with_connected {
+            self.in_use_then = in_use;
+            let mut connected = self.dump_all(Protocol::Udp, StateFlags::ESTABLISHED)?;
+            if connected != self.connected {
+                connected.shrink_to_fit();
+                self.connected = connected;
+                self.connected_changes += 1;
             }
         }
-        if with_connected && connected != self.connected {
-            connected.shrink_to_fit();
-            self.connected = connected;
-            self.connected_changes += 1;
-        }
-        self.udp.clone_from(&found);
-        self.dump_listening(&mut found)?;
-        Ok(found)
+        Ok(self.known())
     }
 
-    /// The same, where nobody has come or gone since the last look: then the UDP sockets are those of the last dump as
-    /// long as there are as many (a dump walks over all UDP sockets of the host, in whatever namespace), and a whole one
-    /// is made from time to time.
+    /// The same, where nobody has come or gone since the last look: then the sockets are those of the last dump as long
+    /// as there are as many (a dump of UDP walks over all UDP sockets of the host, in whatever namespace), and a whole
+    /// one is made from time to time.
     pub fn dump_if_changed(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
-        let in_use = self.count();
-        if in_use.is_none() || in_use != self.in_use || self.dumps.is_multiple_of(WHOLE_EVERY) {
+        let now = self.count();
+        let (Some(now), Some(then), false) = (now, self.in_use, self.looks.is_multiple_of(WHOLE_EVERY)) else {
             return self.dump();
+        };
+        self.looks += 1;
+        self.in_use = Some(now);
+        if now.udp != then.udp {
+            self.udp = self.dump_all(Protocol::Udp, StateFlags::CLOSE)?;
         }
-        self.dumps += 1;
-        let mut found = self.udp.clone();
-        self.dump_listening(&mut found)?;
-        Ok(found)
+        if now.tcp != then.tcp {
+            self.listening = self.dump_all(Protocol::Tcp, StateFlags::LISTEN)?;
+        }
+        Ok(self.known())
     }
 
-    fn dump_listening(&mut self, found: &mut Vec<BoundSocket>) -> Result<(), SocketError> {
-        for family in [AF_INET, AF_INET6] {
-            self.dump_one(family, Protocol::Tcp, StateFlags::LISTEN, found)?;
-        }
-        Ok(())
+    fn known(&self) -> Vec<BoundSocket> {
+        [self.udp.as_slice(), &self.listening].concat()
     }
 
-    /// UDP sockets in use, from the lines `UDP: inuse N ...` and `UDP6: inuse N`.
-    fn count(&self) -> Option<[u64; 2]> {
+    /// Sockets in use, from the lines `UDP: inuse N ...`, `TCP6: inuse N` and so on.
+    fn count(&self) -> Option<InUse> {
         let [v4, v6] = self.counts.as_ref()?;
-        Some([udp_in_use(v4)?, udp_in_use(v6)?])
+        let (v4, v6) = (InUseLines::read(v4)?, InUseLines::read(v6)?);
+        Some(InUse {
+            udp: [v4.udp, v6.udp],
+            tcp: [v4.tcp, v6.tcp],
+        })
     }
 
     /// Connected UDP sockets, as of one of the last dumps.
@@ -219,11 +238,23 @@ impl NetnsHandle {
         self.connected_changes
     }
 
+    fn dump_all(&mut self, protocol: Protocol, states: StateFlags) -> Result<Vec<BoundSocket>, SocketError> {
+        let mut found = Vec::new();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(65_536, 0);
+        let dumped = [AF_INET, AF_INET6]
+            .into_iter()
+            .try_for_each(|family| self.dump_one(family, protocol, states.clone(), &mut buffer, &mut found));
+        self.buffer = buffer;
+        dumped.map(|()| found)
+    }
+
     fn dump_one(
-        &mut self,
+        &self,
         family: u8,
         protocol: Protocol,
         states: StateFlags,
+        buffer: &mut [u8],
         into: &mut Vec<BoundSocket>,
     ) -> Result<(), SocketError> {
         let number = match protocol {
@@ -248,10 +279,9 @@ impl NetnsHandle {
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
-        let mut buffer = vec![0u8; 65_536];
         // Bounded: 16 Ki datagrams of several sockets each.
         for _ in 0..16_384 {
-            let size = self.socket.recv(&mut &mut buffer[..], 0)?;
+            let size = self.socket.recv(&mut &mut *buffer, 0)?;
             if self.read_datagram(&buffer[..size], protocol, into)? == Dump::Done {
                 return Ok(());
             }
@@ -304,16 +334,29 @@ enum Dump {
     Done,
 }
 
-fn udp_in_use(file: &File) -> Option<u64> {
-    let mut buffer = [0; 1_024];
-    let length = file.read_at(&mut buffer, 0).ok()?;
-    let text = std::str::from_utf8(&buffer[..length]).ok()?;
-    text.lines().find_map(|line| {
-        let rest = line
-            .strip_prefix("UDP: inuse ")
-            .or_else(|| line.strip_prefix("UDP6: inuse "))?;
-        rest.split_ascii_whitespace().next()?.parse().ok()
-    })
+/// What one of the two files says.
+struct InUseLines {
+    udp: u64,
+    tcp: u64,
+}
+
+impl InUseLines {
+    fn read(file: &File) -> Option<Self> {
+        let mut buffer = [0; 1_024];
+        let length = file.read_at(&mut buffer, 0).ok()?;
+        let text = std::str::from_utf8(&buffer[..length]).ok()?;
+        let of = |names: [&str; 2]| {
+            text.lines().find_map(|line| {
+                let (name, counts) = line.split_once(": inuse ")?;
+                let first = counts.split_ascii_whitespace().next()?;
+                names.contains(&name).then(|| first.parse().ok())?
+            })
+        };
+        Some(Self {
+            udp: of(["UDP", "UDP6"])?,
+            tcp: of(["TCP", "TCP6"])?,
+        })
+    }
 }
 
 /// How long a namespace that could not be opened is left alone.
@@ -345,6 +388,7 @@ mod tests {
     fn a_look_at_what_changed_finds_a_socket_that_came() {
         let mut netns = NetnsHandle::own().unwrap();
         netns.dump().unwrap();
+        assert!(netns.in_use.is_some(), "the counts of sockets in use are read");
         for _ in 0..2 * WHOLE_EVERY {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             let port = socket.local_addr().unwrap().port();

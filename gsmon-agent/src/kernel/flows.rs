@@ -26,7 +26,7 @@ const QUARANTINE_DRAINS: u8 = 2;
 /// Drains with traffic both ways before a flow gets a detail slot.
 const DRAINS_BEFORE_DETAIL: u8 = 2;
 /// Drains after which the distributions of a flow are read anew: they are of the flow's whole life and move slowly.
-const DETAIL_EVERY: u64 = 8;
+const DETAIL_EVERY: u64 = 16;
 /// Flows per server that are reported one by one.
 pub const TOP_FLOWS: usize = 64;
 

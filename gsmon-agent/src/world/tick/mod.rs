@@ -27,8 +27,11 @@ use super::snapshot::TickMethod;
 
 /// Share of the time from which a thread that runs or wants to run counts as spinning.
 const SPINNING_SHARE: f64 = 0.9;
-/// Share of regular gaps that makes a cadence a witness.
+/// Share of regular gaps that makes a cadence a witness, and that makes looking for a better one needless.
 const CADENCE_REGULAR: f64 = 0.8;
+const CADENCE_CERTAIN: f64 = 0.95;
+/// Intervals without ticks in the bursts of any thread after which a slower cadence alone is believed.
+const FORGET_AFTER: u32 = 10;
 /// Intervals between two searches of the whole grid while the known cut works, and while nothing is found.
 const SEARCH_EVERY: u32 = 20;
 const SEARCH_EVERY_WITHOUT_SUCCESS: u32 = 1;
@@ -112,7 +115,11 @@ pub struct Detector {
     kept: HashMap<u32, Kept>,
     known: HashMap<u32, Known>,
     kept_batches: Vec<u64>,
+    /// Gap that made batches of the times of sending last.
+    cadence_gap_ns: Option<u64>,
     intervals_until_search: u32,
+    /// Intervals in a row in which no thread's bursts were ticks.
+    intervals_without_bursts: u32,
     /// Start of the newest tick that was handed out as over.
     over_until_ns: u64,
 }
@@ -139,8 +146,16 @@ impl Detector {
             (false, false) => self.intervals_until_search - 1,
             (false, true) => (self.intervals_until_search - 1).min(SEARCH_EVERY_WITHOUT_SUCCESS),
         };
+        self.intervals_without_bursts = if candidates.is_empty() {
+            self.intervals_without_bursts.saturating_add(1)
+        } else {
+            0
+        };
         let cadence = self.cadence(evidence.batches);
         let mut estimate = decide(evidence, candidates, cadence, interval_ns)?;
+        if self.only_sends(&estimate) {
+            return None;
+        }
         if let Some(thread) = estimate.thread.filter(|_| !estimate.tick_times_ns.is_empty()) {
             estimate.new_tick_times_ns = self.newly_over(thread, now_ns);
         }
@@ -211,19 +226,40 @@ impl Detector {
         found
     }
 
-    fn cadence(&self, batches: &[u64]) -> Option<Period> {
+    fn cadence(&mut self, batches: &[u64]) -> Option<Period> {
+        let by_usual = self.cadence_gap_ns.and_then(|gap_ns| with_gap(batches, gap_ns));
+        if let Some(found) = by_usual.filter(|found| found.regular_ratio >= CADENCE_CERTAIN) {
+            return Some(found);
+        }
         let of = |times: &[u64]| {
             BATCH_GAPS_NS
-                .iter()
-                .filter_map(|gap_ns| {
-                    let found = period(&merge(times, *gap_ns), Effort::Usual)?;
-                    (*gap_ns as f64 <= 0.3 * found.period_ns).then_some(found)
-                })
-                .max_by(|a, b| a.regular_ratio.total_cmp(&b.regular_ratio))
-                .filter(|found| found.regular_ratio >= CADENCE_REGULAR)
+                .into_iter()
+                .filter_map(|gap_ns| Some((gap_ns, with_gap(times, gap_ns)?)))
+                .max_by(|(_, a), (_, b)| a.regular_ratio.total_cmp(&b.regular_ratio))
+                .filter(|(_, found)| found.regular_ratio >= CADENCE_REGULAR)
         };
-        of(batches).or_else(|| of(&self.kept_batches))
+        let (gap_ns, found) = of(batches).or_else(|| of(&self.kept_batches))?;
+        self.cadence_gap_ns = Some(gap_ns);
+        Some(found)
     }
+
+    /// Is a loop known that is faster than the cadence that speaks alone, and no thread spins? Then that is the rate at which it sends, and
+    /// says nothing of its ticks, until its thread has been silent for long.
+    fn only_sends(&self, estimate: &TickEstimate) -> bool {
+        estimate.method == TickMethod::SendCadence
+            && estimate.thread.is_none()
+            && self.intervals_without_bursts <= FORGET_AFTER
+            && self
+                .known
+                .values()
+                .any(|known| known.period_ns * estimate.rate_hz < 1e9 * (1.0 - SAME_PERIOD))
+    }
+}
+
+/// Period of the batches that a gap makes of times of sending.
+fn with_gap(times: &[u64], gap_ns: u64) -> Option<Period> {
+    let found = period(&merge(times, gap_ns), Effort::Usual)?;
+    (gap_ns as f64 <= 0.3 * found.period_ns).then_some(found)
 }
 
 /// After a search: the ticks to believe in, and what is known from now on.

@@ -317,6 +317,46 @@ fn a_spinning_loop_is_timed_by_what_it_sends() {
 }
 
 #[test]
+fn the_cadence_of_a_known_faster_loop_is_no_tick() {
+    let mut detector = Detector::default();
+    let mut random = Random(7);
+    let mut rate_after = |second: u64, loops: bool| {
+        let start = second as f64 * SECOND;
+        let work = (0..1_000)
+            .map(|n| {
+                let late = if loops { 0.0 } else { random.between(0.0, 5e6) };
+                (start + f64::from(n) * 1e6 + late, 60.0 * US)
+            })
+            .filter(|(at, _)| *at < start + SECOND);
+        let all = bursts(work.collect());
+        let batches: Vec<u64> = (0..50).map(|n| start as u64 + n * 20_000_000).collect();
+        let thread = ThreadWindow {
+            tid: 1,
+            bursts: &all[all.len() - 500..],
+            missed: all.len() as u64 - 500,
+            cpu_ns: 60_000_000,
+            wait_ns: 0,
+            interval_ns: 1_000_000_000,
+        };
+        let evidence = Evidence {
+            threads: &[thread],
+            batches: &batches,
+        };
+        let found = detector.update((second + 1) * 1_000_000_000, &evidence);
+        found.map(|found| found.rate_hz.round())
+    };
+    assert_eq!(rate_after(1, true), Some(1_000.0));
+    let after: Vec<_> = (2..20).map(|second| rate_after(second, false)).collect();
+    // The bursts of the good second are kept for some more.
+    assert!(
+        after[..10].iter().all(|rate| rate.is_none_or(|rate| rate == 1_000.0)),
+        "{after:?}"
+    );
+    assert_eq!(after.last(), Some(&Some(50.0)));
+    assert_eq!(rate_after(20, true), Some(1_000.0));
+}
+
+#[test]
 fn random_wake_ups_are_no_tick() {
     let mut claims = 0;
     for seed in 1..=100u64 {

@@ -200,7 +200,8 @@ impl NetnsHandle {
     /// one is made from time to time.
     pub fn dump_if_changed(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
         let now = self.count();
-        let (Some(now), Some(then), false) = (now, self.in_use, self.looks.is_multiple_of(WHOLE_EVERY)) else {
+        let (Some(now), Some(then), false) = (now, self.in_use, self.looks.is_multiple_of(WHOLE_EVERY))
+        else {
             return self.dump();
         };
         self.looks += 1;

@@ -163,6 +163,22 @@ pub fn attach_baseline(
     Ok(())
 }
 
+/// Attaches the empty program to both cgroup hooks, for benches.
+pub fn attach_empty_cgroup(ebpf: &mut Ebpf, root: &Path) -> Result<(), KernelError> {
+    const NAME: &str = "empty_cgroup";
+    let cgroup = File::open(root).map_err(|source| KernelError::Cgroup {
+        path: root.to_owned(),
+        source,
+    })?;
+    let skb: &mut CgroupSkb = program(ebpf, NAME)?;
+    skb.load().map_err(failed(NAME))?;
+    for kind in [CgroupSkbAttachType::Ingress, CgroupSkbAttachType::Egress] {
+        skb.attach(&cgroup, kind, CgroupAttachMode::Single)
+            .map_err(failed(NAME))?;
+    }
+    Ok(())
+}
+
 /// Attaches both cgroup hooks at the root of cgroup v2.
 pub fn attach_cgroup(ebpf: &mut Ebpf, root: &Path, into: &mut Attachment) -> Result<(), KernelError> {
     let cgroup = File::open(root).map_err(|source| KernelError::Cgroup {

@@ -603,6 +603,12 @@ impl Kernel {
         Ok(())
     }
 
+    /// Attaches empty programs at both cgroup hooks, for benches; they go with this value.
+    #[doc(hidden)]
+    pub fn attach_empty_cgroup(&mut self, root: &Path) -> Result<(), KernelError> {
+        attach::attach_empty_cgroup(&mut self.object.ebpf, root)
+    }
+
     /// Leaves a tc filter behind, for tests of the clean-up.
     #[doc(hidden)]
     pub fn leave_tc_filter(&mut self, interface: &str) -> Result<(), KernelError> {

@@ -349,7 +349,9 @@ fn the_cadence_of_a_known_faster_loop_is_no_tick() {
     let after: Vec<_> = (2..20).map(|second| rate_after(second, false)).collect();
     // The bursts of the good second are kept for some more.
     assert!(
-        after[..10].iter().all(|rate| rate.is_none_or(|rate| rate == 1_000.0)),
+        after[..10]
+            .iter()
+            .all(|rate| rate.is_none_or(|rate| rate == 1_000.0)),
         "{after:?}"
     );
     assert_eq!(after.last(), Some(&Some(50.0)));

@@ -1,4 +1,5 @@
-//! A UDP echo server with and without gsmon: the median of pairs of runs, their quartiles and the best pair.
+//! A UDP echo server without gsmon, with empty programs at the same cgroup hooks, and with gsmon: the median of paired
+//! runs, their quartiles and the best pair.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -10,12 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use gsmon_agent::{Game, GameServer, GameServerMonitor, config::Protocol};
+use anyhow::{Context, Result};
+use gsmon_agent::{
+    Game, GameServer, GameServerMonitor, config::Protocol, host::platform::Platform, kernel::Kernel,
+};
+use gsmon_tests::options;
 
 use crate::Row;
 
-const PAIRS: usize = 15;
+const ROUNDS: usize = 15;
 const RUN: Duration = Duration::from_millis(1_000);
 const RATE: u32 = 20_000;
 
@@ -130,8 +134,18 @@ fn watched_pass(address: SocketAddr) -> Result<Pass> {
     pass(address)
 }
 
+/// What the hooks alone cost, whoever uses them.
+fn empty_pass(address: SocketAddr) -> Result<Pass> {
+    let mut kernel = Kernel::load(&options())?;
+    let root = Platform::detect()
+        .cgroup_root
+        .context("cgroup v2 is not mounted")?;
+    kernel.attach_empty_cgroup(&root)?;
+    pass(address)
+}
+
 /// Percent, of all pairs: a single pair says more about the machine than about gsmon.
-fn row(what: &str, mut losses: Vec<f64>, target: f64) -> Row {
+fn row(what: &str, mut losses: Vec<f64>, target: Option<f64>) -> Row {
     losses.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| losses[((losses.len() - 1) as f64 * share).round() as usize];
     let (best, low, median, high) = (at(0.0), at(0.25), at(0.5), at(0.75));
@@ -139,31 +153,37 @@ fn row(what: &str, mut losses: Vec<f64>, target: f64) -> Row {
         format!("UDP echo{what}; quartiles {low:.1} {high:.1}, best {best:.1}"),
         median,
         0.0,
-        Some(target),
+        target,
         "%",
     )
 }
 
-/// Medians of the pairs' losses.
+type Run = fn(SocketAddr) -> Result<Pass>;
+
+/// Medians of the losses against the run without anything in the same round.
 pub fn run() -> Result<Vec<Row>> {
+    const KINDS: [Run; 3] = [pass, empty_pass, watched_pass];
     let echo = Echo::start()?;
-    let (mut most, mut paced, mut p99) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
-        // In turn first, so that a machine that warms up or slows down favours neither side.
-        let (off, on) = if pair % 2 == 0 {
-            let off = pass(echo.address)?;
-            (off, watched_pass(echo.address)?)
-        } else {
-            let on = watched_pass(echo.address)?;
-            (pass(echo.address)?, on)
+    let (mut empty, mut most, mut paced, mut p99) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        // In turn first, so that a machine that warms up or slows down favours no side.
+        let mut passes = [None, None, None];
+        for turn in 0..KINDS.len() {
+            let kind = (round + turn) % KINDS.len();
+            passes[kind] = Some(KINDS[kind](echo.address)?);
+        }
+        let [Some(off), Some(hooks), Some(on)] = passes else {
+            continue;
         };
+        empty.push((1.0 - hooks.most / off.most) * 100.0);
         most.push((1.0 - on.most / off.most) * 100.0);
         paced.push((1.0 - on.paced / off.paced) * 100.0);
         p99.push((on.p99_ns / off.p99_ns - 1.0) * 100.0);
     }
     Ok(vec![
-        row(": loss of maximum rate", most, 6.0),
-        row(" at 20,000/s: loss of throughput", paced, 1.0),
-        row(" at 20,000/s: growth of p99", p99, 1.0),
+        row(": loss of maximum rate to empty programs", empty, None),
+        row(": loss of maximum rate", most, Some(6.0)),
+        row(" at 20,000/s: loss of throughput", paced, Some(1.0)),
+        row(" at 20,000/s: growth of p99", p99, Some(1.0)),
     ])
 }

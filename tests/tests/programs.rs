@@ -393,7 +393,7 @@ fn the_detail_tier_knows_sizes_and_gaps() {
     }
     // Distributions are read once in a few drains.
     let mut detail = None;
-    for _ in 0..5 {
+    for _ in 0..17 {
         bench
             .kernel
             .test_run("flow_cgroup_ingress", &there.build(), 1)

@@ -86,10 +86,9 @@ pub struct NetnsHandle {
     socket: Socket,
     /// `sockstat` and `sockstat6` of the namespace.
     counts: Option<[File; 2]>,
-    /// Sockets in use at the last dump.
-    in_use: Option<InUse>,
+    /// UDP sockets in use at the last dump, of both address families; `None` where it failed.
+    in_use: Option<[u64; 2]>,
     udp: Vec<BoundSocket>,
-    listening: Vec<BoundSocket>,
     looks: u64,
     connected: Vec<BoundSocket>,
     /// UDP sockets in use when the connected ones were dumped last.
@@ -104,13 +103,6 @@ const WHOLE_EVERY: u64 = 10;
 /// case: a host may have thousands of them, none is a game server's listening socket, and they matter only as strangers
 /// on a game port.
 const CONNECTED_EVERY: u64 = 6 * WHOLE_EVERY;
-
-/// Sockets in use, of both address families.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct InUse {
-    udp: [u64; 2],
-    tcp: [u64; 2],
-}
 
 impl NetnsHandle {
     /// Opens the agent's own namespace.
@@ -163,7 +155,6 @@ impl NetnsHandle {
                 .ok(),
             in_use: None,
             udp: Vec::new(),
-            listening: Vec::new(),
             looks: 0,
             connected: Vec::new(),
             in_use_then: None,
@@ -176,57 +167,58 @@ impl NetnsHandle {
     /// [`NetnsHandle::connected`]: a host may have thousands, and most looks bring no news of them.
     pub fn dump(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
         // Before the dump: what comes during it is news at the next look.
-        self.in_use = self.count();
-        let in_use = self.in_use.map(|in_use| in_use.udp);
+        let in_use = self.count();
         let with_connected =
             in_use.is_none() || in_use != self.in_use_then || self.looks.is_multiple_of(CONNECTED_EVERY);
-        self.looks += 1;
-        self.udp = self.dump_all(Protocol::Udp, StateFlags::CLOSE)?;
-        self.listening = self.dump_all(Protocol::Tcp, StateFlags::LISTEN)?;
+        self.dump_udp(in_use)?;
         if with_connected {
-            self.in_use_then = in_use;
             let mut connected = self.dump_all(Protocol::Udp, StateFlags::ESTABLISHED)?;
+            self.in_use_then = in_use;
             if connected != self.connected {
                 connected.shrink_to_fit();
                 self.connected = connected;
                 self.connected_changes += 1;
             }
         }
-        Ok(self.known())
+        self.with_listening()
     }
 
-    /// The same, where nobody has come or gone since the last look: then the sockets are those of the last dump as long
-    /// as there are as many (a dump of UDP walks over all UDP sockets of the host, in whatever namespace), and a whole
-    /// one is made from time to time.
+    /// The same, where nobody has come or gone since the last look: then the UDP sockets are those of the last dump as
+    /// long as there are as many (a dump walks over all UDP sockets of the host, in whatever namespace), and a whole one
+    /// is made from time to time.
     pub fn dump_if_changed(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
-        let now = self.count();
-        let (Some(now), Some(then), false) = (now, self.in_use, self.looks.is_multiple_of(WHOLE_EVERY))
-        else {
+        let in_use = self.count();
+        if in_use.is_none() || self.looks.is_multiple_of(WHOLE_EVERY) {
             return self.dump();
-        };
+        }
+        if in_use == self.in_use {
+            self.looks += 1;
+        } else {
+            self.dump_udp(in_use)?;
+        }
+        self.with_listening()
+    }
+
+    fn dump_udp(&mut self, in_use: Option<[u64; 2]>) -> Result<(), SocketError> {
         self.looks += 1;
-        self.in_use = Some(now);
-        if now.udp != then.udp {
-            self.udp = self.dump_all(Protocol::Udp, StateFlags::CLOSE)?;
-        }
-        if now.tcp != then.tcp {
-            self.listening = self.dump_all(Protocol::Tcp, StateFlags::LISTEN)?;
-        }
-        Ok(self.known())
+        // A dump that fails is made again at the next look.
+        self.in_use = None;
+        self.udp = self.dump_all(Protocol::Udp, StateFlags::CLOSE)?;
+        self.in_use = in_use;
+        Ok(())
     }
 
-    fn known(&self) -> Vec<BoundSocket> {
-        [self.udp.as_slice(), &self.listening].concat()
+    /// With listening TCP sockets, which are few and found in a table of their own: always as they are now.
+    fn with_listening(&mut self) -> Result<Vec<BoundSocket>, SocketError> {
+        let mut found = self.udp.clone();
+        found.extend(self.dump_all(Protocol::Tcp, StateFlags::LISTEN)?);
+        Ok(found)
     }
 
-    /// Sockets in use, from the lines `UDP: inuse N ...`, `TCP6: inuse N` and so on.
-    fn count(&self) -> Option<InUse> {
+    /// UDP sockets in use, from the lines `UDP: inuse N ...` and `UDP6: inuse N`.
+    fn count(&self) -> Option<[u64; 2]> {
         let [v4, v6] = self.counts.as_ref()?;
-        let (v4, v6) = (InUseLines::read(v4)?, InUseLines::read(v6)?);
-        Some(InUse {
-            udp: [v4.udp, v6.udp],
-            tcp: [v4.tcp, v6.tcp],
-        })
+        Some([udp_in_use(v4)?, udp_in_use(v6)?])
     }
 
     /// Connected UDP sockets, as of one of the last dumps.
@@ -335,29 +327,16 @@ enum Dump {
     Done,
 }
 
-/// What one of the two files says.
-struct InUseLines {
-    udp: u64,
-    tcp: u64,
-}
-
-impl InUseLines {
-    fn read(file: &File) -> Option<Self> {
-        let mut buffer = [0; 1_024];
-        let length = file.read_at(&mut buffer, 0).ok()?;
-        let text = std::str::from_utf8(&buffer[..length]).ok()?;
-        let of = |names: [&str; 2]| {
-            text.lines().find_map(|line| {
-                let (name, counts) = line.split_once(": inuse ")?;
-                let first = counts.split_ascii_whitespace().next()?;
-                names.contains(&name).then(|| first.parse().ok())?
-            })
-        };
-        Some(Self {
-            udp: of(["UDP", "UDP6"])?,
-            tcp: of(["TCP", "TCP6"])?,
-        })
-    }
+fn udp_in_use(file: &File) -> Option<u64> {
+    let mut buffer = [0; 1_024];
+    let length = file.read_at(&mut buffer, 0).ok()?;
+    let text = std::str::from_utf8(&buffer[..length]).ok()?;
+    text.lines().find_map(|line| {
+        let rest = line
+            .strip_prefix("UDP: inuse ")
+            .or_else(|| line.strip_prefix("UDP6: inuse "))?;
+        rest.split_ascii_whitespace().next()?.parse().ok()
+    })
 }
 
 /// How long a namespace that could not be opened is left alone.
@@ -400,6 +379,25 @@ mod tests {
             });
             assert!(found);
         }
+    }
+
+    #[test]
+    fn a_listener_that_comes_as_a_connection_goes_is_found_at_the_next_look() {
+        let first = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = std::net::TcpStream::connect(first.local_addr().unwrap()).unwrap();
+        let mut netns = NetnsHandle::own().unwrap();
+        for _ in 0..2 {
+            netns.dump_if_changed().unwrap();
+        }
+        drop(connection);
+        let second = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = second.local_addr().unwrap().port();
+        let found = netns.dump_if_changed().unwrap();
+        assert!(
+            found
+                .iter()
+                .any(|found| found.protocol == Protocol::Tcp && found.port == port)
+        );
     }
 
     #[test]

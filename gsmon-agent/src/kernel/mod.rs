@@ -224,16 +224,37 @@ pub fn available_hooks() -> Vec<(&'static str, bool)> {
     ]
 }
 
+fn object_options(options: &KernelOptions) -> ObjectOptions {
+    ObjectOptions {
+        limits: options.limits,
+        thread_ids: options.thread_ids,
+        scope: options.scope.unwrap_or_else(best_scope),
+        kernel_log: options.kernel_log,
+        bench_flow_mask: options.bench_flow_mask,
+    }
+}
+
+/// Empty programs at both cgroup hooks and nothing else, for benches. Dropping it detaches them.
+#[doc(hidden)]
+pub struct EmptyHooks {
+    _object: Object,
+}
+
+impl EmptyHooks {
+    /// Attaches them at the root of cgroup v2, where there is one: without it gsmon has no cgroup hooks either.
+    pub fn attach(options: &KernelOptions) -> Result<Self, KernelError> {
+        let mut object = Object::load(object_options(options))?;
+        if let Some(root) = &options.cgroup_root {
+            attach::attach_empty_cgroup(&mut object.ebpf, root)?;
+        }
+        Ok(Self { _object: object })
+    }
+}
+
 impl Kernel {
     /// Loads the object and attaches the best hooks that this kernel has.
     pub fn load(options: &KernelOptions) -> Result<Self, KernelError> {
-        let mut object = Object::load(ObjectOptions {
-            limits: options.limits,
-            thread_ids: options.thread_ids,
-            scope: options.scope.unwrap_or_else(best_scope),
-            kernel_log: options.kernel_log,
-            bench_flow_mask: options.bench_flow_mask,
-        })?;
+        let mut object = Object::load(object_options(options))?;
         let logger = options
             .kernel_log
             .then(|| KernelLogger::start(&mut object))
@@ -601,12 +622,6 @@ impl Kernel {
             hook: format!("tp_btf/{tracepoint}"),
         });
         Ok(())
-    }
-
-    /// Attaches empty programs at both cgroup hooks, for benches; they go with this value.
-    #[doc(hidden)]
-    pub fn attach_empty_cgroup(&mut self, root: &Path) -> Result<(), KernelError> {
-        attach::attach_empty_cgroup(&mut self.object.ebpf, root)
     }
 
     /// Leaves a tc filter behind, for tests of the clean-up.

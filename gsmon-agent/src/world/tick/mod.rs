@@ -243,8 +243,8 @@ impl Detector {
         Some(found)
     }
 
-    /// Is a loop known that is faster than the cadence that speaks alone, and no thread spins? Then that is the rate at which it sends, and
-    /// says nothing of its ticks, until its thread has been silent for long.
+    /// Is a loop known that is faster than the cadence that speaks alone, and no thread spins? Then that is the rate at
+    /// which it sends, and says nothing of its ticks, until its thread has been silent for long.
     fn only_sends(&self, estimate: &TickEstimate) -> bool {
         estimate.method == TickMethod::SendCadence
             && estimate.thread.is_none()

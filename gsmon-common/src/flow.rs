@@ -111,8 +111,9 @@ pub struct FlowSide {
     pub last_ns: u64,
     /// Detail slot, written by the agent, the same on both sides; 0 for none.
     pub detail: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Place of its netcode layout in the table, written by the agent, the same on both sides; 0 for none. Only where
+    /// there is a detail slot.
+    pub layout: u32,
 }
 
 /// Hot slot: 128 bytes, receive and transmit on their own cache lines. The key shares the receive line: it is

@@ -132,6 +132,13 @@ pub const TICK: Layout = Layout {
     sub_bits: 4,
 };
 
+/// Round trips in nanoseconds, 1 ms to 2.1 s, 16 sub-buckets per octave.
+pub const RTT: Layout = Layout {
+    min_log2: 20,
+    max_log2: 31,
+    sub_bits: 4,
+};
+
 /// Quantile `q` (0 to 1) of bucket counts: the middle of the bucket that holds it. `None` when empty.
 pub fn quantile<T: Copy + Into<u64>>(layout: &Layout, counts: &[T], q: f64) -> Option<f64> {
     let total: u64 = counts.iter().map(|count| (*count).into()).sum();
@@ -160,11 +167,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LAYOUTS: [Layout; 3] = [SIZE, INTER_ARRIVAL, TICK];
+    const LAYOUTS: [Layout; 4] = [SIZE, INTER_ARRIVAL, TICK, RTT];
 
     proptest! {
         #[test]
-        fn a_value_lies_in_the_bounds_of_its_bucket(value in any::<u64>(), which in 0usize..3) {
+        fn a_value_lies_in_the_bounds_of_its_bucket(value in any::<u64>(), which in 0usize..4) {
             let layout = LAYOUTS[which];
             let index = layout.index(value);
             prop_assert!(index < layout.buckets());

@@ -7,6 +7,7 @@ use aya_ebpf::{
 use gsmon_common::{
     flow::{Candidate, DetailSlot, FlowKey, FlowSlot, RecentFlows},
     limits,
+    netcode::{Layout, NetcodeSlot, layouts},
     record::Record,
     sched::{BurstRing, TaskSlot},
     server::{Cadence, EndpointKey, PORT_ENTRIES, PortEntry, ServerSlot},
@@ -52,6 +53,12 @@ pub static FLOW_SLOTS: Array<FlowSlot> = Array::with_max_entries(limits::FLOWS, 
 /// Detail slots.
 #[map]
 pub static DETAILS: Array<DetailSlot> = Array::with_max_entries(limits::DETAILS, MMAPABLE);
+/// Netcode slots: one beside each detail slot.
+#[map]
+pub static NETCODE: Array<NetcodeSlot> = Array::with_max_entries(limits::DETAILS, MMAPABLE);
+/// Netcode layouts, those of the configuration among them.
+#[map]
+pub static LAYOUTS: Array<Layout> = Array::with_max_entries(layouts::LAYOUTS, 0);
 /// Remote endpoints seen in one direction.
 #[map]
 pub static CANDIDATES: Array<Candidate> = Array::with_max_entries(limits::CANDIDATES, 0);

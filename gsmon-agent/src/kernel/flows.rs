@@ -9,11 +9,12 @@ use std::{collections::HashMap, io, time::Duration};
 use aya::maps::MapError;
 use gsmon_common::{
     flow::{DetailSlot, FlowKey, FlowSlot, PackedTraffic, Traffic},
-    hist,
+    hist, proto,
 };
 
 use super::{
     KernelError, ServerGrowth, ServerSlotId,
+    netcode::{LayoutChoice, LayoutPlace, NetcodeReading, NetcodeTable},
     object::{FreeStack, KernelHash, Object},
     slab::Slab,
 };
@@ -149,6 +150,8 @@ pub struct ServerFlows {
     pub top: Vec<FlowReading>,
     /// All live ones.
     pub seen: Vec<SeenFlow>,
+    /// What the packets of those said that have a layout and were read this time.
+    pub netcode: Vec<NetcodeReading>,
 }
 
 /// What a drain gathers, by server slot: every flow asks for its server, and a slot is an index.
@@ -192,6 +195,7 @@ impl Gathering {
 pub struct FlowTable {
     slots: Slab<FlowSlot>,
     details: Slab<DetailSlot>,
+    netcode: NetcodeTable,
     keys: KernelHash<FlowKeyPod, u32>,
     free: FreeStack,
     baselines: Vec<Baseline>,
@@ -231,6 +235,7 @@ impl FlowTable {
         Ok(Self {
             slots,
             details,
+            netcode: NetcodeTable::new(object)?,
             keys,
             free,
             baselines: vec![Baseline::default(); CHUNK],
@@ -263,6 +268,7 @@ impl FlowTable {
         let mut servers = std::mem::replace(&mut self.gathering, Gathering::new(0));
         self.used = 0;
         self.drains += 1;
+        self.netcode.begin_drain();
         self.rest_details();
         let mut start = 0;
         while start < self.slots.len() {
@@ -294,7 +300,26 @@ impl FlowTable {
 
     /// How often a value was asked for whose part of a table could not be mapped.
     pub fn refused(&self) -> u64 {
-        self.slots.refused() + self.details.refused()
+        self.slots.refused() + self.details.refused() + self.netcode.refused()
+    }
+
+    /// Flows that are read by a layout.
+    pub fn netcode_used(&self) -> u64 {
+        self.netcode.used as u64
+    }
+
+    /// By which layouts the flows of a server are read from the next drain on.
+    pub fn choose_layout(&mut self, server: ServerSlotId, choice: LayoutChoice) {
+        self.netcode.choose(server.0, choice);
+    }
+
+    /// Puts a layout into the table.
+    pub fn set_layout(
+        &mut self,
+        place: LayoutPlace,
+        layout: gsmon_common::netcode::Layout,
+    ) -> Result<(), KernelError> {
+        self.netcode.set_layout(place, layout)
     }
 
     /// Adds what the flows of some servers have carried since the last drain.
@@ -394,8 +419,17 @@ impl FlowTable {
                 if rx.packets > 0 && tx.packets > 0 {
                     base.both_ways = base.both_ways.saturating_add(1);
                 }
-                if base.detail == 0 && base.both_ways >= DRAINS_BEFORE_DETAIL && moved {
+                let (mut detail, is_udp, key) = (base.detail, base.key.protocol == proto::UDP, base.key);
+                if detail == 0 && base.both_ways >= DRAINS_BEFORE_DETAIL && moved {
                     self.give_detail(index);
+                    detail = self.baselines[index].detail;
+                }
+                if detail != 0 && is_udp {
+                    if let Some(layout) = self.netcode.change(server.0, detail) {
+                        self.set_flow_layout(index, detail, layout);
+                    } else if moved && let Some(read) = self.netcode.read(key, detail) {
+                        servers.of(server).netcode.push(read);
+                    }
                 }
                 let base = &mut self.baselines[index];
                 if base.detail != 0 && base.idle >= self.timeouts.detail {
@@ -450,10 +484,30 @@ impl FlowTable {
         self.set_detail(index, detail);
     }
 
+    /// A program that still holds the former number writes into a slot that is emptied under it: one packet at most,
+    /// which the next one's guards and numbers show to be a stray.
+    fn set_flow_layout(&mut self, index: usize, detail: u32, layout: LayoutPlace) {
+        let write = |place: u32| {
+            // SAFETY: project fields of the value that `write_field` passes.
+            unsafe {
+                self.slots
+                    .write_field(index, |slot| &raw mut (*slot).rx.layout, place);
+                self.slots
+                    .write_field(index, |slot| &raw mut (*slot).tx.layout, place);
+            }
+        };
+        write(LayoutPlace::NONE.number());
+        self.netcode.begin(detail, layout);
+        write(layout.number());
+    }
+
     fn take_detail(&mut self, index: usize) {
         let detail = std::mem::take(&mut self.baselines[index].detail);
         if detail != 0 {
             self.details_used -= 1;
+            if self.netcode.reads(detail) {
+                self.set_flow_layout(index, detail, LayoutPlace::NONE);
+            }
             self.set_detail(index, 0);
             self.resting_details.push((detail, QUARANTINE_DRAINS));
         }

@@ -12,6 +12,7 @@ mod cost;
 mod error;
 mod flows;
 mod logger;
+mod netcode;
 pub mod netns_cookie;
 pub mod object;
 mod offsets;
@@ -50,6 +51,7 @@ pub use self::{
     cost::{MapSize, ProgramRun},
     error::KernelError,
     flows::{DetailReading, FlowReading, FlowTable, SeenFlow, ServerFlows, TOP_FLOWS},
+    netcode::{LayoutChoice, LayoutPlace, NetcodeReading},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     slab::{Plain, Slab},
@@ -476,6 +478,20 @@ impl Kernel {
         Ok(())
     }
 
+    /// By which layouts the payload of a server's flows is read from the next drain on.
+    pub fn choose_layout(&mut self, server: ServerSlotId, choice: LayoutChoice) {
+        self.flows.choose_layout(server, choice);
+    }
+
+    /// Puts a layout of the configuration into the table.
+    pub fn set_layout(
+        &mut self,
+        place: LayoutPlace,
+        layout: gsmon_common::netcode::Layout,
+    ) -> Result<(), KernelError> {
+        self.flows.set_layout(place, layout)
+    }
+
     /// Settings that may change without a new load.
     pub fn reconfigure(&mut self, timeouts: TierTimeouts, run_time: StatsMode) {
         self.flows.set_timeouts(timeouts);
@@ -687,6 +703,10 @@ impl Kernel {
             TableFill {
                 name: "DETAILS",
                 used: self.flows.details_used,
+            },
+            TableFill {
+                name: "NETCODE",
+                used: self.flows.netcode_used(),
             },
             TableFill {
                 name: "TASKS",

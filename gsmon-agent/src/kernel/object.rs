@@ -74,6 +74,7 @@ impl Object {
             .map_max_entries("FLOW_FREE", options.limits.flows)
             .map_max_entries("FLOW_SLOTS", flows)
             .map_max_entries("DETAILS", options.limits.details + 1)
+            .map_max_entries("NETCODE", options.limits.details + 1)
             .map_max_entries("SERVERS", servers)
             .map_max_entries("CADENCE", servers)
             .map_max_entries("TASKS", threads)

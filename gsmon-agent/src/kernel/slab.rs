@@ -42,6 +42,12 @@ unsafe impl Plain for gsmon_common::flow::FlowSlot {}
 // SAFETY: as above.
 unsafe impl Plain for gsmon_common::flow::DetailSlot {}
 // SAFETY: as above.
+unsafe impl Plain for gsmon_common::netcode::NetcodeSlot {}
+// SAFETY: as above.
+unsafe impl Plain for gsmon_common::netcode::NetcodeCounts {}
+// SAFETY: as above.
+unsafe impl Plain for [u32; gsmon_common::netcode::RTT_BUCKETS] {}
+// SAFETY: as above.
 unsafe impl Plain for gsmon_common::server::ServerSlot {}
 // SAFETY: as above.
 unsafe impl Plain for gsmon_common::server::Cadence {}

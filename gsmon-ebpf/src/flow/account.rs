@@ -14,7 +14,11 @@ use gsmon_common::{
     stat::Stat,
 };
 
-use super::{Direction, recent::slot_of};
+use super::{
+    Direction,
+    netcode::{Netcode, Place},
+    recent::slot_of,
+};
 use crate::{
     atomic::{add_packed, add_traffic, count},
     globals,
@@ -33,11 +37,24 @@ pub struct Load {
     pub bytes: u64,
     /// TCP flags; 0 for UDP.
     pub tcp_flags: u8,
+    /// Where the IP header begins.
+    pub ip: u32,
+    /// Where a UDP header begins; 0 for TCP, which has no netcode of its own.
+    pub udp: u32,
 }
+
+/// Bytes of a UDP header.
+const UDP_HEADER_BYTES: u32 = 8;
 
 /// Counts a packet of a server.
 #[inline(always)]
-pub fn account<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, load: Load) {
+pub fn account<C: EbpfContext>(
+    ctx: &C,
+    packet: &impl Netcode,
+    key: &FlowKey,
+    direction: Direction,
+    load: Load,
+) {
     let slot = match slot_of(key) {
         Some(slot) => slot,
         None => match admit(ctx, key, direction, load) {
@@ -57,18 +74,25 @@ pub fn account<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, loa
         let detail = core::ptr::read_volatile(&raw const (*side).detail);
         add_packed(&raw mut (*side).carried, load.packets, load.bytes);
         if detail != 0 {
-            describe(detail, side, key.server, direction, load);
+            describe(packet, detail, side, key.server, direction, load);
         }
     }
 }
 
-/// Histograms of a flow with a detail slot, and the send cadence of its server.
+/// Histograms of a flow with a detail slot, the send cadence of its server, and its netcode.
 ///
 /// # Safety
 /// `side` points into a live flow slot.
 #[inline(always)]
-unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Direction, load: Load) {
-    let Some(detail) = DETAILS.get_ptr_mut(detail) else {
+unsafe fn describe(
+    packet: &impl Netcode,
+    slot: u32,
+    side: *mut FlowSide,
+    server: u32,
+    direction: Direction,
+    load: Load,
+) {
+    let Some(detail) = DETAILS.get_ptr_mut(slot) else {
         return;
     };
     // SAFETY: non-null map pointers; indices are checked against the lengths.
@@ -93,13 +117,24 @@ unsafe fn describe(detail: u32, side: *mut FlowSide, server: u32, direction: Dir
         }
         bump(distributions, size_index, load.packets as u32);
         if direction == Direction::Transmit
-            && let Some(slot) = SERVERS.get_ptr_mut(server)
+            && let Some(totals) = SERVERS.get_ptr_mut(server)
         {
-            let previous_ns = (*slot).tx.last_ns;
-            (*slot).tx.last_ns = now_ns;
+            let previous_ns = (*totals).tx.last_ns;
+            (*totals).tx.last_ns = now_ns;
             if now_ns.wrapping_sub(previous_ns) >= CADENCE_GAP_NS {
                 begin_batch(server, now_ns);
             }
+        }
+        let layout = core::ptr::read_volatile(&raw const (*side).layout);
+        if layout != 0 && load.udp != 0 {
+            let place = Place {
+                start: load.udp + UDP_HEADER_BYTES,
+                // Of an aggregate the first datagram is read.
+                length: (bytes as u32).wrapping_sub(load.udp - load.ip + UDP_HEADER_BYTES) & 0xffff,
+                slot,
+                layout,
+            };
+            packet.netcode(place, direction, now_ns);
         }
     }
 }

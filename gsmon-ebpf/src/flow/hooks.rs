@@ -16,6 +16,7 @@ use gsmon_common::{
 use super::{
     Direction,
     account::{Load, Outside, account, add_outside},
+    netcode::Netcode,
     packet::{
         Headers, Packet, SkbPacket, Unparsed, XdpPacket, address, header_bytes, parse_ethernet, parse_ip,
         tcp_flags,
@@ -179,6 +180,8 @@ fn at_cgroup_from(
         packets,
         bytes,
         tcp_flags: tcp_flags(&packet, &headers),
+        ip: headers.ip as u32,
+        udp: headers.udp(),
     };
     if found & HOST_FLAG != 0 {
         let counted = if receiving {
@@ -194,6 +197,7 @@ fn at_cgroup_from(
     }
     account(
         ctx,
+        &packet,
         &flow_key(server, &headers, remote, remote_port),
         direction,
         load,
@@ -222,7 +226,7 @@ fn at_tc(ctx: &TcContext, direction: Direction) {
 
 /// Counts a packet of the agent's own network namespace at a hook without sockets.
 #[inline(always)]
-fn at_host<C: EbpfContext, P: Packet>(
+fn at_host<C: EbpfContext, P: Packet + Netcode>(
     ctx: &C,
     packet: &P,
     headers: &Headers,
@@ -255,9 +259,12 @@ fn at_host<C: EbpfContext, P: Packet>(
         packets,
         bytes,
         tcp_flags: tcp_flags(packet, headers),
+        ip: headers.ip as u32,
+        udp: headers.udp(),
     };
     account(
         ctx,
+        packet,
         &flow_key(server, headers, remote, remote_port),
         direction,
         load,

@@ -44,6 +44,12 @@ impl Headers {
     pub fn protocol(&self) -> u8 {
         if self.is_tcp == 1 { proto::TCP } else { proto::UDP }
     }
+
+    /// Offset of the UDP header; 0 for TCP.
+    #[inline(always)]
+    pub fn udp(&self) -> u32 {
+        if self.is_tcp == 1 { 0 } else { self.transport as u32 }
+    }
 }
 
 /// Bytes of a packet.

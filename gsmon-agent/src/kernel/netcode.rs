@@ -1,0 +1,241 @@
+//! The netcode tier: which layout each flow is read by, the table of layouts, and what was read since the last look.
+//!
+//! A netcode slot has the number of its flow's detail slot. Counters are monotonic; here they become differences. Which
+//! layout a server's flows get is decided above, and applied at the next drain.
+
+use gsmon_common::{
+    flow::FlowKey,
+    netcode::{
+        Layout, NetcodeCounts, NetcodeSlot, RTT_BUCKETS,
+        layouts::{CUSTOM_FIRST, Format, LAYOUTS},
+    },
+};
+
+use super::{
+    KernelError,
+    object::{KernelArray, Object},
+    slab::Slab,
+};
+
+/// Readings per drain. Where there are more flows, each is read every second, third, ... drain.
+const READINGS: usize = 1_024;
+
+/// Place of a layout in the kernel's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayoutPlace(u32);
+
+impl LayoutPlace {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Of the layout that the configuration lists as its `index`-th; `None` where the table has no room for it.
+    pub fn custom(index: usize) -> Option<Self> {
+        let place = CUSTOM_FIRST.checked_add(u32::try_from(index).ok()?)?;
+        (place < LAYOUTS).then_some(Self(place))
+    }
+}
+
+impl From<Format> for LayoutPlace {
+    fn from(format: Format) -> Self {
+        Self(format as u32)
+    }
+}
+
+/// By which layouts a server's flows are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LayoutChoice {
+    /// By none.
+    #[default]
+    Off,
+    /// All by one.
+    One(LayoutPlace),
+    /// Each by another one, to find out which fits.
+    Trial(Vec<LayoutPlace>),
+}
+
+impl LayoutChoice {
+    fn of(&self, slot: u32) -> LayoutPlace {
+        match self {
+            Self::Off => LayoutPlace::NONE,
+            Self::One(place) => *place,
+            Self::Trial(places) if places.is_empty() => LayoutPlace::NONE,
+            Self::Trial(places) => places[slot as usize % places.len()],
+        }
+    }
+}
+
+/// What the packets of one flow said since it was read last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetcodeReading {
+    /// Whose.
+    pub key: FlowKey,
+    /// By which layout.
+    pub layout: LayoutPlace,
+    /// Counters and states now.
+    pub now: NetcodeCounts,
+    /// As of the last reading; all zero for the first.
+    pub before: NetcodeCounts,
+    /// Round trips since then, by bucket of `hist::RTT`.
+    pub rtt: Vec<(u16, u32)>,
+}
+
+#[derive(Clone)]
+struct Base {
+    layout: LayoutPlace,
+    counts: NetcodeCounts,
+    rtt: [u32; RTT_BUCKETS],
+}
+
+const UNREAD: Base = Base {
+    layout: LayoutPlace::NONE,
+    counts: NetcodeSlot::EMPTY.counts,
+    rtt: [0; RTT_BUCKETS],
+};
+
+// SAFETY: `repr(C)`, integers only.
+unsafe impl aya::Pod for LayoutPod {}
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct LayoutPod(Layout);
+
+/// The netcode tables.
+pub(super) struct NetcodeTable {
+    slots: Slab<NetcodeSlot>,
+    layouts: KernelArray<LayoutPod>,
+    bases: Vec<Base>,
+    choices: Vec<LayoutChoice>,
+    /// Flows that have a layout.
+    pub used: usize,
+    drains: usize,
+}
+
+impl NetcodeTable {
+    /// Takes the maps and fills in the formats that are known.
+    pub fn new(object: &mut Object) -> Result<Self, KernelError> {
+        let limits = object.options.limits;
+        let mut table = Self {
+            slots: object.slab("NETCODE", limits.details + 1)?,
+            layouts: object.take("LAYOUTS")?,
+            bases: Vec::new(),
+            choices: vec![LayoutChoice::Off; limits.servers as usize + 1],
+            used: 0,
+            drains: 0,
+        };
+        for format in Format::ALL {
+            table.set_layout(format.into(), format.layout())?;
+        }
+        Ok(table)
+    }
+
+    /// Puts a layout into the table. What is read by another one there goes on without a break.
+    pub fn set_layout(&mut self, place: LayoutPlace, layout: Layout) -> Result<(), KernelError> {
+        self.layouts
+            .set(place.0, LayoutPod(layout), 0)
+            .map_err(|source| KernelError::Map {
+                name: "LAYOUTS",
+                source,
+            })
+    }
+
+    /// From the next drain on.
+    pub fn choose(&mut self, server: u32, choice: LayoutChoice) {
+        if let Some(known) = self.choices.get_mut(server as usize) {
+            *known = choice;
+        }
+    }
+
+    /// How often a part of the table could not be mapped.
+    pub fn refused(&self) -> u64 {
+        self.slots.refused()
+    }
+
+    pub fn begin_drain(&mut self) {
+        self.drains += 1;
+    }
+
+    /// Is this flow read by any layout?
+    pub fn reads(&self, detail: u32) -> bool {
+        self.bases
+            .get(detail as usize)
+            .is_some_and(|base| base.layout != LayoutPlace::NONE)
+    }
+
+    /// The layout that a flow of `server` is to be read by from now on, where it is another one.
+    pub fn change(&mut self, server: u32, detail: u32) -> Option<LayoutPlace> {
+        let wanted = self
+            .choices
+            .get(server as usize)
+            .map_or(LayoutPlace::NONE, |choice| choice.of(detail));
+        let index = detail as usize;
+        let known = self.bases.get(index).map_or(LayoutPlace::NONE, |base| base.layout);
+        (wanted != known).then_some(wanted)
+    }
+
+    /// Makes a slot ready for a layout, when no program reads by the former one.
+    pub fn begin(&mut self, detail: u32, layout: LayoutPlace) {
+        let index = detail as usize;
+        if self.bases.len() <= index {
+            self.bases.resize(index + 1, UNREAD);
+        }
+        let before = std::mem::replace(&mut self.bases[index], UNREAD);
+        self.bases[index].layout = layout;
+        self.used += usize::from(layout != LayoutPlace::NONE);
+        self.used -= usize::from(before.layout != LayoutPlace::NONE);
+        if layout != LayoutPlace::NONE {
+            self.slots.set(index, NetcodeSlot::EMPTY);
+        }
+    }
+
+    /// What was read of a flow, if it is its turn.
+    pub fn read(&mut self, key: FlowKey, detail: u32) -> Option<NetcodeReading> {
+        let turns = self.used.div_ceil(READINGS).max(1);
+        if !(self.drains + detail as usize).is_multiple_of(turns) {
+            return None;
+        }
+        let index = detail as usize;
+        let base = self.bases.get_mut(index)?;
+        if base.layout == LayoutPlace::NONE {
+            return None;
+        }
+        // SAFETY: projects a field of the value that the slab passes.
+        let now = self
+            .slots
+            .read_field(index, |slot| unsafe { &raw mut (*slot).counts })?;
+        let before = std::mem::replace(&mut base.counts, now);
+        let mut rtt = Vec::new();
+        if now.rtt_samples != before.rtt_samples {
+            // SAFETY: as above.
+            let counts: [u32; RTT_BUCKETS] = self
+                .slots
+                .read_field(index, |slot| unsafe { &raw mut (*slot).rtt })?;
+            for (bucket, (now, before)) in counts.iter().zip(&base.rtt).enumerate() {
+                let new = now.wrapping_sub(*before);
+                if new > 0 {
+                    rtt.push((bucket as u16, new));
+                }
+            }
+            base.rtt = counts;
+            // The shortest is of the time between two looks.
+            // SAFETY: as above.
+            self.slots.write_field(
+                index,
+                |slot| unsafe { &raw mut (*slot).counts.rtt_min_us },
+                0u32,
+            );
+        }
+        Some(NetcodeReading {
+            key,
+            layout: base.layout,
+            now,
+            before,
+            rtt,
+        })
+    }
+}
+
+impl LayoutPlace {
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}

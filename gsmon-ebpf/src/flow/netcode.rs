@@ -1,0 +1,201 @@
+//! Netcode: numbers, acknowledgements and clocks in the payload of a flow that has a layout.
+//!
+//! The decoder is gsmon-common's; here is where it finds its bytes. Both looks are global functions: the verifier checks
+//! each once, whatever calls it, and a packet of a flow without a layout pays for none of it.
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use gsmon_common::netcode::{
+    Kinds, Layout, NetcodeSlot, Payload, Way,
+    decode::{note, positions, read_at, side_of},
+    layouts::LAYOUTS as LAYOUT_COUNT,
+};
+
+use super::{
+    Direction,
+    packet::{Packet, SkbPacket, XdpPacket},
+};
+use crate::maps::{LAYOUTS, NETCODE};
+
+/// A packet whose bytes are read by one global function for each width: in one function together the compiler joins their
+/// bounds checks, and the verifier no longer knows what was checked.
+trait Words {
+    /// The `width` (1, 2, 4 or 8) bytes at `offset`, which is not 0; zero beyond the end.
+    fn word(&self, offset: u32, width: u32) -> u64;
+}
+
+/// The verifier follows no offset into a packet beyond 65,535; what a game says lies far before.
+const FAR: u32 = 0x7fff;
+
+macro_rules! words {
+    ($packet:ident: $context:ty, $two:ident, $four:ident, $eight:ident) => {
+        words!(@$packet, $context, $two, u16);
+        words!(@$packet, $context, $four, u32);
+        words!(@$packet, $context, $eight, u64);
+
+        impl Words for $packet {
+            #[inline(always)]
+            fn word(&self, offset: u32, width: u32) -> u64 {
+                // SAFETY: the context is valid for the program's run.
+                unsafe {
+                    match width {
+                        // The verifier learns nothing from comparing the very end: a byte is read with the one before,
+                        // which a payload has.
+                        1 => $two(self.0, offset.wrapping_sub(1)) >> 8,
+                        2 => $two(self.0, offset),
+                        4 => $four(self.0, offset),
+                        _ => $eight(self.0, offset),
+                    }
+                }
+            }
+        }
+    };
+    (@$packet:ident, $context:ty, $name:ident, $word:ty) => {
+        /// # Safety
+        /// `ctx` is the context of the running program.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        unsafe extern "C" fn $name(ctx: *mut $context, offset: u32) -> u64 {
+            if offset >= FAR {
+                return 0;
+            }
+            let word: Option<$word> = $packet(ctx).load(offset as usize);
+            word.map_or(0, |word| word as u64)
+        }
+    };
+}
+
+words!(SkbPacket: __sk_buff, skb_word_2, skb_word_4, skb_word_8);
+words!(XdpPacket: xdp_md, xdp_word_2, xdp_word_4, xdp_word_8);
+
+/// A payload that begins at an offset of a packet. The decoder asks for nothing beyond its length.
+struct At<P> {
+    packet: P,
+    start: u32,
+}
+
+impl<P: Words> Payload for At<P> {
+    #[inline(always)]
+    fn load(&self, at: u32, width: u32) -> Option<u64> {
+        Some(self.packet.word(self.start.wrapping_add(at), width))
+    }
+}
+
+/// Where a payload lies, and of which flow it is.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// From the packet's first byte.
+    pub start: u32,
+    /// Bytes.
+    pub length: u32,
+    /// Detail slot, which is the netcode slot too.
+    pub slot: u32,
+    /// Place of the layout in the table.
+    pub layout: u32,
+}
+
+/// Four numbers in two registers: a global function takes five.
+#[inline(always)]
+fn packed(place: Place) -> (u64, u64) {
+    (
+        (place.length as u64) << 32 | place.start as u64,
+        (place.layout as u64) << 32 | place.slot as u64,
+    )
+}
+
+#[inline(always)]
+fn unpacked(where_: u64, whose: u64) -> Place {
+    Place {
+        start: where_ as u32,
+        length: (where_ >> 32) as u32,
+        slot: whose as u32,
+        layout: (whose >> 32) as u32,
+    }
+}
+
+/// Set in a place among the commands of a datagram.
+const COMMAND: u64 = 1 << 32;
+
+#[inline(always)]
+fn tables(place: Place) -> Option<(&'static Layout, *mut NetcodeSlot)> {
+    let layout = LAYOUTS.get(place.layout & (LAYOUT_COUNT - 1))?;
+    Some((layout, NETCODE.get_ptr_mut(place.slot)?))
+}
+
+/// Two global functions for each hook and direction: one goes through a datagram, one reads what is said at one place.
+macro_rules! looks {
+    ($($look:ident, $at:ident: $context:ty, $packet:ident, $way:expr;)*) => {
+        $(
+            /// # Safety
+            /// `ctx` is the context of the running program.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            unsafe extern "C" fn $at(ctx: *mut $context, where_: u64, whose: u64, now_ns: u64, at: u64) -> u32 {
+                let place = unpacked(where_, whose);
+                let Some((layout, slot)) = tables(place) else {
+                    return 0;
+                };
+                let payload = At { packet: $packet(ctx), start: place.start };
+                let kinds = if at & COMMAND != 0 { Kinds::Commands } else { Kinds::Whole };
+                // SAFETY: non-null map pointer. Another CPU with a packet of the same flow may write at the same time:
+                // each word is written whole, and what is lost is one sample.
+                let slot = unsafe { &mut *slot };
+                read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, slot) as u32
+            }
+
+            /// # Safety
+            /// `ctx` is the context of the running program.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            unsafe extern "C" fn $look(ctx: *mut $context, where_: u64, whose: u64, now_ns: u64) -> u32 {
+                let place = unpacked(where_, whose);
+                let Some((layout, slot)) = tables(place) else {
+                    return 0;
+                };
+                let payload = At { packet: $packet(ctx), start: place.start };
+                let outcome = positions(&payload, place.length, side_of(layout, $way), |kinds, base| {
+                    let command = if kinds == Kinds::Commands { COMMAND } else { 0 };
+                    // SAFETY: the context is valid for the program's run.
+                    unsafe { $at(ctx, where_, whose, now_ns, base as u64 | command) != 0 }
+                });
+                // SAFETY: as above.
+                note(unsafe { &mut (*slot).counts }, outcome);
+                0
+            }
+        )*
+    };
+}
+
+looks! {
+    netcode_skb_receive, netcode_skb_receive_at: __sk_buff, SkbPacket, Way::Up;
+    netcode_skb_transmit, netcode_skb_transmit_at: __sk_buff, SkbPacket, Way::Down;
+    netcode_xdp_receive, netcode_xdp_receive_at: xdp_md, XdpPacket, Way::Up;
+}
+
+/// A packet whose netcode can be read, at one hook.
+pub trait Netcode {
+    /// Reads it.
+    fn netcode(&self, place: Place, direction: Direction, now_ns: u64);
+}
+
+impl Netcode for SkbPacket {
+    #[inline(always)]
+    fn netcode(&self, place: Place, direction: Direction, now_ns: u64) {
+        let (where_, whose) = packed(place);
+        // SAFETY: the context is valid for the program's run.
+        unsafe {
+            match direction {
+                Direction::Receive => netcode_skb_receive(self.0, where_, whose, now_ns),
+                Direction::Transmit => netcode_skb_transmit(self.0, where_, whose, now_ns),
+            };
+        }
+    }
+}
+
+impl Netcode for XdpPacket {
+    #[inline(always)]
+    fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
+        let (where_, whose) = packed(place);
+        // SAFETY: the context is valid for the program's run.
+        unsafe { netcode_xdp_receive(self.0, where_, whose, now_ns) };
+    }
+}

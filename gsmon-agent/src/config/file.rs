@@ -10,7 +10,7 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{DiscoverySettings, GameServer, check};
+use super::{CustomNetcode, DiscoverySettings, GameServer, check, netcode};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -53,6 +53,8 @@ pub struct Config {
     /// `[[server]]`
     #[serde(rename = "server")]
     pub servers: Vec<GameServer>,
+    /// `[[netcode]]`
+    pub netcode: Vec<CustomNetcode>,
 }
 
 /// `[agent]`
@@ -365,6 +367,14 @@ pub enum FieldError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// A wire format that cannot be meant.
+    #[error("[[netcode]] `{name}`: {message}")]
+    BadNetcode {
+        /// Name.
+        name: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
     DuplicateInterface {
@@ -407,6 +417,7 @@ impl Config {
     pub fn check(&self) -> Result<(), FieldError> {
         self.check_ranges()?;
         self.discovery.check()?;
+        netcode::check(&self.netcode, &self.servers)?;
         let mut names = HashMap::new();
         for (index, server) in self.servers.iter().enumerate() {
             check::server(server, index + 1)?;

@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::netcode::NetcodeSetting;
 use super::sources::{
     Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings,
 };
@@ -114,6 +115,9 @@ pub struct GameServer {
     /// Do players come through a proxy, a relay or source NAT? Then flows are not players.
     #[serde(default)]
     pub proxied: bool,
+    /// Wire format of its players, from which round trips, loss and jitter are read.
+    #[serde(default, skip_serializing_if = "NetcodeSetting::is_auto")]
+    pub netcode: NetcodeSetting,
     /// Log to follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSettings>,
@@ -151,6 +155,7 @@ impl GameServer {
             systemd_unit: None,
             max_players: None,
             proxied: false,
+            netcode: NetcodeSetting::Auto,
             log: None,
             query: None,
             session: SessionSettings::default(),
@@ -210,6 +215,12 @@ impl GameServer {
     /// Player limit.
     pub fn max_players(mut self, max_players: u32) -> Self {
         self.max_players = Some(max_players);
+        self
+    }
+
+    /// Its players speak this.
+    pub fn netcode(mut self, netcode: NetcodeSetting) -> Self {
+        self.netcode = netcode;
         self
     }
 

@@ -1,6 +1,15 @@
-//! Names of the wire formats that games use for play. Only what is known of each: no byte is read here.
+//! Names of the wire formats that games use for play, and which of the formats that can be read a server may speak. No
+//! byte is read here.
 
+use std::sync::Arc;
+
+use gsmon_common::netcode::{
+    Layout,
+    layouts::{Format, LayoutPlace},
+};
 use serde::{Deserialize, Serialize};
+
+use crate::config::{CustomNetcode, GameServer, NetcodeSetting};
 
 /// How a game numbers, acknowledges and times its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,4 +48,132 @@ pub enum NetcodeLayout {
     Tcp,
     /// Not known.
     Unknown,
+}
+
+impl NetcodeLayout {
+    /// The formats that it may be on the wire, the likeliest first; none where it cannot be read from packets.
+    pub fn formats(self) -> &'static [Format] {
+        match self {
+            Self::Quake3 => &[Format::Quake3],
+            Self::Source => &[Format::Source, Format::GoldSrc],
+            Self::GoldSrc => &[Format::GoldSrc],
+            Self::RakNet => &[Format::RakNet],
+            Self::Teeworlds => &[Format::Teeworlds],
+            Self::Luanti => &[Format::Luanti],
+            Self::UnrealHandler => &[Format::Unreal5, Format::Unreal4],
+            Self::UnityTransport => &[Format::UnityTransport],
+            Self::Kcp => &[Format::Kcp2k, Format::Kcp],
+            Self::LiteNetLib => &[Format::LiteNetLib],
+            Self::ENet => &[Format::ENet, Format::ENetChecksum],
+            Self::Steam => &[Format::Steam],
+            Self::Factorio | Self::Tcp | Self::Unknown => &[],
+        }
+    }
+}
+
+/// A format that a server may speak.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where the kernel has it.
+    pub place: LayoutPlace,
+    /// What it is.
+    pub layout: Layout,
+    /// Is it usual for the game?
+    pub usual: bool,
+}
+
+impl Candidate {
+    /// A format that gsmon knows.
+    pub fn of(format: Format) -> Self {
+        Self {
+            name: format.name().into(),
+            place: format.into(),
+            layout: format.layout(),
+            usual: false,
+        }
+    }
+
+    /// The `index`-th of the configuration; `None` where the kernel's table has no room for it.
+    pub fn custom(index: usize, netcode: &CustomNetcode) -> Option<Self> {
+        Some(Self {
+            name: netcode.name.as_str().into(),
+            place: LayoutPlace::custom(index)?,
+            layout: netcode.layout(),
+            usual: false,
+        })
+    }
+}
+
+/// Order in which formats are tried: where two fit alike, the stricter one stands first. Teeworlds tells nothing by which
+/// it could be recognised.
+const TRIED: [Format; 16] = [
+    Format::Source,
+    Format::Quake2,
+    Format::GoldSrc,
+    Format::ENet,
+    Format::Kcp2k,
+    Format::RakNet,
+    Format::Unreal5,
+    Format::Unreal4,
+    Format::UnityTransport,
+    Format::Luanti,
+    Format::LiteNetLib,
+    Format::Kcp,
+    Format::ENetChecksum,
+    Format::Quic,
+    Format::Quake3,
+    Format::Steam,
+];
+
+/// What a server may speak: what is usual for its game, then what the configuration describes, then all others.
+pub fn candidates(usual: &[Format], custom: &[CustomNetcode]) -> Arc<[Candidate]> {
+    let first = usual.iter().map(|format| Candidate {
+        usual: true,
+        ..Candidate::of(*format)
+    });
+    let described = custom
+        .iter()
+        .enumerate()
+        .filter_map(|(index, netcode)| Candidate::custom(index, netcode));
+    let others = TRIED
+        .into_iter()
+        .filter(|format| !usual.contains(format))
+        .map(Candidate::of);
+    first.chain(described).chain(others).collect()
+}
+
+/// What is said of a server's format.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spoken {
+    /// Nothing is to be read.
+    Off,
+    /// This one.
+    Configured(Candidate),
+    /// One of these, those usual for the game first.
+    Game(Arc<[Candidate]>),
+    /// One of these.
+    Any(Arc<[Candidate]>),
+}
+
+/// What the players of a server may speak. The kernel has TCP's own figures: nothing is read of its payload.
+pub fn spoken(server: &GameServer, custom: &[CustomNetcode]) -> Spoken {
+    match &server.netcode {
+        NetcodeSetting::Off => Spoken::Off,
+        NetcodeSetting::Format(format) => Spoken::Configured(Candidate::of(*format)),
+        NetcodeSetting::Custom(name) => custom
+            .iter()
+            .position(|netcode| netcode.name == *name)
+            .and_then(|index| Candidate::custom(index, &custom[index]))
+            .map_or(Spoken::Off, Spoken::Configured),
+        NetcodeSetting::Auto => {
+            let usual = super::family::family(server.game).netcode;
+            match usual {
+                NetcodeLayout::Tcp => Spoken::Off,
+                _ if usual.formats().is_empty() => Spoken::Any(candidates(&[], custom)),
+                _ => Spoken::Game(candidates(usual.formats(), custom)),
+            }
+        }
+    }
 }

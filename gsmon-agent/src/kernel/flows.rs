@@ -9,12 +9,14 @@ use std::{collections::HashMap, io, time::Duration};
 use aya::maps::MapError;
 use gsmon_common::{
     flow::{DetailSlot, FlowKey, FlowSlot, PackedTraffic, Traffic},
-    hist, proto,
+    hist,
+    netcode::layouts::LayoutPlace,
+    proto,
 };
 
 use super::{
     KernelError, ServerGrowth, ServerSlotId,
-    netcode::{LayoutChoice, LayoutPlace, NetcodeReading, NetcodeTable},
+    netcode::{LayoutChoice, NetcodeReading, NetcodeTable},
     object::{FreeStack, KernelHash, Object},
     slab::Slab,
 };
@@ -309,7 +311,7 @@ impl FlowTable {
     }
 
     /// By which layouts the flows of a server are read from the next drain on.
-    pub fn choose_layout(&mut self, server: ServerSlotId, choice: LayoutChoice) {
+    pub fn choose_layout(&mut self, server: ServerSlotId, choice: &LayoutChoice) {
         self.netcode.choose(server.0, choice);
     }
 

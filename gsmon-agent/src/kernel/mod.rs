@@ -51,7 +51,7 @@ pub use self::{
     cost::{MapSize, ProgramRun},
     error::KernelError,
     flows::{DetailReading, FlowReading, FlowTable, SeenFlow, ServerFlows, TOP_FLOWS},
-    netcode::{LayoutChoice, LayoutPlace, NetcodeReading},
+    netcode::{LayoutChoice, NetcodeReading},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     slab::{Plain, Slab},
@@ -479,14 +479,14 @@ impl Kernel {
     }
 
     /// By which layouts the payload of a server's flows is read from the next drain on.
-    pub fn choose_layout(&mut self, server: ServerSlotId, choice: LayoutChoice) {
+    pub fn choose_layout(&mut self, server: ServerSlotId, choice: &LayoutChoice) {
         self.flows.choose_layout(server, choice);
     }
 
     /// Puts a layout of the configuration into the table.
     pub fn set_layout(
         &mut self,
-        place: LayoutPlace,
+        place: gsmon_common::netcode::layouts::LayoutPlace,
         layout: gsmon_common::netcode::Layout,
     ) -> Result<(), KernelError> {
         self.flows.set_layout(place, layout)

@@ -7,7 +7,7 @@ use gsmon_common::{
     flow::FlowKey,
     netcode::{
         Layout, NetcodeCounts, NetcodeSlot, RTT_BUCKETS,
-        layouts::{CUSTOM_FIRST, Format, LAYOUTS},
+        layouts::{Format, LayoutPlace},
     },
 };
 
@@ -19,27 +19,6 @@ use super::{
 
 /// Readings per drain. Where there are more flows, each is read every second, third, ... drain.
 const READINGS: usize = 1_024;
-
-/// Place of a layout in the kernel's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LayoutPlace(u32);
-
-impl LayoutPlace {
-    /// None.
-    pub const NONE: Self = Self(0);
-
-    /// Of the layout that the configuration lists as its `index`-th; `None` where the table has no room for it.
-    pub fn custom(index: usize) -> Option<Self> {
-        let place = CUSTOM_FIRST.checked_add(u32::try_from(index).ok()?)?;
-        (place < LAYOUTS).then_some(Self(place))
-    }
-}
-
-impl From<Format> for LayoutPlace {
-    fn from(format: Format) -> Self {
-        Self(format as u32)
-    }
-}
 
 /// By which layouts a server's flows are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,7 +110,7 @@ impl NetcodeTable {
     /// Puts a layout into the table. What is read by another one there goes on without a break.
     pub fn set_layout(&mut self, place: LayoutPlace, layout: Layout) -> Result<(), KernelError> {
         self.layouts
-            .set(place.0, LayoutPod(layout), 0)
+            .set(place.number(), LayoutPod(layout), 0)
             .map_err(|source| KernelError::Map {
                 name: "LAYOUTS",
                 source,
@@ -139,9 +118,11 @@ impl NetcodeTable {
     }
 
     /// From the next drain on.
-    pub fn choose(&mut self, server: u32, choice: LayoutChoice) {
-        if let Some(known) = self.choices.get_mut(server as usize) {
-            *known = choice;
+    pub fn choose(&mut self, server: u32, choice: &LayoutChoice) {
+        if let Some(known) = self.choices.get_mut(server as usize)
+            && known != choice
+        {
+            known.clone_from(choice);
         }
     }
 
@@ -231,11 +212,5 @@ impl NetcodeTable {
             before,
             rtt,
         })
-    }
-}
-
-impl LayoutPlace {
-    pub(super) fn number(self) -> u32 {
-        self.0
     }
 }

@@ -11,10 +11,13 @@ use super::{
     Command, MonitorError, Privilege, companions::Companions, exits::ExitWatch, found::FoundServers,
     moments::Moments, rooms::RoomThreads,
 };
+use gsmon_common::netcode::layouts::LayoutPlace;
+
 use crate::{
-    config::{Config, GameServer},
+    config::{Config, CustomNetcode, GameServer},
     games::{
         event::GameEvent,
+        netcode::spoken,
         voices::{self, Reachable, Voices},
     },
     host::{
@@ -58,6 +61,8 @@ pub(super) struct Engine {
     last: Instant,
     late_intervals: u64,
     sockets: Vec<SocketOwner>,
+    /// Formats of the configuration that the kernel has.
+    netcode_in_force: Vec<CustomNetcode>,
 }
 
 impl Engine {
@@ -95,6 +100,7 @@ impl Engine {
             last: Instant::now(),
             late_intervals: 0,
             sockets: Vec::new(),
+            netcode_in_force: Vec::new(),
         };
         engine.follow()?;
         engine.look(None);
@@ -235,6 +241,12 @@ impl Engine {
             .into_iter()
             .map(|spec| match old.remove(&spec.name) {
                 Some(mut model) => {
+                    if model.spec.netcode != spec.netcode
+                        || model.spec.game != spec.game
+                        || self.config.netcode != self.netcode_in_force
+                    {
+                        model.speaks(spoken(&spec, &self.config.netcode).into());
+                    }
                     if model.spec != spec
                         && let (Some(usage), Some(ticks)) = (self.usage.get_mut(&spec.name), ticks_now())
                     {
@@ -243,9 +255,24 @@ impl Engine {
                     model.respecify(spec, unix_ms());
                     model
                 }
-                None => ServerModel::new(spec, unix_ms()),
+                None => {
+                    let recognition = spoken(&spec, &self.config.netcode).into();
+                    let mut model = ServerModel::new(spec, unix_ms());
+                    model.speaks(recognition);
+                    model
+                }
             })
             .collect();
+        if let Some(kernel) = &mut self.kernel
+            && self.config.netcode != self.netcode_in_force
+        {
+            for (index, netcode) in self.config.netcode.iter().enumerate() {
+                if let Some(place) = LayoutPlace::custom(index) {
+                    kernel.set_layout(place, netcode.layout())?;
+                }
+            }
+        }
+        self.netcode_in_force.clone_from(&self.config.netcode);
         for (name, model) in old {
             self.usage.remove(&name);
             if let (Some(kernel), Some(slot)) = (&mut self.kernel, model.slot) {
@@ -421,6 +448,13 @@ impl Engine {
         }
         self.watch_exits();
         let servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
+        if let Some(kernel) = &mut self.kernel {
+            for model in &self.models {
+                if let Some(slot) = model.slot {
+                    kernel.choose_layout(slot, model.layout_choice());
+                }
+            }
+        }
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,

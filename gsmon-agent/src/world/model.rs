@@ -12,6 +12,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
+    network::{NetworkModel, Recognition},
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
@@ -23,7 +24,7 @@ use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
     host::ServerUsage,
-    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
+    kernel::{DetailReading, FlowReading, LayoutChoice, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
 };
 
 /// A statement of the game about its tick counts for so long.
@@ -47,6 +48,7 @@ pub struct ServerModel {
     detector: Detector,
     tick: Option<TickSnapshot>,
     sessions: SessionModel,
+    network: NetworkModel,
     main: Option<MainProcess>,
     /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
     faulted: Option<u32>,
@@ -89,6 +91,7 @@ impl ServerModel {
     pub fn new(spec: GameServer, unix_ms: i64) -> Self {
         Self {
             sessions: SessionModel::new(spec.session.bounds, unix_ms),
+            network: NetworkModel::new(Recognition::off()),
             main: None,
             faulted: None,
             ended_ms: None,
@@ -113,6 +116,16 @@ impl ServerModel {
             self.sessions = SessionModel::new(spec.session.bounds, unix_ms);
         }
         self.spec = spec;
+    }
+
+    /// What its players may speak, from now on.
+    pub fn speaks(&mut self, recognition: Recognition) {
+        self.network.respecify(recognition);
+    }
+
+    /// By which layouts its flows are to be read.
+    pub fn layout_choice(&self) -> &LayoutChoice {
+        self.network.choice()
     }
 
     /// A followed process has ended, with this wait status. Call before [`ServerModel::found`].
@@ -172,6 +185,7 @@ impl ServerModel {
             self.fresh = true;
             self.detector = Detector::default();
             self.tick = None;
+            self.network.restart();
         }
         self.state = match (pids.is_empty(), self.state) {
             (false, _) => ServerState::Up,
@@ -234,7 +248,12 @@ impl ServerModel {
         } else {
             self.tick = None;
         }
+        let network = interval.kernel.map(|delta| {
+            self.network
+                .advance(&delta.flows.netcode, &delta.flows.seen, interval.unix_ms)
+        });
         ServerSnapshot {
+            network,
             game_state,
             companions: Vec::new(),
             discovered: None,

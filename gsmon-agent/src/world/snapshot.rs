@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{histogram::TickHistogram, session::GameSnapshot};
+use super::{histogram::TickHistogram, network::NetworkSnapshot, session::GameSnapshot};
 use crate::{
     config::{Game, Protocol},
     games::{
@@ -99,6 +99,8 @@ pub struct ServerSnapshot {
     pub flows: Option<u64>,
     /// The busiest flows by bytes of the interval, at most 64.
     pub top_flows: Vec<FlowSnapshot>,
+    /// Round trips, loss and jitter of its players; absent without a kernel side.
+    pub network: Option<NetworkSnapshot>,
     /// Sessions, phases and players.
     pub game_state: GameSnapshot,
     /// Processes beside the server that are measured on their own account.

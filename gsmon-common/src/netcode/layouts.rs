@@ -48,6 +48,32 @@ pub const CUSTOM_FIRST: u32 = 32;
 /// Places in the table; a power of two. Place 0 is no layout.
 pub const LAYOUTS: u32 = 64;
 
+/// Place of a layout in the kernel's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayoutPlace(u32);
+
+impl LayoutPlace {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Of the layout that the configuration lists as its `index`-th; `None` where the table has no room for it.
+    pub fn custom(index: usize) -> Option<Self> {
+        let place = CUSTOM_FIRST.checked_add(u32::try_from(index).ok()?)?;
+        (place < LAYOUTS).then_some(Self(place))
+    }
+
+    /// As kernel programs have it.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<Format> for LayoutPlace {
+    fn from(format: Format) -> Self {
+        Self(format as u32)
+    }
+}
+
 impl Format {
     /// All of them.
     pub const ALL: [Format; 17] = [

@@ -50,6 +50,7 @@ pub fn sample(full: bool) -> Snapshot {
         unix_time_seconds: 1.0,
         interval_seconds: 1.0,
         servers: vec![ServerSnapshot {
+            network: None,
             name: "odd \"name\"\\".into(),
             game: Game::Quake3,
             state: ServerState::Up,

@@ -178,6 +178,7 @@ pub fn a_game() -> GameSnapshot {
 /// One server of which everything is known, and one that is only configured.
 pub fn a_snapshot() -> Snapshot {
     let silent = ServerSnapshot {
+        network: None,
         name: "silent".into(),
         game: Game::Custom,
         state: ServerState::Waiting,

@@ -6,6 +6,7 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod network;
 mod players;
 mod privacy;
 mod run;
@@ -59,6 +60,11 @@ enum Command {
         after_help = "Examples:\n  gsmon players\n  gsmon players arena\n  gsmon players arena 1767225600-3 --addresses\n  gsmon players arena --json | jq '.[0].counts'"
     )]
     Players(players::PlayersArgs),
+    /// Round trip, loss and jitter of each player.
+    #[command(
+        after_help = "Examples:\n  gsmon network\n  gsmon network arena --addresses\n  gsmon network --json | jq '.[0].network.rtt'"
+    )]
+    Network(network::NetworkArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.
     #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
     Selftest(selftest::SelftestArgs),
@@ -120,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Players(args) => players::run(&args),
+        Command::Network(args) => network::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

@@ -281,7 +281,10 @@ impl CustomNetcode {
             (client.sequence, "from_client.sequence"),
             (client.acknowledged, "from_client.acknowledged"),
             (client.clock, "from_client.clock"),
-            (self.to_client.as_ref().map(|to| to.sequence), "to_client.sequence"),
+            (
+                self.to_client.as_ref().map(|to| to.sequence),
+                "to_client.sequence",
+            ),
         ] {
             if let Some(place) = place {
                 place.check_number(&self.name, field)?;
@@ -299,13 +302,18 @@ impl CustomNetcode {
             return bad("from_client needs a sequence or an acknowledged number");
         }
         if client.acknowledged.is_some() && self.to_client.is_none() {
-            return bad("an acknowledged number needs [netcode.to_client] with the sequence that it acknowledges");
+            return bad(
+                "an acknowledged number needs [netcode.to_client] with the sequence that it acknowledges",
+            );
         }
         if client.clock.is_some() != client.clock_step.is_some() {
             return bad("clock and clock_step belong together");
         }
         let most = Duration::from_secs(1);
-        if client.clock_step.is_some_and(|step| step.is_zero() || step > most) {
+        if client
+            .clock_step
+            .is_some_and(|step| step.is_zero() || step > most)
+        {
             return bad("clock_step must be 1ns to 1s");
         }
         Ok(())
@@ -386,12 +394,27 @@ clock_step = "125us"
     #[test]
     fn what_cannot_be_meant_is_refused_with_what_would_be_right() {
         let cases = [
-            (RTP.replace("name = \"voice\"\n[netcode", "name = \"other\"\n[netcode"), "there is no such format"),
+            (
+                RTP.replace("name = \"voice\"\n[netcode", "name = \"other\"\n[netcode"),
+                "there is no such format",
+            ),
             (RTP.replace("\"voice\"", "\"source\""), "another one"),
             (RTP.replace("clock_step = \"125us\"", ""), "belong together"),
-            (RTP.replace("offset = 2, bytes = 2", "offset = 2, bytes = 9"), "1, 2, 3 or 4"),
-            (RTP.replace("offset = 2, bytes = 2", "offset = 2, bytes = 2, mask = 7"), "6 bits"),
-            (RTP.replace("sequence = { offset = 2, bytes = 2 }", "acknowledged = { offset = 2, bytes = 2 }"), "to_client"),
+            (
+                RTP.replace("offset = 2, bytes = 2", "offset = 2, bytes = 9"),
+                "1, 2, 3 or 4",
+            ),
+            (
+                RTP.replace("offset = 2, bytes = 2", "offset = 2, bytes = 2, mask = 7"),
+                "6 bits",
+            ),
+            (
+                RTP.replace(
+                    "sequence = { offset = 2, bytes = 2 }",
+                    "acknowledged = { offset = 2, bytes = 2 }",
+                ),
+                "to_client",
+            ),
             (RTP.replace("offset = 4,", "offset = 5000,"), "0 to 1000"),
         ];
         for (text, want) in cases {

@@ -3,7 +3,7 @@
 //!
 //! `protocol` is what they say to each other, `server` and `game_loop` the servers, `diary` the logs that they write,
 //! `bots` the players, `truth` what both report, `planted` and `companion` do what they are told and say exactly what it
-//! cost, `process` and `fleet` how a parent runs them. Not here: any judgement of the agent (cli/selftest).
+//! cost, `proxy` impairs what they say to each other, `process` and `fleet` how a parent runs them. Not here: any judgement of the agent (cli/selftest).
 
 pub mod bots;
 pub mod companion;
@@ -13,6 +13,7 @@ pub mod game_loop;
 pub mod planted;
 pub mod process;
 pub mod protocol;
+pub mod proxy;
 pub mod server;
 pub mod truth;
 

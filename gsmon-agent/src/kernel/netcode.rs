@@ -149,7 +149,10 @@ impl NetcodeTable {
             .get(server as usize)
             .map_or(LayoutPlace::NONE, |choice| choice.of(detail));
         let index = detail as usize;
-        let known = self.bases.get(index).map_or(LayoutPlace::NONE, |base| base.layout);
+        let known = self
+            .bases
+            .get(index)
+            .map_or(LayoutPlace::NONE, |base| base.layout);
         (wanted != known).then_some(wanted)
     }
 
@@ -199,11 +202,8 @@ impl NetcodeTable {
             base.rtt = counts;
             // The shortest is of the time between two looks.
             // SAFETY: as above.
-            self.slots.write_field(
-                index,
-                |slot| unsafe { &raw mut (*slot).counts.rtt_min_us },
-                0u32,
-            );
+            self.slots
+                .write_field(index, |slot| unsafe { &raw mut (*slot).counts.rtt_min_us }, 0u32);
         }
         Some(NetcodeReading {
             key,

@@ -13,6 +13,7 @@ use ratatui::{
 use super::{
     columns::{phase_cell, players},
     harmless::{fit, harmless},
+    lines::{LINE_HEADINGS, line_cells, named_lines, netcode_text},
     units::{bytes, count, cpu_seconds, duration, milliseconds, number, percent},
     view::History,
 };
@@ -36,6 +37,8 @@ pub enum Pane {
     Flows,
     /// Who plays.
     Players,
+    /// Lines of players: round trips, loss, jitter.
+    Network,
     /// Sessions, companions, transitions.
     Sessions,
 }
@@ -45,7 +48,8 @@ impl Pane {
     pub fn next(self) -> Self {
         match self {
             Pane::Flows => Pane::Players,
-            Pane::Players => Pane::Sessions,
+            Pane::Players => Pane::Network,
+            Pane::Network => Pane::Sessions,
             Pane::Sessions => Pane::Flows,
         }
     }
@@ -54,6 +58,7 @@ impl Pane {
         match self {
             Pane::Flows => "flows",
             Pane::Players => "players",
+            Pane::Network => "network",
             Pane::Sessions => "sessions",
         }
     }
@@ -92,6 +97,11 @@ pub fn draw(
             let [facts, below] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(inner);
             frame.render_widget(session_line(server, now_ms), facts);
             player_table(frame, below, server);
+        }
+        Pane::Network => {
+            let [facts, below] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(inner);
+            frame.render_widget(Line::from(netcode_text(server.network.as_ref())), facts);
+            line_table(frame, below, server);
         }
         Pane::Sessions => session_tables(frame, inner, server, now_ms),
     }
@@ -138,6 +148,16 @@ fn flows(frame: &mut Frame<'_>, area: Rect, server: &ServerSnapshot) {
     });
     let widths = [26, 6, 6, 8, 8, 7, 6].map(Constraint::Length);
     frame.render_widget(Table::new(rows, widths).header(header), area);
+}
+
+fn line_table(frame: &mut Frame<'_>, area: Rect, server: &ServerSnapshot) {
+    let headings = std::iter::once("PLAYER").chain(LINE_HEADINGS);
+    let rows = named_lines(server).into_iter().map(|(name, line)| {
+        let name = fit(&name, usize::from(NAME));
+        Row::new(std::iter::once(name).chain(line_cells(&line.line)))
+    });
+    let widths = std::iter::once(NAME).chain([7; 8]).map(Constraint::Length);
+    frame.render_widget(Table::new(rows, widths).header(Row::new(headings).bold()), area);
 }
 
 fn fact_lines(server: &ServerSnapshot) -> Vec<Line<'static>> {

@@ -1,10 +1,11 @@
-//! The live terminal view: a table of servers, a detail pane with flows, players or sessions. `view` draws a snapshot,
-//! `text` prints one, `table` prints lists of anything, `harmless` keeps names from driving the terminal; here are the
+//! The live terminal view: a table of servers, a detail pane with flows, players, their lines, or sessions. `view` draws
+//! a snapshot, `text` prints one, `lines` has players' lines as rows, `table` prints lists of anything, `harmless` keeps names from driving the terminal; here are the
 //! terminal, the keys and where snapshots come from.
 
 pub mod columns;
 mod detail;
 pub mod harmless;
+pub mod lines;
 pub mod table;
 pub mod text;
 pub mod units;

@@ -414,7 +414,9 @@ mod tests {
         for part in ["NAME", "Ann", "human", "Sarge", "bot", "1m30s", "900", "1800"] {
             assert!(players.contains(part), "{part} in\n{players}");
         }
-        let sessions = screen(80, 24, &mut arena(2));
+        let network = screen(80, 24, &mut arena(2));
+        assert!(network.contains("RTTms"), "{network}");
+        let sessions = screen(80, 24, &mut arena(3));
         for part in [
             "SESSION",
             "1-2",
@@ -432,14 +434,14 @@ mod tests {
             assert!(sessions.contains(part), "{part} in\n{sessions}");
         }
         assert!(
-            screen(80, 24, &mut arena(3)).contains("REMOTE"),
+            screen(80, 24, &mut arena(4)).contains("REMOTE"),
             "round and round"
         );
     }
 
     #[test]
     fn a_name_cannot_drive_the_terminal() {
-        for pane in 0..3 {
+        for pane in 0..4 {
             let text = screen(120, 40, &mut arena(pane));
             assert!(
                 !text.chars().any(|sign| sign.is_control() && sign != '\n'),
@@ -453,7 +455,7 @@ mod tests {
     fn an_estimate_is_marked() {
         let mut snapshot = a_snapshot();
         snapshot.servers[0].game_state.sessions[0].cpu_basis = CpuBasis::Shared;
-        let mut state = arena(2);
+        let mut state = arena(3);
         snapshot.sequence += 1;
         state.take(Arc::new(snapshot));
         let text = screen(80, 24, &mut state);

@@ -24,7 +24,9 @@ use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
     host::ServerUsage,
-    kernel::{DetailReading, FlowReading, LayoutChoice, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
+    kernel::{
+        DetailReading, FlowReading, LayoutChoice, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId,
+    },
 };
 
 /// A statement of the game about its tick counts for so long.

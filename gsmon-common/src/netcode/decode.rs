@@ -138,7 +138,10 @@ pub fn positions<P: Payload + ?Sized>(
 
 /// Reads what is said at `base`: of the datagram, or of a command of it. True where a kind fits.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a kernel function has them in registers")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a kernel function has them in registers"
+)]
 pub fn read_at<P: Payload + ?Sized>(
     payload: &P,
     length: u32,
@@ -155,7 +158,11 @@ pub fn read_at<P: Payload + ?Sized>(
         length,
         packet,
     };
-    let first = if base == 0 { packet } else { first_word(payload, base, length) };
+    let first = if base == 0 {
+        packet
+    } else {
+        first_word(payload, base, length)
+    };
     let side = side_of(layout, way);
     let cases = match kinds {
         Kinds::Whole => &side.whole,
@@ -376,7 +383,12 @@ impl<P: Payload + ?Sized> Said<'_, P> {
         }
         let counts = &mut slot.counts;
         if self.has(Parts::RECEIVED) {
-            judge(counts, case, self.get(&case.acknowledged), self.get(&case.received));
+            judge(
+                counts,
+                case,
+                self.get(&case.acknowledged),
+                self.get(&case.received),
+            );
         }
         if self.has(Parts::REFUSED) {
             let range = self
@@ -553,7 +565,11 @@ fn judge(counts: &mut NetcodeCounts, case: &Case, number: u32, received: u32) {
     // More than the report reaches back to: those are not known of.
     let judged = if new > most { most } else { new };
     let bits = received >> settling;
-    let mask = if judged >= 32 { u32::MAX } else { (1u32 << (judged & 31)) - 1 };
+    let mask = if judged >= 32 {
+        u32::MAX
+    } else {
+        (1u32 << (judged & 31)) - 1
+    };
     let missing = ones(!bits & mask);
     counts.down_reported = counts.down_reported.wrapping_add(judged);
     counts.down_missing = counts.down_missing.wrapping_add(missing);
@@ -593,7 +609,11 @@ fn number_from_client(
         let sent = if choked < step { step - choked } else { 1 };
         counts.up_expected = counts.up_expected.wrapping_add(sent);
         counts.up_received = counts.up_received.wrapping_add(1);
-        counts.up_seen = if step < 64 { counts.up_seen << (step & 63) | 1 } else { 1 };
+        counts.up_seen = if step < 64 {
+            counts.up_seen << (step & 63) | 1
+        } else {
+            1
+        };
         counts.up_highest = number;
         counts.up_anew = 0;
         if sent > 1 {
@@ -656,7 +676,11 @@ fn by_clock(counts: &mut NetcodeCounts, layout: &Layout, now_clock: u32, now_ns:
         steps = steps.wrapping_add(layout.clock_wrap);
     }
     let sent_ns = steps as u64 * layout.clock_step_ns as u64;
-    let half = if layout.clock_wrap != 0 { layout.clock_wrap / 2 } else { u32::MAX / 2 };
+    let half = if layout.clock_wrap != 0 {
+        layout.clock_wrap / 2
+    } else {
+        u32::MAX / 2
+    };
     // One that was overtaken leaves what the newest has left; one datagram with several commands is one packet.
     if known && (gap_ns == 0 || (steps > half && gap_ns < half as u64 * layout.clock_step_ns as u64)) {
         return;
@@ -698,7 +722,11 @@ fn by_period(counts: &mut NetcodeCounts, advance: u32, now_ns: u64) {
         period.wrapping_sub((period - each_16ns) >> 6)
     };
     let late = gap_ns > expected_ns;
-    let off_ns = if late { gap_ns - expected_ns } else { expected_ns - gap_ns };
+    let off_ns = if late {
+        gap_ns - expected_ns
+    } else {
+        expected_ns - gap_ns
+    };
     jitter(counts, off_ns);
     timing(counts, gap_ns, expected_ns, late, off_ns);
 }
@@ -706,7 +734,11 @@ fn by_period(counts: &mut NetcodeCounts, advance: u32, now_ns: u64) {
 /// `J += (|D| - J) / 16`.
 #[inline(always)]
 fn jitter(counts: &mut NetcodeCounts, off_ns: u64) {
-    let off_ns = if off_ns > (u32::MAX >> 5) as u64 { u32::MAX >> 5 } else { off_ns as u32 };
+    let off_ns = if off_ns > (u32::MAX >> 5) as u64 {
+        u32::MAX >> 5
+    } else {
+        off_ns as u32
+    };
     let before = counts.jitter_16ns;
     counts.jitter_16ns = before.wrapping_add(off_ns).wrapping_sub((before + 8) >> 4);
 }

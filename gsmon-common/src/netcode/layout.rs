@@ -61,7 +61,11 @@ impl Field {
                 Order::Little => (FIRST_LITTLE, 8 * offset as u32),
                 Order::Big => (FIRST_BIG, 8 * (8 - end) as u32),
             };
-            let kept = if width >= 4 { u32::MAX } else { (1 << (8 * width as u32)) - 1 };
+            let kept = if width >= 4 {
+                u32::MAX
+            } else {
+                (1 << (8 * width as u32)) - 1
+            };
             return Self {
                 offset,
                 width,
@@ -311,7 +315,11 @@ impl Case {
     }
 
     const fn with(self, part: u32, field: Field) -> Self {
-        let bytes = if field.end() > self.bytes { field.end() } else { self.bytes };
+        let bytes = if field.end() > self.bytes {
+            field.end()
+        } else {
+            self.bytes
+        };
         Self {
             parts: self.parts | part,
             bytes,

@@ -1,6 +1,10 @@
 //! The formats that games use. Sources stand with each; what a format hides (encryption, compression) it does not tell.
 
-use super::layout::{Case, Field, Guard, Layout, Order::{Big, Little}, Parts, Side, WALK_KINDS, Walk};
+use super::layout::{
+    Case, Field, Guard, Layout,
+    Order::{Big, Little},
+    Parts, Side, WALK_KINDS, Walk,
+};
 
 /// Formats that are described here. The number is the place in the kernel's table; the agent's own begin at
 /// [`CUSTOM_FIRST`].
@@ -151,7 +155,11 @@ const fn whole(cases: [Case; 2]) -> Side {
 }
 
 const fn sides(rx: Side, tx: Side) -> Layout {
-    Layout { rx, tx, ..Layout::NONE }
+    Layout {
+        rx,
+        tx,
+        ..Layout::NONE
+    }
 }
 
 /// Sequence and acknowledgement side by side in the first eight bytes, of the bits in `mask`.
@@ -159,7 +167,9 @@ const fn pair(guard: Guard, mask: u32, bits: u8) -> (Case, Case) {
     let sequence = Field::u32(0, Little).masked(mask);
     let acknowledged = Field::u32(4, Little).masked(mask);
     (
-        Case::when(guard).sequence(sequence, bits).acknowledged(acknowledged),
+        Case::when(guard)
+            .sequence(sequence, bits)
+            .acknowledged(acknowledged),
         Case::when(guard).stamp(sequence),
     )
 }
@@ -268,7 +278,12 @@ const fn enet(header: u16) -> Layout {
         each: rx_each,
     };
     let tx = Side {
-        whole: [Case::when(timed).stamp(clock).echo(), Case::NONE, Case::NONE, Case::NONE],
+        whole: [
+            Case::when(timed).stamp(clock).echo(),
+            Case::NONE,
+            Case::NONE,
+            Case::NONE,
+        ],
         walk,
         each: tx_each,
     };
@@ -290,7 +305,12 @@ const fn raknet() -> Layout {
     let mut sizes = [0; WALK_KINDS];
     (sizes[0], sizes[1]) = (7, 4);
     let rx = Side {
-        whole: [Case::when(data).sequence(number, 24), Case::NONE, Case::NONE, Case::NONE],
+        whole: [
+            Case::when(data).sequence(number, 24),
+            Case::NONE,
+            Case::NONE,
+            Case::NONE,
+        ],
         walk: Walk {
             guard: Guard::differs(Field::u8(0).masked(0x60), 0),
             first: 3,
@@ -410,7 +430,13 @@ const fn unreal(start: u32) -> Layout {
     let has_clock = Guard::equal(Field::u8(8).masked(1 << (bit - 64)), 1 << (bit - 64));
     let clock_bytes = if bit + 1 + 10 <= 64 + 16 { 2 } else { 3 };
     let clock = Field::new(8, clock_bytes, Little, bit + 1 - 64, 0x3ff);
-    const fn numbers(case: Case, sequence: Field, acknowledged: Field, history: Field, reported: u32) -> Case {
+    const fn numbers(
+        case: Case,
+        sequence: Field,
+        acknowledged: Field,
+        history: Field,
+        reported: u32,
+    ) -> Case {
         case.sequence(sequence, 14)
             .acknowledged(acknowledged)
             .received(history, reported, 14, 2)
@@ -418,7 +444,13 @@ const fn unreal(start: u32) -> Layout {
     let timed = numbers(Case::when(one_word), sequence, acknowledged, history, reported)
         .in_packets(has_clock)
         .clock(clock);
-    let plain = numbers(Case::when(no_handshake), sequence, acknowledged, history, reported);
+    let plain = numbers(
+        Case::when(no_handshake),
+        sequence,
+        acknowledged,
+        history,
+        reported,
+    );
     let tx = Case::when(no_handshake).stamp(sequence);
     Layout {
         clock_step_ns: 1_000_000,
@@ -471,7 +503,9 @@ const fn kcp(first: u16, guard: Guard) -> Layout {
         length_at,
         ..Walk::NONE
     };
-    let push = Case::when(Guard::equal(command, PUSH)).sequence(number, 32).resent();
+    let push = Case::when(Guard::equal(command, PUSH))
+        .sequence(number, 32)
+        .resent();
     let answer = Case::when(Guard::equal(command, ACKNOWLEDGE))
         .acknowledged(clock)
         .echo()

@@ -31,7 +31,15 @@ impl Flow {
     }
 
     fn see(&mut self, way: Way, packet: &[u8], at_ns: u64) -> bool {
-        decode(packet, packet.len() as u32, &self.layout, way, at_ns, &mut self.slot).fits
+        decode(
+            packet,
+            packet.len() as u32,
+            &self.layout,
+            way,
+            at_ns,
+            &mut self.slot,
+        )
+        .fits
     }
 
     fn up(&mut self, packet: &[u8], at_ns: u64) -> bool {
@@ -121,7 +129,10 @@ fn lost_late_repeated_and_stray_numbers_are_told_apart() {
     }
     let counts = flow.slot.counts;
     // 4 and 8 are missing.
-    assert_eq!((flow.up_lost(), counts.up_reordered, counts.up_repeated), (2, 1, 1));
+    assert_eq!(
+        (flow.up_lost(), counts.up_reordered, counts.up_repeated),
+        (2, 1, 1)
+    );
     // One number from somewhere else changes nothing; two in a row are a client that has begun anew.
     send(&mut flow, 900_000, 90);
     send(&mut flow, 10, 100);
@@ -207,7 +218,10 @@ fn enet_echoes_the_clock_and_what_is_sent_again_is_lost_unless_both_arrive() {
         }
     }
     let counts = flow.slot.counts;
-    assert_eq!((counts.down_sent, counts.down_resent, counts.down_needless), (24, 4, 2));
+    assert_eq!(
+        (counts.down_sent, counts.down_resent, counts.down_needless),
+        (24, 4, 2)
+    );
     assert_eq!(counts.rtt_samples, 22);
     assert_eq!(counts.rtt_min_us, 30_000);
     // Compressed: the header's clock is all that is clear.
@@ -260,7 +274,10 @@ fn kcp_walks_several_segments_and_takes_the_clock_of_the_newest() {
     };
     for n in 0..10u32 {
         let now = u64::from(n) * 20 * MS + MS;
-        let push = [segment(81, 500 + n * 20, 2 * n, b"abc"), segment(81, 500 + n * 20, 2 * n + 1, b"")];
+        let push = [
+            segment(81, 500 + n * 20, 2 * n, b"abc"),
+            segment(81, 500 + n * 20, 2 * n + 1, b""),
+        ];
         flow.down(&datagram(&push), now);
         let both = [
             segment(82, 500 + n * 20, 2 * n, b""),
@@ -305,10 +322,17 @@ fn unreal_reports_each_packet_in_its_history() {
             // Every tenth is lost, and the client tells of it with the next that it sends.
             let arrived = n % 10 != 9;
             history = history << 1 | u32::from(arrived);
-            acknowledged = if n == 0 { sequence } else { (acknowledged + 1) & 0x3fff };
+            acknowledged = if n == 0 {
+                sequence
+            } else {
+                (acknowledged + 1) & 0x3fff
+            };
             if arrived {
                 let clock = (u64::from(n) * 33 % 1_000) as u32;
-                flow.up(&unreal(start, (100 + n) & 0x3fff, acknowledged, history, Some(clock)), now + 61 * MS);
+                flow.up(
+                    &unreal(start, (100 + n) & 0x3fff, acknowledged, history, Some(clock)),
+                    now + 61 * MS,
+                );
                 judged = n;
             }
         }
@@ -317,7 +341,11 @@ fn unreal_reports_each_packet_in_its_history() {
         assert_eq!(counts.down_reported, judged, "{format:?}");
         assert_eq!(counts.down_missing, 39, "{format:?}");
         assert_eq!(counts.up_expected - counts.up_received, 39, "{format:?}");
-        assert!(counts.jitter_16ns >> 4 < 1_000_000, "{format:?} {}", counts.jitter_16ns >> 4);
+        assert!(
+            counts.jitter_16ns >> 4 < 1_000_000,
+            "{format:?} {}",
+            counts.jitter_16ns >> 4
+        );
     }
 }
 
@@ -433,7 +461,11 @@ fn what_a_format_can_tell_is_known_of_it() {
     use Format::*;
     for format in Format::ALL {
         let layout = format.layout();
-        let told = (layout.tells_rtt(), layout.tells_down_loss(), layout.tells_up_loss());
+        let told = (
+            layout.tells_rtt(),
+            layout.tells_down_loss(),
+            layout.tells_up_loss(),
+        );
         let want = match format {
             Quake2 | GoldSrc | Source => (true, false, true),
             Quake3 | Steam => (false, false, true),

@@ -48,7 +48,11 @@ impl Headers {
     /// Offset of the UDP header; 0 for TCP.
     #[inline(always)]
     pub fn udp(&self) -> u32 {
-        if self.is_tcp == 1 { 0 } else { self.transport as u32 }
+        if self.is_tcp == 1 {
+            0
+        } else {
+            self.transport as u32
+        }
     }
 }
 

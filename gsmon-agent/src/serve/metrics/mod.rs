@@ -1,7 +1,7 @@
 //! A snapshot as Prometheus text, one file per subject. Conventional names, base units; what is absent has no series.
 //! Addresses, player names and PIDs are never labels.
 //!
-//! `server` what a server uses, `ticks` its game loop, `games` its sessions, phases and players, `voices` how it
+//! `server` what a server uses, `ticks` its game loop, `network` its players' lines, `games` its sessions, phases and players, `voices` how it
 //! is listened to, `companions` the processes beside it, `sessions` the series of each session (off by default), `agent` gsmon itself; `histogram` passes
 //! on histograms that the model has counted.
 
@@ -9,6 +9,7 @@ mod agent;
 mod companions;
 mod games;
 mod histogram;
+mod network;
 mod server;
 mod sessions;
 mod ticks;
@@ -34,6 +35,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     };
     page.servers(snapshot)?;
     page.ticks(snapshot)?;
+    page.network(snapshot)?;
     page.games(snapshot)?;
     page.voices(snapshot)?;
     page.companions(snapshot)?;

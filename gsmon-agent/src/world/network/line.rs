@@ -106,9 +106,15 @@ impl Reading {
         let up_sent = since(|counts| counts.up_expected);
         let resent = has(layout, Parts::RESENT);
         let (down_sent, down_lost) = if has(layout, Parts::RECEIVED) {
-            (since(|counts| counts.down_reported), signed(since(|counts| counts.down_missing)))
+            (
+                since(|counts| counts.down_reported),
+                signed(since(|counts| counts.down_missing)),
+            )
         } else if has(layout, Parts::REFUSED) {
-            (since(|counts| counts.down_sent), signed(since(|counts| counts.down_missing)))
+            (
+                since(|counts| counts.down_sent),
+                signed(since(|counts| counts.down_missing)),
+            )
         } else if resent {
             let again = since(|counts| counts.down_resent).wrapping_sub(since(|counts| counts.down_needless));
             (since(|counts| counts.down_sent), signed(again))
@@ -266,9 +272,7 @@ impl Line {
     }
 
     fn tell(&self, layout: &Layout, all: &Sums) -> LineSnapshot {
-        let ratio = |part: i64, whole: u64| {
-            (whole > 0).then(|| (part.max(0) as f64 / whole as f64).min(1.0))
-        };
+        let ratio = |part: i64, whole: u64| (whole > 0).then(|| (part.max(0) as f64 / whole as f64).min(1.0));
         let up = |part: i64| ratio(part, all.up_sent).filter(|_| layout.tells_up_loss());
         let mut counts = [0u32; RTT_BUCKETS];
         for (bucket, count) in counts.iter_mut().enumerate() {
@@ -283,7 +287,11 @@ impl Line {
         let quantile = |q: f64| {
             let found = hist::quantile(&hist::RTT, &counts, q)?;
             let shortest = hist::RTT.bounds(0).1 as f64;
-            Some(if found < shortest { found.min(shortest / 2.0) } else { found })
+            Some(if found < shortest {
+                found.min(shortest / 2.0)
+            } else {
+                found
+            })
         };
         let timed = layout.has_clock() || (layout.tells_up_loss() && !has_resent_numbers(layout));
         LineSnapshot {

@@ -105,7 +105,12 @@ impl NetworkModel {
     }
 
     /// Adds an interval.
-    pub fn advance(&mut self, readings: &[NetcodeReading], flows: &[SeenFlow], now_ms: i64) -> NetworkSnapshot {
+    pub fn advance(
+        &mut self,
+        readings: &[NetcodeReading],
+        flows: &[SeenFlow],
+        now_ms: i64,
+    ) -> NetworkSnapshot {
         let udp_flows = flows.iter().filter(|flow| flow.rx.packets > 0).count();
         let before = self.recognition.reading().cloned();
         self.recognition.hear(readings, udp_flows, now_ms);
@@ -135,7 +140,12 @@ impl NetworkModel {
             .filter(|(_, line)| line.is_in_order() && line.told().says_something())
             .collect();
         let of = |value: fn(&LineSnapshot) -> Option<f64>| {
-            Quantiles::of(measured.iter().filter_map(|(_, line)| value(line.told())).collect())
+            Quantiles::of(
+                measured
+                    .iter()
+                    .filter_map(|(_, line)| value(line.told()))
+                    .collect(),
+            )
         };
         let ratio = |parts: fn(&Line) -> (u64, u64)| {
             let (lost, sent) = measured
@@ -148,14 +158,16 @@ impl NetworkModel {
         let tells = |able: fn(&Layout) -> bool| known.is_some_and(|candidate| able(&candidate.layout));
         let (rtt, jitter) = (of(|line| line.rtt_p50_ns), of(|line| line.jitter_ns));
         let up = tells(Layout::tells_up_loss).then(|| ratio(Line::up)).flatten();
-        let down = tells(Layout::tells_down_loss).then(|| ratio(Line::down)).flatten();
+        let down = tells(Layout::tells_down_loss)
+            .then(|| ratio(Line::down))
+            .flatten();
         let count = measured.len() as u64;
         // The slowest first: those are asked for.
         measured.sort_unstable_by(|(a_key, a), (b_key, b)| {
             let slow = |line: &Line| line.told().rtt_p50_ns.unwrap_or(-1.0);
-            slow(b)
-                .total_cmp(&slow(a))
-                .then_with(|| (a_key.remote_addr, a_key.remote_port).cmp(&(b_key.remote_addr, b_key.remote_port)))
+            slow(b).total_cmp(&slow(a)).then_with(|| {
+                (a_key.remote_addr, a_key.remote_port).cmp(&(b_key.remote_addr, b_key.remote_port))
+            })
         });
         NetworkSnapshot {
             netcode: known.map(|candidate| candidate.name.to_string()),

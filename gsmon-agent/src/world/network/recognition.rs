@@ -91,7 +91,13 @@ impl Evidence {
 
     /// 0 to 1.
     pub fn score(&self, candidate: &Candidate) -> f64 {
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let share = |part: u64, whole: u64| {
+            if whole == 0 {
+                0.0
+            } else {
+                part as f64 / whole as f64
+            }
+        };
         let fits = share(self.read, self.packets());
         let layout = &candidate.layout;
         // A number that stands still is none.
@@ -115,7 +121,11 @@ impl Evidence {
             // The spin bit alone: it must turn, and not by chance.
             (true, false) => {
                 let steady = 1.0 - 2.0 * share(self.spin_single, self.spin_turns);
-                if self.spin_turns >= 6 { 0.85 * steady.max(0.0) } else { 0.0 }
+                if self.spin_turns >= 6 {
+                    0.85 * steady.max(0.0)
+                } else {
+                    0.0
+                }
             }
         };
         fits * order * answered
@@ -215,7 +225,11 @@ impl Recognition {
     /// What was read in an interval; `flows` is how many flows players have.
     pub fn hear(&mut self, readings: &[NetcodeReading], flows: usize, now_ms: i64) {
         for read in readings {
-            let Some(candidate) = self.candidates.iter().find(|candidate| candidate.place == read.layout) else {
+            let Some(candidate) = self
+                .candidates
+                .iter()
+                .find(|candidate| candidate.place == read.layout)
+            else {
                 continue;
             };
             let reading = Reading::new(read, &candidate.layout);
@@ -257,7 +271,11 @@ impl Recognition {
             if evidence.packets() >= JUDGED_BY {
                 let score = evidence.score(candidate);
                 self.judged.insert(*place, score);
-                let sure = if candidate.layout.tells_rtt() { SURE } else { SURE_BY_NUMBERS };
+                let sure = if candidate.layout.tells_rtt() {
+                    SURE
+                } else {
+                    SURE_BY_NUMBERS
+                };
                 if score >= sure && candidate.usual {
                     return self.settle(candidate.clone(), score);
                 }
@@ -280,7 +298,10 @@ impl Recognition {
             .iter()
             .any(|candidate| candidate.usual && !self.judged.contains_key(&candidate.place));
         let room = if usual_open { 1 } else { flows.clamp(1, AT_ONCE) };
-        let fresh: Vec<LayoutPlace> = waiting.into_iter().take(room.saturating_sub(open.len())).collect();
+        let fresh: Vec<LayoutPlace> = waiting
+            .into_iter()
+            .take(room.saturating_sub(open.len()))
+            .collect();
         if open.is_empty() && fresh.is_empty() {
             return self.conclude(now_ms);
         }
@@ -342,7 +363,11 @@ impl Recognition {
         self.confidence = Some(score);
         let fits = score >= GOOD / 2.0;
         if self.known_by == KnownBy::Configuration {
-            self.state = if fits { NetcodeState::Reading } else { NetcodeState::Unreadable };
+            self.state = if fits {
+                NetcodeState::Reading
+            } else {
+                NetcodeState::Unreadable
+            };
         } else if !fits {
             self.restart();
         }

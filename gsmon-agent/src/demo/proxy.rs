@@ -325,7 +325,8 @@ mod tests {
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let begun = Instant::now();
-        for number in 0..500u32 {
+        // A socket buffer holds a few hundred.
+        for number in 0..200u32 {
             client.send_to(&number.to_le_bytes(), proxy.address()).unwrap();
         }
         let (mut came, mut first, mut buffer) = (0, None, [0; 16]);
@@ -335,8 +336,8 @@ mod tests {
             came += 1;
         }
         let done = proxy.up();
-        assert_eq!(done.seen, 500);
-        assert!(done.dropped > 50 && done.dropped < 150, "{done:?}");
+        assert_eq!(done.seen, 200);
+        assert!(done.dropped > 15 && done.dropped < 70, "{done:?}");
         assert_eq!(came, done.seen - done.dropped + done.duplicated);
         let (from, after) = first.unwrap();
         assert!(after >= up.delay);

@@ -625,6 +625,38 @@ impl Kernel {
         Ok((result.return_value, result.duration))
     }
 
+    /// Sends a frame through an XDP program of the object `repeat` times as the kernel receives frames
+    /// (`BPF_F_TEST_XDP_LIVE_FRAMES`, 5.18), in batches of 64, and then into the stack of the loopback interface, which
+    /// has no use for it. For tests and benches.
+    pub fn live_frames(
+        &mut self,
+        name: &'static str,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<Duration, KernelError> {
+        use aya::{
+            TestRun, TestRunOptions,
+            programs::{Program, ProgramError, TestRunAttrs},
+        };
+        let failed = |source: ProgramError| KernelError::Program {
+            name,
+            source: Box::new(source),
+        };
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.repeat = repeat;
+        options.attrs = TestRunAttrs::new().xdp_live_frames(64);
+        let Some(Program::Xdp(program)) = self.object.ebpf.program_mut(name) else {
+            return Err(KernelError::MissingProgram { name });
+        };
+        if program.fd().is_err() {
+            program.load().map_err(failed)?;
+        }
+        let start = Instant::now();
+        program.test_run(options).map_err(failed)?;
+        Ok(start.elapsed())
+    }
+
     /// Attaches one more BTF tracepoint program, for benches; it goes with this value.
     #[doc(hidden)]
     pub fn attach_baseline(

@@ -16,7 +16,7 @@ use gsmon_common::{
 use super::{
     Direction,
     account::{Load, Outside, account, add_outside},
-    netcode::Netcode,
+    netcode::{BenchPacket, Netcode},
     packet::{
         Headers, Packet, SkbPacket, Unparsed, XdpPacket, address, header_bytes, parse_ethernet, parse_ip,
         tcp_flags,
@@ -47,14 +47,22 @@ pub fn flow_cgroup_egress(ctx: SkBuffContext) -> i32 {
 /// Never attached: ingress with a remote address that varies from run to run, for benches.
 #[cgroup_skb]
 pub fn bench_flow_ingress(ctx: SkBuffContext) -> i32 {
-    at_cgroup_from(&ctx, ctx.skb.skb, Direction::Receive, vary);
+    at_cgroup_from(&ctx, ctx.skb.skb, &SkbPacket(ctx.skb.skb), Direction::Receive, vary);
     1
 }
 
 /// Never attached: egress, likewise.
 #[cgroup_skb]
 pub fn bench_flow_egress(ctx: SkBuffContext) -> i32 {
-    at_cgroup_from(&ctx, ctx.skb.skb, Direction::Transmit, vary);
+    at_cgroup_from(&ctx, ctx.skb.skb, &SkbPacket(ctx.skb.skb), Direction::Transmit, vary);
+    1
+}
+
+/// Never attached: ingress whose netcode is read as if each packet were the next one.
+#[cgroup_skb]
+pub fn bench_netcode_ingress(ctx: SkBuffContext) -> i32 {
+    let skb = ctx.skb.skb;
+    at_cgroup_from(&ctx, skb, &BenchPacket(skb), Direction::Receive, |remote| remote);
     1
 }
 
@@ -144,13 +152,14 @@ fn skb_load(skb: *mut __sk_buff, packet: &SkbPacket, headers: &Headers) -> (u64,
 
 #[inline(always)]
 fn at_cgroup(ctx: &SkBuffContext, skb: *mut __sk_buff, direction: Direction) {
-    at_cgroup_from(ctx, skb, direction, |remote| remote);
+    at_cgroup_from(ctx, skb, &SkbPacket(skb), direction, |remote| remote);
 }
 
 #[inline(always)]
 fn at_cgroup_from(
     ctx: &SkBuffContext,
     skb: *mut __sk_buff,
+    payload: &impl Netcode,
     direction: Direction,
     remote_of: impl Fn([u32; 4]) -> [u32; 4],
 ) {
@@ -197,7 +206,7 @@ fn at_cgroup_from(
     }
     account(
         ctx,
-        &packet,
+        payload,
         &flow_key(server, &headers, remote, remote_port),
         direction,
         load,

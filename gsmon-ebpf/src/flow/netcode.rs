@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use gsmon_common::netcode::{
     Kinds, Layout, NetcodeSlot, Payload, Way,
-    decode::{note, positions, read_at, side_of},
+    decode::{note, positions, prepare_for_bench, read_at, side_of},
     layouts::LAYOUTS as LAYOUT_COUNT,
 };
 
@@ -169,6 +169,35 @@ looks! {
     netcode_skb_receive, netcode_skb_receive_at: __sk_buff, SkbPacket, Way::Up;
     netcode_skb_transmit, netcode_skb_transmit_at: __sk_buff, SkbPacket, Way::Down;
     netcode_xdp_receive, netcode_xdp_receive_at: xdp_md, XdpPacket, Way::Up;
+}
+
+/// The same packet again and again, each time as if it were the next one and acknowledged something: for benches.
+///
+/// # Safety
+/// `ctx` is the context of the running program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn netcode_bench_receive(ctx: *mut __sk_buff, where_: u64, whose: u64, now_ns: u64) -> u32 {
+    let Some((_, slot)) = tables(unpacked(where_, whose)) else {
+        return 0;
+    };
+    // SAFETY: non-null map pointer; a bench has one CPU. The context is that of the running program.
+    unsafe {
+        prepare_for_bench(&mut *slot, 0, now_ns);
+        netcode_skb_receive(ctx, where_, whose, now_ns)
+    }
+}
+
+/// An skb whose netcode is read by [`netcode_bench_receive`].
+pub struct BenchPacket(pub *mut __sk_buff);
+
+impl Netcode for BenchPacket {
+    #[inline(always)]
+    fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
+        let (where_, whose) = packed(place);
+        // SAFETY: the context is valid for the program's run.
+        unsafe { netcode_bench_receive(self.0, where_, whose, now_ns) };
+    }
 }
 
 /// A packet whose netcode can be read, at one hook.

@@ -9,8 +9,9 @@ use std::{
 use anyhow::Result;
 use gsmon_agent::{
     config::StatsMode,
-    kernel::{Kernel, KernelOptions},
+    kernel::{Kernel, KernelOptions, LayoutChoice},
 };
+use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{Bench, PORT, options, packet::Spec};
 
 use crate::Row;
@@ -119,7 +120,33 @@ pub fn packets() -> Result<Vec<Row>> {
         Some(75.0),
         "ns",
     ));
+    let server = bench.server;
+    let kernel = &mut bench.kernel;
+    let before = best(kernel, "flow_cgroup_ingress", &game)?;
+    let before_egress = best(kernel, "flow_cgroup_egress", &back)?;
+    for format in [Format::Source, Format::Quake3, Format::Unreal5] {
+        kernel.choose_layout(server, &LayoutChoice::One(format.into()));
+        for _ in 0..2 {
+            kernel.test_run("flow_cgroup_ingress", &game, 1)?;
+            kernel.drain();
+        }
+        rows.push(Row::net(
+            format!("netcode: {} read, in order, acknowledged; over all counters", format.name()),
+            best(kernel, "bench_netcode_ingress", &game)?,
+            before,
+            Some(30.0),
+            "ns",
+        ));
+        rows.push(Row::net(
+            format!("netcode: {} stamped; over all counters", format.name()),
+            best(kernel, "flow_cgroup_egress", &back)?,
+            before_egress,
+            Some(30.0),
+            "ns",
+        ));
+    }
     drop(bench);
+    rows.push(live()?);
 
     let mut bench = Bench::new(&KernelOptions {
         bench_flow_mask: MASK_8192,
@@ -156,6 +183,36 @@ pub fn packets() -> Result<Vec<Row>> {
         "ns",
     ));
     Ok(rows)
+}
+
+/// Frames a second through the XDP program with all counters, on one core, and that each was counted.
+fn live() -> Result<Row> {
+    const FRAMES: u32 = 2_000_000;
+    let mut bench = Bench::new(&no_statistics())?;
+    let (game, back) = (Spec::udp().build(), Spec::udp().back().build());
+    let kernel = &mut bench.kernel;
+    for _ in 0..4 {
+        kernel.test_run("flow_xdp_ingress", &game, 1)?;
+        kernel.test_run("flow_cgroup_egress", &back, 1)?;
+        kernel.drain();
+    }
+    let mut fastest = f64::MAX;
+    for _ in 0..RUNS {
+        fastest = fastest.min(kernel.live_frames("flow_xdp_ingress", &game, FRAMES)?.as_secs_f64());
+        let counted = kernel.drain().servers.remove(&bench.server).unwrap_or_default();
+        anyhow::ensure!(
+            counted.flows.rx.packets == u64::from(FRAMES),
+            "{} of {FRAMES} live frames counted",
+            counted.flows.rx.packets
+        );
+    }
+    Ok(Row::net(
+        "xdp: live frames, thousands a second on one core, all counted",
+        f64::from(FRAMES) / fastest / 1e3,
+        0.0,
+        None,
+        "k/s",
+    ))
 }
 
 /// Context switches of two threads that throw a byte back and forth.

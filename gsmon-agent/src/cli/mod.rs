@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod players;
 mod privacy;
+mod query_worker;
 mod run;
 mod selftest;
 mod sessions;
@@ -77,6 +78,8 @@ enum Command {
     #[command(after_help = "Example:\n  gsmon completions bash > /etc/bash_completion.d/gsmon")]
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
+    QueryWorker(query_worker::QueryWorkerArgs),
+    #[command(hide = true)]
     DemoServer(ServerArgs),
     #[command(hide = true)]
     DemoBots(BotsArgs),
@@ -114,6 +117,8 @@ pub fn main() -> ExitCode {
                 .unwrap_or_else(|_| "gsmon=info,gsmon_agent=info".into()),
         )
         .init();
+    // This very program, whatever has become of its file since.
+    crate::games::query::worker_program(PathBuf::from("/proc/self/exe"));
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -125,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Privacy(args) => privacy::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::QueryWorker(args) => query_worker::run(&args),
         Command::DemoServer(args) => crate::demo::server::run(args)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),

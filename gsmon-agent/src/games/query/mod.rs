@@ -11,6 +11,7 @@
 mod a2s;
 mod answer;
 mod bedrock;
+mod boxed;
 mod gamespy1;
 mod gamespy2;
 mod gamespy3;
@@ -31,7 +32,10 @@ mod wire;
 
 use std::{io, net::SocketAddr, time::Duration};
 
-pub use self::answer::{Listed, QueryAnswer};
+pub use self::{
+    answer::{Listed, QueryAnswer},
+    boxed::{WorkerStatistics, serve as serve_worker, worker_program},
+};
 use crate::config::{Game, QueryProtocol, QuerySettings};
 
 /// Why there is no answer.
@@ -66,6 +70,9 @@ pub enum QueryError {
     /// The settings do not suffice.
     #[error("{0}")]
     Settings(String),
+    /// A process that asks for the agent failed, or is not there.
+    #[error("{0}")]
+    Worker(String),
     /// A bug of gsmon, contained.
     #[error("reading the answer failed inside gsmon: please report this")]
     Panicked,
@@ -87,19 +94,22 @@ pub enum FailureKind {
     Denied,
     /// [`QueryError::Settings`].
     Settings,
+    /// [`QueryError::Worker`].
+    Worker,
     /// [`QueryError::Panicked`].
     Panicked,
 }
 
 impl FailureKind {
     /// All, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Refused,
         Self::Network,
         Self::Malformed,
         Self::Denied,
         Self::Settings,
+        Self::Worker,
         Self::Panicked,
     ];
 
@@ -112,6 +122,7 @@ impl FailureKind {
             Self::Malformed => "malformed",
             Self::Denied => "denied",
             Self::Settings => "settings",
+            Self::Worker => "worker",
             Self::Panicked => "panicked",
         }
     }
@@ -127,6 +138,7 @@ impl QueryError {
             Self::Malformed(_) | Self::TooLarge { .. } => FailureKind::Malformed,
             Self::Denied | Self::Status(_) => FailureKind::Denied,
             Self::Settings(_) => FailureKind::Settings,
+            Self::Worker(_) => FailureKind::Worker,
             Self::Panicked => FailureKind::Panicked,
         }
     }
@@ -202,6 +214,9 @@ pub fn ask(
         QueryProtocol::MinecraftRcon => rcon::ask(rcon::Dialect::Minecraft, address, settings, deadline),
         QueryProtocol::Teeworlds => teeworlds::ask(address, deadline),
         QueryProtocol::Http => http::ask(settings, deadline),
+        QueryProtocol::Gamedig => Err(QueryError::Settings(
+            "gamedig is asked through a worker".to_owned(),
+        )),
         QueryProtocol::Off => Err(QueryError::Settings(
             "query.protocol is off: nobody is asked".to_owned(),
         )),

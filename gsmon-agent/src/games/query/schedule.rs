@@ -16,7 +16,11 @@ use std::{
 };
 
 pub use super::report::{Delivery, QueryReport, QueryStatistics, QueryTarget, bounded};
-use super::{QueryAnswer, QueryError, ask, wire};
+use super::{
+    QueryAnswer, QueryError, WorkerStatistics, ask,
+    boxed::{Ask, Pool},
+    wire,
+};
 use crate::config::QueryProtocol;
 
 /// Threads that ask.
@@ -36,6 +40,7 @@ const SHUTDOWN: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub struct Queries {
     shared: Arc<Shared>,
+    pool: Arc<Pool>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -106,10 +111,19 @@ enum Next {
 impl Queries {
     /// Starts the threads; nobody is asked before [`set`](Self::set). Fails where the system has no thread left.
     pub fn new(sink: impl Fn(QueryReport) -> Delivery + Send + Sync + 'static) -> io::Result<Self> {
-        Self::start(Box::new(sink), Box::new(ask_target))
+        Self::with_pool(sink, Pool::new())
     }
 
-    fn start(sink: Sink, asker: Asker) -> io::Result<Self> {
+    fn with_pool(
+        sink: impl Fn(QueryReport) -> Delivery + Send + Sync + 'static,
+        pool: Pool,
+    ) -> io::Result<Self> {
+        let pool = Arc::new(pool);
+        let asked = pool.clone();
+        Self::start(Box::new(sink), Box::new(move |target| ask_target(target, &asked)), pool)
+    }
+
+    fn start(sink: Sink, asker: Asker, pool: Arc<Pool>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -119,6 +133,7 @@ impl Queries {
         });
         let mut queries = Self {
             shared: shared.clone(),
+            pool,
             workers: Vec::new(),
         };
         for _ in 0..WORKERS {
@@ -175,6 +190,11 @@ impl Queries {
             .iter()
             .map(|(name, entry)| (name.clone(), entry.statistics))
             .collect()
+    }
+
+    /// How the processes do that ask through gamedig. Ends those that have had nothing to do for a minute.
+    pub fn workers(&self) -> WorkerStatistics {
+        self.pool.statistics()
     }
 }
 
@@ -334,7 +354,8 @@ impl State {
         let (at, facts) = match &result {
             Ok(answer) => {
                 statistics.answered += 1;
-                statistics.round_trip = Some(answer.round_trip);
+                // Some of what gamedig asks is not timed.
+                statistics.round_trip = Some(answer.round_trip).filter(|time| !time.is_zero());
                 if statistics.failed_in_a_row > 0 {
                     tracing::info!(server = %job.due.server, "the server answers queries again");
                 }
@@ -395,12 +416,29 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn ask_target(target: &QueryTarget) -> Result<QueryAnswer, QueryError> {
+fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
+    if target.protocol == QueryProtocol::Gamedig {
+        return ask_boxed(target, pool);
+    }
     let question = || ask(target.protocol, target.address, &target.settings);
     match &target.netns {
         None => question(),
         Some(netns) => inside(netns, question),
     }
+}
+
+fn ask_boxed(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
+    let game = target.settings.game.as_deref().ok_or_else(|| {
+        QueryError::Settings("query.protocol = \"gamedig\" needs query.game".to_owned())
+    })?;
+    let question = Ask {
+        game,
+        address: target.address,
+        netns: target.netns.as_deref(),
+    };
+    let mut answer = pool.ask(&question, wire::Deadline::after(target.settings.timeout))?;
+    answer.tidy();
+    Ok(answer)
 }
 
 /// Runs `question` on a thread of its own inside a network namespace, which ends with it.

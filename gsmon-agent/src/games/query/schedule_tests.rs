@@ -191,7 +191,7 @@ fn a_panic_is_an_error_and_the_threads_live_on() {
         assert_ne!(&*target.server, "bad", "on purpose");
         Ok(QueryAnswer::default())
     };
-    let queries = Queries::start(Box::new(sink), Box::new(asker)).unwrap();
+    let queries = Queries::start(Box::new(sink), Box::new(asker), Arc::new(Pool::new())).unwrap();
     let bad = |index| QueryTarget {
         settings: QuerySettings {
             // Distinct targets of one name would replace each other.
@@ -222,7 +222,7 @@ fn a_shutdown_does_not_wait_for_the_slow_and_they_are_not_reported() {
         reported.store(true, Ordering::Relaxed);
         Delivery::Taken
     };
-    let queries = Queries::start(Box::new(sink), Box::new(asker)).unwrap();
+    let queries = Queries::start(Box::new(sink), Box::new(asker), Arc::new(Pool::new())).unwrap();
     queries.set(vec![target("slow", nowhere()), target("slow too", nowhere())]);
     while asked.load(Ordering::Relaxed) < 2 {
         std::thread::sleep(Duration::from_millis(5));

@@ -1,0 +1,392 @@
+//! The agent's side: starts workers where they are needed, asks them, ends those that hang, died or are not used.
+//!
+//! A worker serves one network namespace and one question at a time. There are never more than the threads that ask plus
+//! as many that wait; starts are bounded in time, so that a server that kills workers costs its own questions only.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::wait::{Id, WaitPidFlag, waitid},
+    unistd::Pid,
+};
+
+use super::{
+    super::{QueryAnswer, QueryError, wire::Deadline},
+    speech::{Question, REPLY_BYTES, Reply},
+};
+
+/// The program that serves as worker.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says which program is started, with `query-worker` as its argument, to ask through gamedig: it must call
+/// [`serve`](super::serve). `gsmon` says itself; a program that uses the library names an installed `gsmon`. The first word
+/// counts.
+pub fn worker_program(program: PathBuf) {
+    let _ = PROGRAM.set(program);
+}
+
+/// Workers at one time, busy and waiting.
+const MOST_WORKERS: usize = 8;
+/// Questions that one worker answers before another takes its place.
+const MOST_QUESTIONS: u32 = 10_000;
+/// A worker that has had nothing to do for so long is ended.
+const UNUSED: Duration = Duration::from_secs(60);
+/// Starts within [`STARTS_TIME`], at most.
+const MOST_STARTS: usize = 30;
+const STARTS_TIME: Duration = Duration::from_secs(60);
+/// What a worker gets beyond the question's time to say how it went.
+const GRACE: Duration = Duration::from_millis(150);
+
+/// Counters of all workers, and what those cost that live.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkerStatistics {
+    /// Workers that live.
+    pub live: u64,
+    /// Workers started since the agent's start.
+    pub started: u64,
+    /// Workers that died on a question.
+    pub died: u64,
+    /// Workers that did not reply in time and were killed.
+    pub hung: u64,
+    /// CPU seconds of all of them.
+    pub cpu_seconds: f64,
+    /// Resident memory of those that live, pages shared with the agent included.
+    pub rss_bytes: u64,
+}
+
+/// All workers.
+#[derive(Debug)]
+pub(in super::super) struct Pool {
+    /// None: what [`worker_program`] said.
+    program: Option<PathBuf>,
+    arguments: Vec<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Worker>,
+    /// Processes of those that are asked right now.
+    busy: Vec<u32>,
+    starts: VecDeque<Instant>,
+    ended_cpu_seconds: f64,
+    started: u64,
+    died: u64,
+    hung: u64,
+}
+
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    stream: UnixStream,
+    netns: Option<PathBuf>,
+    questions: u32,
+    since: Instant,
+}
+
+/// How a worker failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Died,
+    Hung,
+}
+
+impl Pool {
+    /// Workers are what [`worker_program`] said; none is started before it is needed.
+    pub(in super::super) fn new() -> Self {
+        Self {
+            program: None,
+            arguments: vec!["query-worker".to_owned()],
+            state: Mutex::default(),
+        }
+    }
+
+    /// Workers are `program`, which must call [`serve`](super::serve).
+    #[cfg(test)]
+    pub(in super::super) fn of(program: PathBuf, arguments: Vec<String>) -> Self {
+        Self {
+            program: Some(program),
+            arguments,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Asks for one game from inside a network namespace; the agent's own where none is given.
+    pub(in super::super) fn ask(
+        &self,
+        question: &Ask<'_>,
+        deadline: Deadline,
+    ) -> Result<QueryAnswer, QueryError> {
+        let program = self.program.as_ref().or(PROGRAM.get()).ok_or_else(|| {
+            QueryError::Settings(
+                "this program has not said which program asks through gamedig (games::query::worker_program)".to_owned(),
+            )
+        })?;
+        let mut worker = self.worker(program, question.netns, deadline)?;
+        let outcome = deadline.left().map(|left| {
+            let question = Question {
+                game: question.game.to_owned(),
+                address: question.address,
+                timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            };
+            worker.ask(&question, Instant::now() + left + GRACE)
+        });
+        match outcome {
+            Ok(Ok(reply)) => {
+                self.give_back(worker);
+                match reply {
+                    Reply::Answer(reading) => Ok(reading.into()),
+                    Reply::Failed(failure) => Err(failure.into()),
+                    Reply::Ready | Reply::Cannot(_) => {
+                        Err(QueryError::Worker("the query worker speaks out of turn".to_owned()))
+                    }
+                }
+            }
+            Ok(Err(end)) => {
+                self.bury(worker, Some(end));
+                Err(QueryError::Worker(
+                    match end {
+                        End::Died => "what the server answers made the query worker die; it is replaced",
+                        End::Hung => "what the server answers made the query worker hang; it is replaced",
+                    }
+                    .to_owned(),
+                ))
+            }
+            Err(error) => {
+                self.give_back(worker);
+                Err(error)
+            }
+        }
+    }
+
+    /// Counters, and what workers cost. Ends those that nobody uses.
+    pub(in super::super) fn statistics(&self) -> WorkerStatistics {
+        let unused = self.lock().take_unused(Instant::now());
+        for worker in unused {
+            self.bury(worker, None);
+        }
+        let state = self.lock();
+        let pids = state.idle.iter().map(|worker| worker.child.id());
+        let pids: Vec<u32> = pids.chain(state.busy.iter().copied()).collect();
+        let costs = pids.iter().filter_map(|pid| cost(*pid));
+        let (cpu_seconds, rss_bytes) = costs.fold((state.ended_cpu_seconds, 0), |sum, one| {
+            (sum.0 + one.0, sum.1 + one.1)
+        });
+        WorkerStatistics {
+            live: pids.len() as u64,
+            started: state.started,
+            died: state.died,
+            hung: state.hung,
+            cpu_seconds,
+            rss_bytes,
+        }
+    }
+
+    /// Processes of the workers that wait.
+    #[cfg(test)]
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.lock().idle.iter().map(|worker| worker.child.id()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker that waits in this namespace, or a new one.
+    fn worker(&self, program: &Path, netns: Option<&Path>, deadline: Deadline) -> Result<Worker, QueryError> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let mut ended = state.take_unused(now);
+        let waiting = state
+            .idle
+            .iter()
+            .rposition(|worker| worker.netns.as_deref() == netns);
+        let found = waiting.map(|index| state.idle.remove(index));
+        if let Some(worker) = &found {
+            state.busy.push(worker.child.id());
+        } else {
+            if state.idle.len() + state.busy.len() >= MOST_WORKERS && !state.idle.is_empty() {
+                ended.push(state.idle.remove(0));
+            }
+            while state
+                .starts
+                .front()
+                .is_some_and(|start| now.duration_since(*start) > STARTS_TIME)
+            {
+                state.starts.pop_front();
+            }
+            if state.starts.len() < MOST_STARTS {
+                state.starts.push_back(now);
+                state.started += 1;
+            } else {
+                drop(state);
+                ended.into_iter().for_each(|worker| self.bury(worker, None));
+                return Err(QueryError::Worker(format!(
+                    "{MOST_STARTS} query workers had to be started within a minute: a server's answers kill them; \
+                     see gsmon_server_queries_total{{result=\"worker\"}}"
+                )));
+            }
+        }
+        drop(state);
+        ended.into_iter().for_each(|worker| self.bury(worker, None));
+        match found {
+            Some(worker) => Ok(worker),
+            None => self.start(program, netns, deadline),
+        }
+    }
+
+    fn start(&self, program: &Path, netns: Option<&Path>, deadline: Deadline) -> Result<Worker, QueryError> {
+        let cannot = |error: io::Error| QueryError::Worker(format!("cannot start a query worker: {error}"));
+        let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
+        let child = Command::new(program)
+            .args(&self.arguments)
+            .args(netns)
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(cannot)?;
+        self.lock().busy.push(child.id());
+        let mut worker = Worker {
+            child,
+            stream: ours,
+            netns: netns.map(Path::to_owned),
+            questions: 0,
+            since: Instant::now(),
+        };
+        let end = Instant::now() + deadline.left().unwrap_or_default() + GRACE;
+        match worker.reply(end) {
+            Ok(Reply::Ready) => Ok(worker),
+            Ok(Reply::Cannot(why)) => {
+                self.bury(worker, None);
+                Err(QueryError::Settings(format!("the query worker {why}")))
+            }
+            Ok(_) => {
+                self.bury(worker, Some(End::Died));
+                Err(QueryError::Worker("the query worker speaks out of turn".to_owned()))
+            }
+            Err(end) => {
+                self.bury(worker, Some(end));
+                Err(QueryError::Worker("the query worker does not start".to_owned()))
+            }
+        }
+    }
+
+    fn give_back(&self, mut worker: Worker) {
+        if worker.questions >= MOST_QUESTIONS {
+            return self.bury(worker, None);
+        }
+        worker.since = Instant::now();
+        let mut state = self.lock();
+        state.busy.retain(|pid| *pid != worker.child.id());
+        state.idle.push(worker);
+    }
+
+    /// Kills, reads what it cost, and reaps.
+    fn bury(&self, mut worker: Worker, end: Option<End>) {
+        let pid = worker.child.id();
+        let _ = worker.child.kill();
+        // Dead, but not reaped: its times can still be read.
+        if let Ok(id) = i32::try_from(pid) {
+            let _ = waitid(
+                Id::Pid(Pid::from_raw(id)),
+                WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
+            );
+        }
+        let cpu_seconds = cost(pid).map_or(0.0, |(cpu_seconds, _)| cpu_seconds);
+        let mut state = self.lock();
+        state.busy.retain(|busy| *busy != pid);
+        state.ended_cpu_seconds += cpu_seconds;
+        match end {
+            Some(End::Died) => state.died += 1,
+            Some(End::Hung) => state.hung += 1,
+            None => {}
+        }
+        drop(state);
+        let _ = worker.child.wait();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut self.lock().idle);
+        for worker in idle {
+            self.bury(worker, None);
+        }
+    }
+}
+
+impl State {
+    fn take_unused(&mut self, now: Instant) -> Vec<Worker> {
+        self.idle
+            .extract_if(.., |worker| now.duration_since(worker.since) > UNUSED)
+            .collect()
+    }
+}
+
+impl Worker {
+    fn ask(&mut self, question: &Question, end: Instant) -> Result<Reply, End> {
+        self.questions += 1;
+        let mut line = serde_json::to_vec(question).map_err(|_| End::Died)?;
+        line.push(b'\n');
+        self.stream.write_all(&line).map_err(|_| End::Died)?;
+        self.reply(end)
+    }
+
+    /// Reads one line, in time and in bounds.
+    fn reply(&mut self, end: Instant) -> Result<Reply, End> {
+        let mut line = Vec::new();
+        let mut buffer = [0; 16_384];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(End::Hung);
+            }
+            self.stream
+                .set_read_timeout(Some(left))
+                .map_err(|_| End::Died)?;
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(End::Died),
+                Ok(length) => line.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(End::Hung),
+                Err(_) => return Err(End::Died),
+            }
+            if line.last() == Some(&b'\n') {
+                return serde_json::from_slice(&line).map_err(|_| End::Died);
+            }
+            if line.len() > REPLY_BYTES {
+                return Err(End::Hung);
+            }
+        }
+    }
+}
+
+/// One question.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Ask<'a> {
+    /// The crate's name of the game.
+    pub(in super::super) game: &'a str,
+    pub(in super::super) address: std::net::SocketAddr,
+    pub(in super::super) netns: Option<&'a Path>,
+}
+
+/// CPU seconds and resident bytes of a process; of a dead one that is not reaped, the seconds.
+fn cost(pid: u32) -> Option<(f64, u64)> {
+    let stat = procfs::process::Process::new(i32::try_from(pid).ok()?)
+        .ok()?
+        .stat()
+        .ok()?;
+    let ticks = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+    Some((ticks, stat.rss * procfs::page_size()))
+}

@@ -1,0 +1,214 @@
+//! The child's side: privileges off, then question after question until the agent hangs up.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    net::SocketAddr,
+    os::{fd::AsFd, unix::net::UnixStream},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use gamedig::{
+    ExtraRequestSettings, GDError, GDErrorKind, Game, TimeoutSettings,
+    games::minecraft,
+    protocols::{
+        GenericResponse, Protocol,
+        types::{CommonResponse, GatherToggle, GenericPlayer, ProprietaryProtocol},
+    },
+};
+
+use super::{
+    confine::confine,
+    relay::Relay,
+    speech::{Failure, Question, Reading, Reply, Row, RowKind},
+};
+
+/// The thread that hears questions needs hardly any.
+const STACK_BYTES: usize = 256 << 10;
+/// Bytes of a question, at most.
+const QUESTION_BYTES: u64 = 4_096;
+/// What is left of the time for the reply to arrive.
+const REPLY_TIME: Duration = Duration::from_millis(5);
+
+/// Serves questions on standard input, which must be the agent's socket; ends when the agent does.
+///
+/// # Errors
+/// When standard input is no socket, or privileges cannot be given up.
+pub fn serve(netns: Option<&Path>) -> io::Result<()> {
+    let agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut replies = agent.try_clone()?;
+    // What the crate panics about is told as a failure, not on the agent's terminal.
+    std::panic::set_hook(Box::new(|_| {}));
+    if let Err(error) = confine(netns) {
+        say(&mut replies, &Reply::Cannot(error.to_string()))?;
+        return Err(io::Error::other(error));
+    }
+    let (sender, questions) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("gsmon-hear".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            let mut lines = BufReader::new(agent);
+            while let Some(question) = hear(&mut lines) {
+                if sender.send(question).is_err() {
+                    break;
+                }
+            }
+            // The agent is gone, or makes no sense: nobody waits for an answer, so a question under way ends too.
+            std::process::exit(0);
+        })?;
+    say(&mut replies, &Reply::Ready)?;
+    for question in questions {
+        let reply = match catch_unwind(AssertUnwindSafe(|| ask(&question))) {
+            Ok(Ok(reading)) => Reply::Answer(reading),
+            Ok(Err(failure)) => Reply::Failed(failure),
+            Err(_) => Reply::Failed(Failure::Panicked),
+        };
+        say(&mut replies, &reply)?;
+    }
+    Ok(())
+}
+
+fn say(replies: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    replies.write_all(&line)
+}
+
+fn hear(lines: &mut impl BufRead) -> Option<Question> {
+    let mut line = Vec::new();
+    io::Read::take(&mut *lines, QUESTION_BYTES)
+        .read_until(b'\n', &mut line)
+        .ok()?;
+    serde_json::from_slice(&line).ok()
+}
+
+/// Asks through the crate, and through a relay where the game is asked over UDP.
+fn ask(question: &Question) -> Result<Reading, Failure> {
+    let game = gamedig::GAMES.get(&question.game).ok_or(Failure::UnknownGame)?;
+    let time = Duration::from_millis(question.timeout_ms).saturating_sub(REPLY_TIME);
+    if !over_udp(&game.protocol) {
+        return read(game, question.address, time);
+    }
+    let relay = Relay::start(question.address, Instant::now() + time).map_err(|_| Failure::Unreadable)?;
+    let result = catch_unwind(AssertUnwindSafe(|| read(game, relay.address, time)));
+    let passed = relay.end();
+    match (result, passed.cut) {
+        (Ok(Ok(mut reading)), _) => {
+            reading.round_trip_ns = passed
+                .round_trip
+                .and_then(|time| u64::try_from(time.as_nanos()).ok());
+            Ok(reading)
+        }
+        (_, Some(Failure::Timeout)) if passed.round_trip.is_some() => Err(Failure::Unreadable),
+        (_, Some(cut)) => Err(cut),
+        (Ok(Err(failure)), None) => Err(failure),
+        (Err(_), None) => Err(Failure::Panicked),
+    }
+}
+
+fn over_udp(protocol: &Protocol) -> bool {
+    match protocol {
+        Protocol::Gamespy(_) | Protocol::Quake(_) | Protocol::Valve(_) | Protocol::Unreal2 => true,
+        Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(edition)) => {
+            *edition == Some(minecraft::Server::Bedrock)
+        }
+        Protocol::PROPRIETARY(ProprietaryProtocol::Eco) => false,
+        Protocol::PROPRIETARY(_) => true,
+    }
+}
+
+fn read(game: &Game, address: SocketAddr, time: Duration) -> Result<Reading, Failure> {
+    // Each request is sent once more at half of the time.
+    let half = Some((time / 2).max(Duration::from_millis(1)));
+    let timeouts = TimeoutSettings::new(half, half, half, 1).map_err(|error| failure(&error))?;
+    let settings = ExtraRequestSettings {
+        // Nobody here wants rules, and many servers keep silent about them.
+        gather_rules: Some(GatherToggle::Skip),
+        gather_players: Some(GatherToggle::Try),
+        ..game.request_settings.clone()
+    };
+    let response = gamedig::query_with_timeout_and_extra_settings(
+        game,
+        &address.ip(),
+        Some(address.port()),
+        Some(timeouts),
+        Some(settings),
+    );
+    match response {
+        Ok(response) => Ok(reading(response.as_ref())),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+fn failure(error: &GDError) -> Failure {
+    let io = error
+        .source
+        .as_ref()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    match (&error.kind, io.map(io::Error::kind)) {
+        (_, Some(io::ErrorKind::ConnectionRefused)) => Failure::Refused,
+        (GDErrorKind::PacketReceive | GDErrorKind::PacketSend | GDErrorKind::SocketConnect, _) => {
+            Failure::Timeout
+        }
+        _ => Failure::Unreadable,
+    }
+}
+
+/// What the crate says in common, and the little that it says only in its own types.
+fn reading(response: &dyn CommonResponse) -> Reading {
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let mut reading = Reading {
+        name: owned(response.name()),
+        version: owned(response.game_version()),
+        map: owned(response.map()),
+        mode: owned(response.game_mode()),
+        online: response.players_online(),
+        bots: response.players_bots(),
+        max: response.players_maximum(),
+        players: response.players().map(|players| {
+            players
+                .iter()
+                .map(|player| Row {
+                    name: player.name().to_owned(),
+                    id: match player.as_original() {
+                        GenericPlayer::Minecraft(player) => Some(player.id.clone()),
+                        _ => None,
+                    },
+                    kind: None,
+                })
+                .collect()
+        }),
+        round_trip_ns: None,
+    };
+    match response.as_original() {
+        // Rows of number 0 are the teams' scores.
+        GenericResponse::Unreal2(response) => {
+            let rows = |players: &[gamedig::protocols::unreal2::Player], kind| -> Vec<Row> {
+                players
+                    .iter()
+                    .filter(|player| player.id != 0)
+                    .map(|player| Row {
+                        name: player.name.clone(),
+                        id: None,
+                        kind: Some(kind),
+                    })
+                    .collect()
+            };
+            let bots = rows(&response.players.bots, RowKind::Bot);
+            let humans = rows(&response.players.players, RowKind::Human);
+            if bots.len() + humans.len() == reading.online as usize {
+                reading.bots = u32::try_from(bots.len()).ok();
+            }
+            reading.players = Some(humans.into_iter().chain(bots).collect());
+        }
+        GenericResponse::Mindustry(response) => {
+            reading.name = Some(response.host.clone());
+            reading.version = Some(response.version.to_string());
+        }
+        _ => {}
+    }
+    reading
+}

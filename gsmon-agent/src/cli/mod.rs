@@ -78,7 +78,7 @@ enum Command {
     #[command(after_help = "Example:\n  gsmon completions bash > /etc/bash_completion.d/gsmon")]
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
-    QueryWorker(query_worker::QueryWorkerArgs),
+    QueryWorker,
     #[command(hide = true)]
     DemoServer(ServerArgs),
     #[command(hide = true)]
@@ -130,7 +130,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Privacy(args) => privacy::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::QueryWorker(args) => query_worker::run(&args),
+        Command::QueryWorker => query_worker::run(),
         Command::DemoServer(args) => crate::demo::server::run(args)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),

@@ -18,6 +18,7 @@ mod gamespy3;
 mod gs4;
 mod http;
 mod minecraft;
+mod namespace;
 mod quake;
 mod rcon;
 mod rcon_text;

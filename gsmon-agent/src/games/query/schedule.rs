@@ -9,7 +9,6 @@ use std::{
     collections::{BinaryHeap, HashMap},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -19,7 +18,7 @@ pub use super::report::{Delivery, QueryReport, QueryStatistics, QueryTarget, bou
 use super::{
     QueryAnswer, QueryError, WorkerStatistics, ask,
     boxed::{Ask, Pool},
-    wire,
+    namespace, wire,
 };
 use crate::config::QueryProtocol;
 
@@ -421,10 +420,7 @@ fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryErr
         return ask_boxed(target, pool);
     }
     let question = || ask(target.protocol, target.address, &target.settings);
-    match &target.netns {
-        None => question(),
-        Some(netns) => inside(netns, question),
-    }
+    namespace::within(target.netns.as_deref(), question)
 }
 
 fn ask_boxed(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
@@ -439,31 +435,6 @@ fn ask_boxed(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryErro
     let mut answer = pool.ask(&question, wire::Deadline::after(target.settings.timeout))?;
     answer.tidy();
     Ok(answer)
-}
-
-/// Runs `question` on a thread of its own inside a network namespace, which ends with it.
-fn inside(
-    netns: &Path,
-    question: impl Fn() -> Result<QueryAnswer, QueryError> + Sync,
-) -> Result<QueryAnswer, QueryError> {
-    let cannot = |error: io::Error| {
-        QueryError::Settings(format!(
-            "cannot ask inside network namespace {}: {error}",
-            netns.display()
-        ))
-    };
-    let namespace = std::fs::File::open(netns).map_err(cannot)?;
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("gsmon-query-ns".to_owned())
-            .spawn_scoped(scope, || {
-                nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)
-                    .map_err(|error| cannot(error.into()))?;
-                question()
-            })
-            .map_err(cannot)?;
-        thread.join().unwrap_or(Err(QueryError::Panicked))
-    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! What a worker gives up before it hears the first question: its user, every capability, and most of its resources.
 //!
-//! It keeps the network, which it needs, and reading what everybody may read. The agent's environment and files do not
-//! reach it: it is started with neither.
-
-use std::{fs::File, path::Path};
+//! It keeps the agent's network namespace, to reach the relay on loopback, and reading what everybody may read. The agent's
+//! environment and files do not reach it: it is started with neither.
 
 use nix::{
-    sched::{CloneFlags, setns},
     sys::{
         prctl,
         resource::{Resource, setrlimit},
@@ -28,23 +25,14 @@ const FILES: u64 = 32;
 
 /// Why a worker does not start.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConfineError {
-    #[error("cannot enter network namespace {0}: {1}")]
-    Namespace(String, std::io::Error),
-    #[error("cannot give up {what}: {errno}")]
-    Kept {
-        what: &'static str,
-        errno: std::io::Error,
-    },
+#[error("cannot give up {what}: {errno}")]
+pub(super) struct ConfineError {
+    what: &'static str,
+    errno: std::io::Error,
 }
 
-/// Enters the namespace, then gives up everything else. Fails rather than keeps something.
-pub(super) fn confine(netns: Option<&Path>) -> Result<(), ConfineError> {
-    if let Some(netns) = netns {
-        let cannot = |error| ConfineError::Namespace(netns.display().to_string(), error);
-        let namespace = File::open(netns).map_err(cannot)?;
-        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| cannot(errno.into()))?;
-    }
+/// Gives up everything. Fails rather than keeps something.
+pub(super) fn confine() -> Result<(), ConfineError> {
     let limits = [
         (Resource::RLIMIT_DATA, DATA_BYTES),
         (Resource::RLIMIT_AS, MAPPED_BYTES),
@@ -67,7 +55,7 @@ pub(super) fn confine(netns: Option<&Path>) -> Result<(), ConfineError> {
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, none).map_err(|errno| ConfineError::Kept {
+    set_capabilities(None, none).map_err(|errno| ConfineError {
         what: "capabilities",
         errno: errno.into(),
     })?;
@@ -76,7 +64,7 @@ pub(super) fn confine(netns: Option<&Path>) -> Result<(), ConfineError> {
 }
 
 fn kept(what: &'static str, errno: nix::Error) -> ConfineError {
-    ConfineError::Kept {
+    ConfineError {
         what,
         errno: errno.into(),
     }

@@ -3,8 +3,8 @@
 //! The crate trusts what answers: one datagram can make it allocate until the process is aborted, a server that trickles
 //! bytes keeps it reading for ever. So it never runs in the agent. [`Pool`] starts `gsmon query-worker` processes
 //! ([`serve`]) that give up everything they do not need ([`confine`]), reads their answers, and ends those that hang or
-//! have died; that costs the one question. [`relay`] stands between the crate and the server inside the worker: it gives
-//! what the crate lacks (IPv6, refusals, round trips, an end to floods).
+//! have died; that costs the one question. [`relay`] carries the bytes between crate and server, and gives what the crate
+//! lacks.
 //!
 //! Quake games are not asked here: the crate lists none of their players and says that none are there.
 

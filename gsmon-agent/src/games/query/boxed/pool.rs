@@ -1,26 +1,34 @@
 //! The agent's side: starts workers where they are needed, asks them, ends those that hang, died or are not used.
 //!
-//! A worker serves one network namespace and one question at a time. There are never more than the threads that ask plus
-//! as many that wait; starts are bounded in time, so that a server that kills workers costs its own questions only.
+//! A worker serves one question at a time, so there are never more than threads that ask. Starts are bounded in time, so
+//! that a server that kills workers costs its own questions only.
 
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
+use gamedig::{
+    games::minecraft,
+    protocols::{Protocol, types::ProprietaryProtocol},
+};
 use nix::{
     sys::wait::{Id, WaitPidFlag, waitid},
     unistd::Pid,
 };
 
 use super::{
-    super::{QueryAnswer, QueryError, wire::Deadline},
-    speech::{Question, REPLY_BYTES, Reply},
+    super::{QueryAnswer, QueryError, namespace, wire::Deadline},
+    relay::{Cut, Outside, Relay, Step, Transport},
+    speech::{Failure, Question, REPLY_BYTES, Reply},
 };
 
 /// The program that serves as worker.
@@ -33,8 +41,6 @@ pub fn worker_program(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// Workers at one time, busy and waiting.
-const MOST_WORKERS: usize = 8;
 /// Questions that one worker answers before another takes its place.
 const MOST_QUESTIONS: u32 = 10_000;
 /// A worker that has had nothing to do for so long is ended.
@@ -87,7 +93,6 @@ struct State {
 struct Worker {
     child: Child,
     stream: UnixStream,
-    netns: Option<PathBuf>,
     questions: u32,
     since: Instant,
 }
@@ -119,7 +124,7 @@ impl Pool {
         }
     }
 
-    /// Asks for one game from inside a network namespace; the agent's own where none is given.
+    /// Asks for one game.
     pub(in super::super) fn ask(
         &self,
         question: &Ask<'_>,
@@ -127,30 +132,18 @@ impl Pool {
     ) -> Result<QueryAnswer, QueryError> {
         let program = self.program.as_ref().or(PROGRAM.get()).ok_or_else(|| {
             QueryError::Settings(
-                "this program has not said which program asks through gamedig (games::query::worker_program)".to_owned(),
+                "this program has not said which program asks through gamedig (games::query::worker_program)"
+                    .to_owned(),
             )
         })?;
-        let mut worker = self.worker(program, question.netns, deadline)?;
-        let outcome = deadline.left().map(|left| {
-            let question = Question {
-                game: question.game.to_owned(),
-                address: question.address,
-                timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            };
-            worker.ask(&question, Instant::now() + left + GRACE)
-        });
+        let mut worker = self.worker(program, deadline)?;
+        let outcome = self.converse(&mut worker, question, deadline);
         match outcome {
-            Ok(Ok(reply)) => {
+            Ok(result) => {
                 self.give_back(worker);
-                match reply {
-                    Reply::Answer(reading) => Ok(reading.into()),
-                    Reply::Failed(failure) => Err(failure.into()),
-                    Reply::Ready | Reply::Cannot(_) => {
-                        Err(QueryError::Worker("the query worker speaks out of turn".to_owned()))
-                    }
-                }
+                result
             }
-            Ok(Err(end)) => {
+            Err(end) => {
                 self.bury(worker, Some(end));
                 Err(QueryError::Worker(
                     match end {
@@ -160,11 +153,49 @@ impl Pool {
                     .to_owned(),
                 ))
             }
-            Err(error) => {
-                self.give_back(worker);
-                Err(error)
-            }
         }
+    }
+
+    /// One question with its relay. The outer error is the worker's, the inner one the server's.
+    fn converse(
+        &self,
+        worker: &mut Worker,
+        question: &Ask<'_>,
+        deadline: Deadline,
+    ) -> Result<Result<QueryAnswer, QueryError>, End> {
+        let prepared = transport(question.game).and_then(|transport| {
+            let outside = namespace::within(question.netns, || {
+                Outside::connect(transport, question.address, deadline)
+            })?;
+            let left = deadline.left()?;
+            Ok((Relay::new(outside, Instant::now() + left)?, left))
+        });
+        let (mut relay, left) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error)),
+        };
+        let spoken = Question {
+            game: question.game.to_owned(),
+            address: relay.address,
+            timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+        };
+        let reply = worker.ask(&spoken, &mut relay, Instant::now() + left + GRACE)?;
+        Ok(match (reply, relay.cut()) {
+            (Reply::Answer(reading), _) => {
+                let mut answer = QueryAnswer::from(reading);
+                answer.round_trip = relay.round_trip().unwrap_or_default();
+                Ok(answer)
+            }
+            (Reply::Failed(Failure::UnknownGame), _) => Err(Failure::UnknownGame.into()),
+            (Reply::Failed(_), Some(Cut::Refused)) => Err(QueryError::Refused),
+            (Reply::Failed(_), Some(Cut::Flood)) => Err(QueryError::Malformed("datagrams without end")),
+            (Reply::Failed(_), Some(Cut::Time)) if relay.round_trip().is_none() => Err(QueryError::Timeout),
+            (Reply::Failed(Failure::Timeout), _) if relay.round_trip().is_some() => {
+                Err(Failure::Unreadable.into())
+            }
+            (Reply::Failed(failure), _) => Err(failure.into()),
+            (Reply::Ready | Reply::Cannot(_), _) => return Err(End::Died),
+        })
     }
 
     /// Counters, and what workers cost. Ends those that nobody uses.
@@ -201,21 +232,14 @@ impl Pool {
     }
 
     /// A worker that waits in this namespace, or a new one.
-    fn worker(&self, program: &Path, netns: Option<&Path>, deadline: Deadline) -> Result<Worker, QueryError> {
+    fn worker(&self, program: &Path, deadline: Deadline) -> Result<Worker, QueryError> {
         let now = Instant::now();
         let mut state = self.lock();
-        let mut ended = state.take_unused(now);
-        let waiting = state
-            .idle
-            .iter()
-            .rposition(|worker| worker.netns.as_deref() == netns);
-        let found = waiting.map(|index| state.idle.remove(index));
+        let ended = state.take_unused(now);
+        let found = state.idle.pop();
         if let Some(worker) = &found {
             state.busy.push(worker.child.id());
         } else {
-            if state.idle.len() + state.busy.len() >= MOST_WORKERS && !state.idle.is_empty() {
-                ended.push(state.idle.remove(0));
-            }
             while state
                 .starts
                 .front()
@@ -239,16 +263,15 @@ impl Pool {
         ended.into_iter().for_each(|worker| self.bury(worker, None));
         match found {
             Some(worker) => Ok(worker),
-            None => self.start(program, netns, deadline),
+            None => self.start(program, deadline),
         }
     }
 
-    fn start(&self, program: &Path, netns: Option<&Path>, deadline: Deadline) -> Result<Worker, QueryError> {
+    fn start(&self, program: &Path, deadline: Deadline) -> Result<Worker, QueryError> {
         let cannot = |error: io::Error| QueryError::Worker(format!("cannot start a query worker: {error}"));
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
         let child = Command::new(program)
             .args(&self.arguments)
-            .args(netns)
             .env_clear()
             .current_dir("/")
             .stdin(OwnedFd::from(theirs))
@@ -260,12 +283,11 @@ impl Pool {
         let mut worker = Worker {
             child,
             stream: ours,
-            netns: netns.map(Path::to_owned),
             questions: 0,
             since: Instant::now(),
         };
         let end = Instant::now() + deadline.left().unwrap_or_default() + GRACE;
-        match worker.reply(end) {
+        match worker.greeting(end) {
             Ok(Reply::Ready) => Ok(worker),
             Ok(Reply::Cannot(why)) => {
                 self.bury(worker, None);
@@ -335,18 +357,29 @@ impl State {
 }
 
 impl Worker {
-    fn ask(&mut self, question: &Question, end: Instant) -> Result<Reply, End> {
+    fn ask(&mut self, question: &Question, relay: &mut Relay, end: Instant) -> Result<Reply, End> {
         self.questions += 1;
         let mut line = serde_json::to_vec(question).map_err(|_| End::Died)?;
         line.push(b'\n');
         self.stream.write_all(&line).map_err(|_| End::Died)?;
-        self.reply(end)
+        let mut reply = Vec::new();
+        while Instant::now() < end {
+            match relay.step(self.stream.as_fd(), end) {
+                Ok(Step::Carried) => {}
+                Ok(Step::Worker) => {
+                    if let Some(reply) = self.read(&mut reply)? {
+                        return Ok(reply);
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        Err(End::Hung)
     }
 
-    /// Reads one line, in time and in bounds.
-    fn reply(&mut self, end: Instant) -> Result<Reply, End> {
-        let mut line = Vec::new();
-        let mut buffer = [0; 16_384];
+    /// The first word of a new worker.
+    fn greeting(&mut self, end: Instant) -> Result<Reply, End> {
+        let mut reply = Vec::new();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -355,20 +388,47 @@ impl Worker {
             self.stream
                 .set_read_timeout(Some(left))
                 .map_err(|_| End::Died)?;
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(End::Died),
-                Ok(length) => line.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(End::Hung),
-                Err(_) => return Err(End::Died),
-            }
-            if line.last() == Some(&b'\n') {
-                return serde_json::from_slice(&line).map_err(|_| End::Died);
-            }
-            if line.len() > REPLY_BYTES {
-                return Err(End::Hung);
+            if let Some(reply) = self.read(&mut reply)? {
+                return Ok(reply);
             }
         }
+    }
+
+    /// Reads what is there; the reply once its line is whole.
+    fn read(&mut self, line: &mut Vec<u8>) -> Result<Option<Reply>, End> {
+        let mut buffer = [0; 16_384];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => return Err(End::Died),
+            Ok(length) => line.extend_from_slice(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(End::Hung),
+            Err(_) => return Err(End::Died),
+        }
+        if line.last() == Some(&b'\n') {
+            return serde_json::from_slice(line).map(Some).map_err(|_| End::Died);
+        }
+        if line.len() > REPLY_BYTES {
+            return Err(End::Died);
+        }
+        Ok(None)
+    }
+}
+
+/// How the crate asks for a game; its games of more than one way, and those that gsmon reads better, are left out.
+fn transport(game: &str) -> Result<Transport, QueryError> {
+    let known = gamedig::GAMES.get(game);
+    match known.map(|game| &game.protocol) {
+        Some(Protocol::Gamespy(_) | Protocol::Quake(_) | Protocol::Valve(_) | Protocol::Unreal2) => {
+            Ok(Transport::Udp)
+        }
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(Some(minecraft::Server::Bedrock)))) => {
+            Ok(Transport::Udp)
+        }
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(Some(_)))) => Ok(Transport::Tcp),
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None) | ProprietaryProtocol::Eco)) | None => {
+            Err(Failure::UnknownGame.into())
+        }
+        Some(Protocol::PROPRIETARY(_)) => Ok(Transport::Udp),
     }
 }
 

@@ -1,185 +1,367 @@
-//! A UDP relay on loopback between the crate and one server, for one question.
+//! Carries one question's bytes between the crate in its worker and the server, and reads none of them.
 //!
-//! The crate binds IPv4 only, does not connect its socket (so that anybody's datagrams are taken and refusals are never
-//! seen), has no end of time for a whole question, and measures nothing. The relay does these. Whatever the crate waits
-//! for ends with an empty datagram, which no protocol takes for an answer.
+//! The worker speaks to a port on loopback only; the agent speaks to the server, from whatever network namespace that is
+//! in, so that one worker serves all namespaces. On the way the relay gives what the crate lacks: IPv6, refusals, datagrams
+//! of nobody but the server, a round trip, an end to floods, and an end of time for the whole question. Whatever the crate
+//! waits for then ends with an empty datagram, which no protocol takes for an answer, or with the end of the connection.
 
 use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::fd::AsFd,
-    os::unix::net::UnixStream,
-    thread::JoinHandle,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::speech::Failure;
+use super::super::{QueryError, wire::Deadline};
 
-/// Datagrams of the server passed on for one question.
+/// Datagrams of the server carried for one question.
 const MOST_DATAGRAMS: u32 = 64;
-/// The thread copies datagrams and does nothing else.
-const STACK_BYTES: usize = 256 << 10;
+/// Bytes of the server carried over one connection; fewer than sockets hold, so that carrying never waits.
+const MOST_BYTES: usize = 1 << 20;
+/// How long a server may keep silent in an open connection, besides some round trips, once it has answered: the crate reads
+/// to the end, which servers that wait for more never make.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A relay at work; ends when told or at its time.
+/// How a game is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// Why the conversation was cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    Time,
+    Refused,
+    Flood,
+    Failed,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The worker has something to say.
+    Worker,
+    /// Something was carried, or it is time for something.
+    Carried,
+}
+
+/// One conversation.
 pub(super) struct Relay {
     /// Where the crate is to ask.
     pub(super) address: SocketAddr,
-    stop: UnixStream,
-    thread: JoinHandle<Passed>,
+    sides: Sides,
+    buffer: Vec<u8>,
+    end: Instant,
+    first_sent: Option<Instant>,
+    round_trip: Option<Duration>,
+    cut: Option<Cut>,
 }
 
-/// What the relay saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Passed {
-    /// From the first request to the first datagram of the server.
-    pub(super) round_trip: Option<Duration>,
-    /// Why it cut the conversation short, if it did.
-    pub(super) cut: Option<Failure>,
+enum Sides {
+    Udp {
+        inside: UdpSocket,
+        outside: UdpSocket,
+        from: Option<SocketAddr>,
+        datagrams: u32,
+    },
+    Tcp {
+        listener: TcpListener,
+        inside: Option<TcpStream>,
+        outside: Option<TcpStream>,
+        bytes: usize,
+        /// When the server has been silent for long enough.
+        quiet: Option<Instant>,
+    },
+}
+
+/// The socket that speaks to the server.
+pub(super) enum Outside {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Outside {
+    /// Connects to the server from the calling thread's network namespace.
+    pub(super) fn connect(
+        transport: Transport,
+        server: SocketAddr,
+        deadline: Deadline,
+    ) -> Result<Self, QueryError> {
+        match transport {
+            Transport::Udp => {
+                let any: SocketAddr = match server {
+                    SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                    SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+                };
+                let socket = UdpSocket::bind(any)?;
+                socket.connect(server)?;
+                socket.set_nonblocking(true)?;
+                Ok(Self::Udp(socket))
+            }
+            Transport::Tcp => {
+                let stream = TcpStream::connect_timeout(&server, deadline.left()?)?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+        }
+    }
 }
 
 impl Relay {
-    /// Stands before `server` until `end`.
-    pub(super) fn start(server: SocketAddr, end: Instant) -> io::Result<Self> {
-        let any: SocketAddr = match server {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let outside = UdpSocket::bind(any)?;
-        outside.connect(server)?;
-        outside.set_nonblocking(true)?;
-        let inside = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        inside.set_nonblocking(true)?;
-        let address = inside.local_addr()?;
-        let (stop, stopped) = UnixStream::pair()?;
-        let thread = std::thread::Builder::new()
-            .name("gsmon-relay".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let conversation = Conversation {
+    /// Stands before the server at the other end of `outside`, until `end`. To be called in the worker's namespace.
+    pub(super) fn new(outside: Outside, end: Instant) -> io::Result<Self> {
+        let here = (Ipv4Addr::LOCALHOST, 0);
+        let (address, sides) = match outside {
+            Outside::Udp(outside) => {
+                let inside = UdpSocket::bind(here)?;
+                inside.set_nonblocking(true)?;
+                let address = inside.local_addr()?;
+                let sides = Sides::Udp {
                     inside,
                     outside,
-                    crate_side: None,
-                    first_sent: None,
+                    from: None,
                     datagrams: 0,
-                    passed: Passed::default(),
                 };
-                conversation.run(&stopped, end)
-            })?;
+                (address, sides)
+            }
+            Outside::Tcp(outside) => {
+                let listener = TcpListener::bind(here)?;
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                let sides = Sides::Tcp {
+                    listener,
+                    inside: None,
+                    outside: Some(outside),
+                    bytes: 0,
+                    quiet: None,
+                };
+                (address, sides)
+            }
+        };
         Ok(Self {
             address,
-            stop,
-            thread,
+            sides,
+            buffer: vec![0; 65_536],
+            end,
+            first_sent: None,
+            round_trip: None,
+            cut: None,
         })
     }
 
-    /// Ends it.
-    pub(super) fn end(self) -> Passed {
-        drop(self.stop);
-        self.thread.join().unwrap_or_default()
+    /// From the first request to the first bytes of the server.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
-}
 
-struct Conversation {
-    inside: UdpSocket,
-    outside: UdpSocket,
-    crate_side: Option<SocketAddr>,
-    first_sent: Option<Instant>,
-    datagrams: u32,
-    passed: Passed,
-}
+    /// Why it was cut short, if it was.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.cut
+    }
 
-impl Conversation {
-    fn run(mut self, stopped: &UnixStream, end: Instant) -> Passed {
-        let mut buffer = vec![0; 65_536];
-        while self.passed.cut.is_none() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                self.passed.cut = Some(Failure::Timeout);
-                break;
-            }
-            let mut ready = [
-                PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.inside.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.outside.as_fd(), PollFlags::POLLIN),
-            ];
-            let wait = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            if poll(&mut ready, wait).is_err() {
-                continue;
-            }
-            let [stop, from_crate, from_server] = ready.map(|one| one.any().unwrap_or(true));
-            if stop {
-                return self.passed;
-            }
-            if from_crate {
-                self.ask(&mut buffer);
-            }
-            if from_server {
-                self.answer(&mut buffer);
-            }
+    /// Waits until something happens, `until` at most, and carries it.
+    pub(super) fn step(&mut self, worker: BorrowedFd<'_>, until: Instant) -> io::Result<Step> {
+        let now = Instant::now();
+        let (quiet, open) = match &self.sides {
+            Sides::Tcp { quiet, .. } => (*quiet, self.cut.is_none()),
+            Sides::Udp { .. } => (None, self.cut.is_none()),
+        };
+        if quiet.is_some_and(|at| at <= now) {
+            self.hang_up();
+        } else if open && self.end <= now {
+            self.cut_short(Cut::Time);
         }
-        // The crate asks again after a pause of its own; it is told each time that nothing comes, until it gives up.
-        self.inside.set_nonblocking(false).ok();
-        self.tell_end();
-        while let Ok(left) = PollTimeout::try_from(Duration::from_millis(500)) {
-            let mut ready = [
-                PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.inside.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut ready, left) {
-                Ok(1..) if !ready[0].any().unwrap_or(true) => {
-                    let _ = self.inside.recv_from(&mut buffer);
-                    self.tell_end();
+        let own = [quiet, (open && self.cut.is_none()).then_some(self.end)];
+        let next = own.into_iter().flatten().fold(until, Instant::min);
+        let left = next.saturating_duration_since(now) + Duration::from_millis(1);
+        let ready = {
+            let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut files = vec![input(worker)];
+            match &self.sides {
+                Sides::Udp { inside, outside, .. } => {
+                    files.extend([input(inside.as_fd()), input(outside.as_fd())]);
                 }
-                _ => break,
+                Sides::Tcp {
+                    listener,
+                    inside,
+                    outside,
+                    ..
+                } => {
+                    files.push(match inside {
+                        Some(inside) => input(inside.as_fd()),
+                        None => input(listener.as_fd()),
+                    });
+                    files.extend(outside.as_ref().map(|outside| input(outside.as_fd())));
+                }
+            }
+            match poll(&mut files, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let ready = |index: usize| files.get(index).and_then(PollFd::any).unwrap_or(false);
+            [ready(0), ready(1), ready(2)]
+        };
+        let [from_worker, from_crate, from_server] = ready;
+        if from_crate {
+            self.from_crate();
+        }
+        if from_server {
+            self.from_server();
+        }
+        Ok(if from_worker { Step::Worker } else { Step::Carried })
+    }
+
+    fn from_crate(&mut self) {
+        match &mut self.sides {
+            Sides::Udp {
+                inside,
+                outside,
+                from,
+                ..
+            } => {
+                let Ok((length, peer)) = inside.recv_from(&mut self.buffer) else {
+                    return;
+                };
+                // Whoever speaks first is the crate: nobody else has been told the port.
+                if *from.get_or_insert(peer) != peer {
+                    return;
+                }
+                if self.cut.is_some() {
+                    // Every request of its own ends at once from here on.
+                    let _ = inside.send_to(&[], peer);
+                    return;
+                }
+                self.first_sent.get_or_insert_with(Instant::now);
+                if let Err(error) = outside.send(&self.buffer[..length]) {
+                    self.fail(&error);
+                }
+            }
+            Sides::Tcp {
+                listener,
+                inside,
+                outside,
+                ..
+            } => {
+                let Some(stream) = inside else {
+                    if let Ok((stream, _)) = listener.accept() {
+                        if self.cut.is_some() {
+                            let _ = stream.shutdown(Shutdown::Both);
+                        }
+                        let _ = stream.set_nonblocking(true);
+                        *inside = Some(stream);
+                    }
+                    return;
+                };
+                match stream.read(&mut self.buffer) {
+                    Ok(0) => (*inside, *outside) = (None, None),
+                    Ok(length) => {
+                        self.first_sent.get_or_insert_with(Instant::now);
+                        if let Some(outside) = outside
+                            && let Err(error) = outside.write_all(&self.buffer[..length])
+                        {
+                            self.fail(&error);
+                        }
+                    }
+                    Err(error) => self.fail(&error),
+                }
             }
         }
-        self.passed
     }
 
-    fn ask(&mut self, buffer: &mut [u8]) {
-        let Ok((length, from)) = self.inside.recv_from(buffer) else {
-            return;
-        };
-        // Whoever speaks first is the crate: it has the address before anybody else can know it.
-        if *self.crate_side.get_or_insert(from) != from {
-            return;
-        }
-        self.first_sent.get_or_insert_with(Instant::now);
-        if let Err(error) = self.outside.send(&buffer[..length]) {
-            self.fail(&error);
+    fn from_server(&mut self) {
+        match &mut self.sides {
+            Sides::Udp {
+                inside,
+                outside,
+                from,
+                datagrams,
+            } => {
+                let length = match outside.recv(&mut self.buffer) {
+                    Ok(length) => length,
+                    Err(error) => return self.fail(&error),
+                };
+                let (Some(to), Some(sent), None) = (*from, self.first_sent, self.cut) else {
+                    return;
+                };
+                self.round_trip.get_or_insert_with(|| sent.elapsed());
+                *datagrams += 1;
+                if *datagrams > MOST_DATAGRAMS {
+                    return self.cut_short(Cut::Flood);
+                }
+                let _ = inside.send_to(&self.buffer[..length], to);
+            }
+            Sides::Tcp {
+                inside,
+                outside,
+                bytes,
+                quiet,
+                ..
+            } => {
+                let (Some(inside), Some(stream)) = (inside, outside) else {
+                    return;
+                };
+                match stream.read(&mut self.buffer) {
+                    Ok(0) => self.hang_up(),
+                    Ok(length) => {
+                        if let Some(sent) = self.first_sent {
+                            self.round_trip.get_or_insert_with(|| sent.elapsed());
+                        }
+                        let round_trip = self.round_trip.unwrap_or_default();
+                        *quiet = Some(Instant::now() + PATIENCE + round_trip * 8);
+                        *bytes += length;
+                        if *bytes > MOST_BYTES {
+                            return self.cut_short(Cut::Flood);
+                        }
+                        if let Err(error) = inside.write_all(&self.buffer[..length]) {
+                            self.fail(&error);
+                        }
+                    }
+                    Err(error) => self.fail(&error),
+                }
+            }
         }
     }
 
-    fn answer(&mut self, buffer: &mut [u8]) {
-        let length = match self.outside.recv(buffer) {
-            Ok(length) => length,
-            Err(error) => return self.fail(&error),
-        };
-        let (Some(to), Some(first_sent)) = (self.crate_side, self.first_sent) else {
-            return;
-        };
-        self.passed.round_trip.get_or_insert_with(|| first_sent.elapsed());
-        self.datagrams += 1;
-        if self.datagrams > MOST_DATAGRAMS {
-            self.passed.cut = Some(Failure::Flood);
-            return;
+    /// The server has said what it has to say.
+    fn hang_up(&mut self) {
+        if let Sides::Tcp {
+            inside,
+            outside,
+            quiet,
+            ..
+        } = &mut self.sides
+        {
+            (*outside, *quiet) = (None, None);
+            if let Some(inside) = inside {
+                let _ = inside.shutdown(Shutdown::Write);
+            }
         }
-        let _ = self.inside.send_to(&buffer[..length], to);
     }
 
     fn fail(&mut self, error: &io::Error) {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
-            io::ErrorKind::ConnectionRefused => self.passed.cut = Some(Failure::Refused),
-            _ => self.passed.cut = Some(Failure::Timeout),
+            io::ErrorKind::ConnectionRefused => self.cut_short(Cut::Refused),
+            _ => self.cut_short(Cut::Failed),
         }
     }
 
-    fn tell_end(&self) {
-        if let Some(to) = self.crate_side {
-            let _ = self.inside.send_to(&[], to);
+    /// Ends the conversation, and what the crate waits for.
+    fn cut_short(&mut self, cut: Cut) {
+        self.cut.get_or_insert(cut);
+        self.hang_up();
+        if let Sides::Udp {
+            inside,
+            from: Some(to),
+            ..
+        } = &self.sides
+        {
+            let _ = inside.send_to(&[], *to);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What agent and worker say to each other: one JSON document a line, a question, then a reply to it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ pub(super) const REPLY_BYTES: usize = 4 << 20;
 pub(super) struct Question {
     /// The crate's name of the game.
     pub(super) game: String,
+    /// Where the agent listens for the crate.
     pub(super) address: SocketAddr,
     pub(super) timeout_ms: u64,
 }
@@ -39,9 +40,6 @@ pub(super) enum Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Failure {
     Timeout,
-    Refused,
-    /// More datagrams than are read.
-    Flood,
     /// The crate makes no sense of it, or says that another game answers.
     Unreadable,
     /// The crate panicked.
@@ -60,8 +58,6 @@ pub(super) struct Reading {
     pub(super) bots: Option<u32>,
     pub(super) max: u32,
     pub(super) players: Option<Vec<Row>>,
-    /// Absent where no relay stood in between.
-    pub(super) round_trip_ns: Option<u64>,
 }
 
 /// A player.
@@ -83,8 +79,6 @@ impl From<Failure> for QueryError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Timeout => Self::Timeout,
-            Failure::Refused => Self::Refused,
-            Failure::Flood => Self::Malformed("datagrams without end"),
             Failure::Unreadable => Self::Malformed("gamedig cannot read it as this game's"),
             Failure::Panicked => Self::Malformed("gamedig panics on it"),
             Failure::UnknownGame => Self::Settings("query.game is no game that gamedig knows".to_owned()),
@@ -122,7 +116,6 @@ impl From<Reading> for QueryAnswer {
             online: Some(reading.online),
             bots: reading.bots,
             max: Some(reading.max),
-            round_trip: Duration::from_nanos(reading.round_trip_ns.unwrap_or(0)),
             ..Self::default()
         }
     }

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_millis(1_500);
 #[test]
 #[ignore = "serves as the worker of other tests"]
 fn worker_for_tests() {
-    let _ = super::serve(None);
+    let _ = super::serve();
 }
 
 pub(in super::super) fn pool() -> Pool {
@@ -165,6 +165,17 @@ fn challenges_without_end_are_cut_short_and_cost_no_worker() {
 }
 
 #[test]
+fn a_connection_without_end_is_cut_short_and_costs_no_worker() {
+    let (pool, server) = (pool(), endless());
+    let start = Instant::now();
+    let error = asked(&pool, "minecraftjava", server.address).unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Malformed, "{error}");
+    assert!(start.elapsed() < TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
+    let statistics = pool.statistics();
+    assert_eq!((statistics.hung, statistics.live), (0, 1), "{statistics:?}");
+}
+
+#[test]
 fn a_worker_that_an_answer_kills_costs_that_question() {
     let (pool, bad, good) = (pool(), deadly(), mindustry());
     for round in 1..=3 {
@@ -179,10 +190,13 @@ fn a_worker_that_an_answer_kills_costs_that_question() {
 
 #[test]
 fn a_worker_that_hangs_is_killed_in_time() {
-    let (pool, bad, good) = (pool(), endless(), mindustry());
+    let (pool, good) = (pool(), mindustry());
     assert!(asked(&pool, "mindustry", good.address).is_ok());
+    // As if it were caught in a loop.
+    let pid = nix::unistd::Pid::from_raw(pool.pids()[0].try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
     let start = Instant::now();
-    let error = asked(&pool, "minecraftjava", bad.address).unwrap_err();
+    let error = asked(&pool, "mindustry", good.address).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Worker, "{error}");
     assert!(start.elapsed() < TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(asked(&pool, "mindustry", good.address).unwrap().online, Some(3));
@@ -215,7 +229,12 @@ fn a_worker_keeps_no_privilege() {
     let (pool, server) = (pool(), mindustry());
     assert!(asked(&pool, "mindustry", server.address).is_ok());
     let pid = pool.pids()[0];
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    // The test program serves on a thread of its own; this one was started by it.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .find(|status| status.starts_with("Name:\tgsmon-hear"))
+        .unwrap();
     let line = |name: &str| -> Vec<&str> {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_ascii_whitespace().skip(1).collect()

@@ -5,23 +5,20 @@ use std::{
     net::SocketAddr,
     os::{fd::AsFd, unix::net::UnixStream},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use gamedig::{
     ExtraRequestSettings, GDError, GDErrorKind, Game, TimeoutSettings,
-    games::minecraft,
     protocols::{
-        GenericResponse, Protocol,
-        types::{CommonResponse, GatherToggle, GenericPlayer, ProprietaryProtocol},
+        GenericResponse,
+        types::{CommonResponse, GatherToggle, GenericPlayer},
     },
 };
 
 use super::{
     confine::confine,
-    relay::Relay,
     speech::{Failure, Question, Reading, Reply, Row, RowKind},
 };
 
@@ -29,19 +26,17 @@ use super::{
 const STACK_BYTES: usize = 256 << 10;
 /// Bytes of a question, at most.
 const QUESTION_BYTES: u64 = 4_096;
-/// What is left of the time for the reply to arrive.
-const REPLY_TIME: Duration = Duration::from_millis(5);
 
 /// Serves questions on standard input, which must be the agent's socket; ends when the agent does.
 ///
 /// # Errors
 /// When standard input is no socket, or privileges cannot be given up.
-pub fn serve(netns: Option<&Path>) -> io::Result<()> {
+pub fn serve() -> io::Result<()> {
     let agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut replies = agent.try_clone()?;
     // What the crate panics about is told as a failure, not on the agent's terminal.
     std::panic::set_hook(Box::new(|_| {}));
-    if let Err(error) = confine(netns) {
+    if let Err(error) = confine() {
         say(&mut replies, &Reply::Cannot(error.to_string()))?;
         return Err(io::Error::other(error));
     }
@@ -85,39 +80,10 @@ fn hear(lines: &mut impl BufRead) -> Option<Question> {
     serde_json::from_slice(&line).ok()
 }
 
-/// Asks through the crate, and through a relay where the game is asked over UDP.
+/// Asks through the crate.
 fn ask(question: &Question) -> Result<Reading, Failure> {
     let game = gamedig::GAMES.get(&question.game).ok_or(Failure::UnknownGame)?;
-    let time = Duration::from_millis(question.timeout_ms).saturating_sub(REPLY_TIME);
-    if !over_udp(&game.protocol) {
-        return read(game, question.address, time);
-    }
-    let relay = Relay::start(question.address, Instant::now() + time).map_err(|_| Failure::Unreadable)?;
-    let result = catch_unwind(AssertUnwindSafe(|| read(game, relay.address, time)));
-    let passed = relay.end();
-    match (result, passed.cut) {
-        (Ok(Ok(mut reading)), _) => {
-            reading.round_trip_ns = passed
-                .round_trip
-                .and_then(|time| u64::try_from(time.as_nanos()).ok());
-            Ok(reading)
-        }
-        (_, Some(Failure::Timeout)) if passed.round_trip.is_some() => Err(Failure::Unreadable),
-        (_, Some(cut)) => Err(cut),
-        (Ok(Err(failure)), None) => Err(failure),
-        (Err(_), None) => Err(Failure::Panicked),
-    }
-}
-
-fn over_udp(protocol: &Protocol) -> bool {
-    match protocol {
-        Protocol::Gamespy(_) | Protocol::Quake(_) | Protocol::Valve(_) | Protocol::Unreal2 => true,
-        Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(edition)) => {
-            *edition == Some(minecraft::Server::Bedrock)
-        }
-        Protocol::PROPRIETARY(ProprietaryProtocol::Eco) => false,
-        Protocol::PROPRIETARY(_) => true,
-    }
+    read(game, question.address, Duration::from_millis(question.timeout_ms))
 }
 
 fn read(game: &Game, address: SocketAddr, time: Duration) -> Result<Reading, Failure> {
@@ -144,15 +110,8 @@ fn read(game: &Game, address: SocketAddr, time: Duration) -> Result<Reading, Fai
 }
 
 fn failure(error: &GDError) -> Failure {
-    let io = error
-        .source
-        .as_ref()
-        .and_then(|source| source.downcast_ref::<io::Error>());
-    match (&error.kind, io.map(io::Error::kind)) {
-        (_, Some(io::ErrorKind::ConnectionRefused)) => Failure::Refused,
-        (GDErrorKind::PacketReceive | GDErrorKind::PacketSend | GDErrorKind::SocketConnect, _) => {
-            Failure::Timeout
-        }
+    match error.kind {
+        GDErrorKind::PacketReceive | GDErrorKind::PacketSend | GDErrorKind::SocketConnect => Failure::Timeout,
         _ => Failure::Unreadable,
     }
 }
@@ -181,7 +140,6 @@ fn reading(response: &dyn CommonResponse) -> Reading {
                 })
                 .collect()
         }),
-        round_trip_ns: None,
     };
     match response.as_original() {
         // Rows of number 0 are the teams' scores.

@@ -191,16 +191,15 @@ pub fn usual_port(game: Game, game_port: u16) -> u16 {
     }
 }
 
-/// Asks once; takes `settings.timeout` at most, look-up of a host name of `http` included.
-pub fn ask(
+/// Asks once, but for what is asked through [`boxed`]; takes `settings.timeout` at most, look-up of a host name of `http` included.
+fn ask(
     protocol: QueryProtocol,
     address: SocketAddr,
     settings: &QuerySettings,
 ) -> Result<QueryAnswer, QueryError> {
     let deadline = wire::Deadline::after(settings.timeout);
-    let mut answer = match protocol {
+    match protocol {
         QueryProtocol::A2s => a2s::ask(address, deadline),
-        QueryProtocol::Minecraft => minecraft::ask(address, deadline),
         QueryProtocol::MinecraftBedrock => bedrock::ask(address, deadline),
         QueryProtocol::MinecraftQuery => gs4::ask(address, deadline),
         QueryProtocol::Quake1 => quake::ask(quake::Dialect::One, address, deadline),
@@ -215,15 +214,13 @@ pub fn ask(
         QueryProtocol::MinecraftRcon => rcon::ask(rcon::Dialect::Minecraft, address, settings, deadline),
         QueryProtocol::Teeworlds => teeworlds::ask(address, deadline),
         QueryProtocol::Http => http::ask(settings, deadline),
-        QueryProtocol::Gamedig => Err(QueryError::Settings(
-            "gamedig is asked through a worker".to_owned(),
+        QueryProtocol::Minecraft | QueryProtocol::Gamedig => Err(QueryError::Settings(
+            "this is asked through a query worker only".to_owned(),
         )),
         QueryProtocol::Off => Err(QueryError::Settings(
             "query.protocol is off: nobody is asked".to_owned(),
         )),
-    }?;
-    answer.tidy();
-    Ok(answer)
+    }
 }
 
 /// Shortest and longest time that one question may take.

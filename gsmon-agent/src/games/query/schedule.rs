@@ -17,7 +17,7 @@ use std::{
 pub use super::report::{Delivery, QueryReport, QueryStatistics, QueryTarget, bounded};
 use super::{
     QueryAnswer, QueryError, WorkerStatistics, ask,
-    boxed::{Ask, Pool},
+    boxed::{self, Ask, Pool},
     namespace, wire,
 };
 use crate::config::QueryProtocol;
@@ -415,24 +415,19 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
-    if target.protocol == QueryProtocol::Gamedig {
-        return ask_boxed(target, pool);
-    }
-    let question = || ask(target.protocol, target.address, &target.settings);
-    namespace::within(target.netns.as_deref(), question)
-}
-
-fn ask_boxed(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
-    let game = target.settings.game.as_deref().ok_or_else(|| {
-        QueryError::Settings("query.protocol = \"gamedig\" needs query.game".to_owned())
-    })?;
-    let question = Ask {
-        game,
-        address: target.address,
-        netns: target.netns.as_deref(),
-    };
-    let mut answer = pool.ask(&question, wire::Deadline::after(target.settings.timeout))?;
+pub(super) fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
+    let (address, settings, netns) = (target.address, &target.settings, target.netns.as_deref());
+    let mut answer = match boxed::game(target.protocol, settings) {
+        Some(game) => {
+            let question = Ask {
+                game,
+                address,
+                netns,
+            };
+            pool.ask(&question, wire::Deadline::after(settings.timeout))
+        }
+        None => namespace::within(netns, || ask(target.protocol, address, settings)),
+    }?;
     answer.tidy();
     Ok(answer)
 }

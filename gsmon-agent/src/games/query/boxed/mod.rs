@@ -13,10 +13,10 @@ mod pool;
 mod relay;
 mod speech;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod worker;
 
-pub(super) use self::pool::{Ask, Pool};
+pub(super) use self::pool::{Ask, Pool, game};
 pub use self::{
     pool::{WorkerStatistics, worker_program},
     worker::serve,

@@ -27,9 +27,10 @@ use nix::{
 
 use super::{
     super::{QueryAnswer, QueryError, namespace, wire::Deadline},
-    relay::{Cut, Outside, Relay, Step, Transport},
+    relay::{self, Cut, Outside, Relay, Step, Transport},
     speech::{Failure, Question, REPLY_BYTES, Reply},
 };
+use crate::config::{QueryProtocol, QuerySettings};
 
 /// The program that serves as worker.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -177,6 +178,7 @@ impl Pool {
         let spoken = Question {
             game: question.game.to_owned(),
             address: relay.address,
+            host: question.address.ip().to_string(),
             timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };
         let reply = worker.ask(&spoken, &mut relay, Instant::now() + left + GRACE)?;
@@ -188,6 +190,9 @@ impl Pool {
             }
             (Reply::Failed(Failure::UnknownGame), _) => Err(Failure::UnknownGame.into()),
             (Reply::Failed(_), Some(Cut::Refused)) => Err(QueryError::Refused),
+            (Reply::Failed(_), Some(Cut::TooLarge)) => Err(QueryError::TooLarge {
+                limit: relay::MOST_BYTES,
+            }),
             (Reply::Failed(_), Some(Cut::Flood)) => Err(QueryError::Malformed("datagrams without end")),
             (Reply::Failed(_), Some(Cut::Time)) if relay.round_trip().is_none() => Err(QueryError::Timeout),
             (Reply::Failed(Failure::Timeout), _) if relay.round_trip().is_some() => {
@@ -411,6 +416,15 @@ impl Worker {
             return Err(End::Died);
         }
         Ok(None)
+    }
+}
+
+/// The crate's name of what a protocol asks for, where it is asked through the crate.
+pub(in super::super) fn game(protocol: QueryProtocol, settings: &QuerySettings) -> Option<&str> {
+    match protocol {
+        QueryProtocol::Minecraft => Some("minecraftjava"),
+        QueryProtocol::Gamedig => Some(settings.game.as_deref().unwrap_or_default()),
+        _ => None,
     }
 }
 

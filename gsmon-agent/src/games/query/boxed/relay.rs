@@ -19,7 +19,7 @@ use super::super::{QueryError, wire::Deadline};
 /// Datagrams of the server carried for one question.
 const MOST_DATAGRAMS: u32 = 64;
 /// Bytes of the server carried over one connection; fewer than sockets hold, so that carrying never waits.
-const MOST_BYTES: usize = 1 << 20;
+pub(super) const MOST_BYTES: usize = 1 << 20;
 /// How long a server may keep silent in an open connection, besides some round trips, once it has answered: the crate reads
 /// to the end, which servers that wait for more never make.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -36,7 +36,10 @@ pub(super) enum Transport {
 pub(super) enum Cut {
     Time,
     Refused,
+    /// Datagrams without end.
     Flood,
+    /// More bytes in a connection than are carried.
+    TooLarge,
     Failed,
 }
 
@@ -315,7 +318,7 @@ impl Relay {
                         *quiet = Some(Instant::now() + PATIENCE + round_trip * 8);
                         *bytes += length;
                         if *bytes > MOST_BYTES {
-                            return self.cut_short(Cut::Flood);
+                            return self.cut_short(Cut::TooLarge);
                         }
                         if let Err(error) = inside.write_all(&self.buffer[..length]) {
                             self.fail(&error);

@@ -20,6 +20,8 @@ pub(super) struct Question {
     pub(super) game: String,
     /// Where the agent listens for the crate.
     pub(super) address: SocketAddr,
+    /// Whom the server is to think that the crate asks.
+    pub(super) host: String,
     pub(super) timeout_ms: u64,
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufRead, BufReader, Write},
-    net::SocketAddr,
     os::{fd::AsFd, unix::net::UnixStream},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
@@ -11,6 +10,7 @@ use std::{
 
 use gamedig::{
     ExtraRequestSettings, GDError, GDErrorKind, Game, TimeoutSettings,
+    games::minecraft::VersionedResponse,
     protocols::{
         GenericResponse,
         types::{CommonResponse, GatherToggle, GenericPlayer},
@@ -18,6 +18,7 @@ use gamedig::{
 };
 
 use super::{
+    super::minecraft::{description, uuid},
     confine::confine,
     speech::{Failure, Question, Reading, Reply, Row, RowKind},
 };
@@ -83,14 +84,17 @@ fn hear(lines: &mut impl BufRead) -> Option<Question> {
 /// Asks through the crate.
 fn ask(question: &Question) -> Result<Reading, Failure> {
     let game = gamedig::GAMES.get(&question.game).ok_or(Failure::UnknownGame)?;
-    read(game, question.address, Duration::from_millis(question.timeout_ms))
+    read(game, question)
 }
 
-fn read(game: &Game, address: SocketAddr, time: Duration) -> Result<Reading, Failure> {
+fn read(game: &Game, question: &Question) -> Result<Reading, Failure> {
+    let (address, time) = (question.address, Duration::from_millis(question.timeout_ms));
     // Each request is sent once more at half of the time.
     let half = Some((time / 2).max(Duration::from_millis(1)));
     let timeouts = TimeoutSettings::new(half, half, half, 1).map_err(|error| failure(&error))?;
     let settings = ExtraRequestSettings {
+        // Minecraft proxies choose by it.
+        hostname: Some(question.host.clone()),
         // Nobody here wants rules, and many servers keep silent about them.
         gather_rules: Some(GatherToggle::Skip),
         gather_players: Some(GatherToggle::Try),
@@ -133,7 +137,7 @@ fn reading(response: &dyn CommonResponse) -> Reading {
                 .map(|player| Row {
                     name: player.name().to_owned(),
                     id: match player.as_original() {
-                        GenericPlayer::Minecraft(player) => Some(player.id.clone()),
+                        GenericPlayer::Minecraft(player) => uuid(&player.id).map(|id| id.to_string()),
                         _ => None,
                     },
                     kind: None,
@@ -161,6 +165,9 @@ fn reading(response: &dyn CommonResponse) -> Reading {
                 reading.bots = u32::try_from(bots.len()).ok();
             }
             reading.players = Some(humans.into_iter().chain(bots).collect());
+        }
+        GenericResponse::Minecraft(VersionedResponse::Java(response)) => {
+            reading.name = description(&response.description).map(|text| text.to_string());
         }
         GenericResponse::Mindustry(response) => {
             reading.name = Some(response.host.clone());

@@ -5,6 +5,8 @@ use std::{collections::HashSet, time::Duration};
 
 use regex::Regex;
 
+use gamedig::protocols::{Protocol, types::ProprietaryProtocol};
+
 use super::{FieldError, GameServer, QueryProtocol, QuerySettings};
 
 /// Checks one entry; `position` is one-based.
@@ -92,11 +94,18 @@ fn gamedig(server: &GameServer, query: &QuerySettings) -> Result<(), FieldError>
         return Ok(());
     };
     match gamedig::GAMES.get(name).map(|game| &game.protocol) {
-        Some(gamedig::protocols::Protocol::Quake(_)) => Err(bad(
+        Some(Protocol::Quake(_)) => Err(bad(
             server,
             format!(
                 "[server.query] gamedig lists no players of `{name}`: set protocol = \"quake1\", \"quake2\" or \"quake3\" instead"
             ),
+        )),
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Eco)) => {
+            Err(bad(server, "[server.query] Eco answers over HTTP: set protocol = \"http\""))
+        }
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None))) => Err(bad(
+            server,
+            "[server.query] which Minecraft? minecraftjava, minecraftbedrock or minecraftlegacy...",
         )),
         Some(_) => Ok(()),
         None => {

@@ -9,6 +9,8 @@
 //! Quake games are not asked here: the crate lists none of their players and says that none are there.
 
 mod confine;
+#[cfg(test)]
+mod left_out;
 mod pool;
 mod relay;
 mod speech;

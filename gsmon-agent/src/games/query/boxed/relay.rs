@@ -20,8 +20,8 @@ use super::super::{QueryError, wire::Deadline};
 const MOST_DATAGRAMS: u32 = 64;
 /// Bytes of the server carried over one connection; fewer than sockets hold, so that carrying never waits.
 pub(super) const MOST_BYTES: usize = 1 << 20;
-/// How long a server may keep silent in an open connection, besides some round trips, once it has answered: the crate reads
-/// to the end, which servers that wait for more never make.
+/// How long a server may keep silent, besides some round trips, once it has answered at all. Many keep their lists of
+/// players to themselves; others keep a connection open, to whose end the crate reads.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a game is asked.
@@ -70,6 +70,8 @@ enum Sides {
         outside: UdpSocket,
         from: Option<SocketAddr>,
         datagrams: u32,
+        /// When the server has been silent for long enough.
+        quiet: Option<Instant>,
     },
     Tcp {
         listener: TcpListener,
@@ -129,6 +131,7 @@ impl Relay {
                     outside,
                     from: None,
                     datagrams: 0,
+                    quiet: None,
                 };
                 (address, sides)
             }
@@ -170,10 +173,9 @@ impl Relay {
     /// Waits until something happens, `until` at most, and carries it.
     pub(super) fn step(&mut self, worker: BorrowedFd<'_>, until: Instant) -> io::Result<Step> {
         let now = Instant::now();
-        let (quiet, open) = match &self.sides {
-            Sides::Tcp { quiet, .. } => (*quiet, self.cut.is_none()),
-            Sides::Udp { .. } => (None, self.cut.is_none()),
-        };
+        let open = self.cut.is_none();
+        let (Sides::Tcp { quiet, .. } | Sides::Udp { quiet, .. }) = &self.sides;
+        let quiet = *quiet;
         if quiet.is_some_and(|at| at <= now) {
             self.hang_up();
         } else if open && self.end <= now {
@@ -225,6 +227,7 @@ impl Relay {
                 inside,
                 outside,
                 from,
+                quiet,
                 ..
             } => {
                 let Ok((length, peer)) = inside.recv_from(&mut self.buffer) else {
@@ -240,6 +243,7 @@ impl Relay {
                     return;
                 }
                 self.first_sent.get_or_insert_with(Instant::now);
+                *quiet = self.round_trip.map(patience);
                 if let Err(error) = outside.send(&self.buffer[..length]) {
                     self.fail(&error);
                 }
@@ -283,6 +287,7 @@ impl Relay {
                 outside,
                 from,
                 datagrams,
+                quiet,
             } => {
                 let length = match outside.recv(&mut self.buffer) {
                     Ok(length) => length,
@@ -291,7 +296,8 @@ impl Relay {
                 let (Some(to), Some(sent), None) = (*from, self.first_sent, self.cut) else {
                     return;
                 };
-                self.round_trip.get_or_insert_with(|| sent.elapsed());
+                let round_trip = *self.round_trip.get_or_insert_with(|| sent.elapsed());
+                *quiet = Some(patience(round_trip));
                 *datagrams += 1;
                 if *datagrams > MOST_DATAGRAMS {
                     return self.cut_short(Cut::Flood);
@@ -314,8 +320,7 @@ impl Relay {
                         if let Some(sent) = self.first_sent {
                             self.round_trip.get_or_insert_with(|| sent.elapsed());
                         }
-                        let round_trip = self.round_trip.unwrap_or_default();
-                        *quiet = Some(Instant::now() + PATIENCE + round_trip * 8);
+                        *quiet = Some(patience(self.round_trip.unwrap_or_default()));
                         *bytes += length;
                         if *bytes > MOST_BYTES {
                             return self.cut_short(Cut::TooLarge);
@@ -330,18 +335,27 @@ impl Relay {
         }
     }
 
-    /// The server has said what it has to say.
+    /// The server has said what it has to say; the crate's next request is carried again.
     fn hang_up(&mut self) {
-        if let Sides::Tcp {
-            inside,
-            outside,
-            quiet,
-            ..
-        } = &mut self.sides
-        {
-            (*outside, *quiet) = (None, None);
-            if let Some(inside) = inside {
-                let _ = inside.shutdown(Shutdown::Write);
+        match &mut self.sides {
+            Sides::Udp {
+                inside, from, quiet, ..
+            } => {
+                *quiet = None;
+                if let Some(to) = from {
+                    let _ = inside.send_to(&[], *to);
+                }
+            }
+            Sides::Tcp {
+                inside,
+                outside,
+                quiet,
+                ..
+            } => {
+                (*outside, *quiet) = (None, None);
+                if let Some(inside) = inside {
+                    let _ = inside.shutdown(Shutdown::Write);
+                }
             }
         }
     }
@@ -358,13 +372,10 @@ impl Relay {
     fn cut_short(&mut self, cut: Cut) {
         self.cut.get_or_insert(cut);
         self.hang_up();
-        if let Sides::Udp {
-            inside,
-            from: Some(to),
-            ..
-        } = &self.sides
-        {
-            let _ = inside.send_to(&[], *to);
-        }
     }
+}
+
+/// Until when a server of that round trip may keep silent from now on.
+fn patience(round_trip: Duration) -> Instant {
+    Instant::now() + PATIENCE + round_trip * 8
 }

@@ -134,6 +134,19 @@ fn a_valve_game_is_read_over_either_internet_protocol() {
 }
 
 #[test]
+fn a_list_that_stays_away_costs_little() {
+    let (pool, mut whole) = (pool(), css(&[b"Ann"]));
+    let server = udp_server(move |request| match request.get(4) {
+        Some(b'T') => whole(request),
+        _ => Vec::new(),
+    });
+    let start = Instant::now();
+    let answer = asked(&pool, "css", server.address).unwrap();
+    assert_eq!((answer.online, answer.players), (Some(1), None));
+    assert!(start.elapsed() < TIMEOUT / 2, "{:?}", start.elapsed());
+}
+
+#[test]
 fn refusal_silence_and_unknown_games_are_told_apart() {
     let pool = pool();
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -89,9 +89,9 @@ fn ask(question: &Question) -> Result<Reading, Failure> {
 
 fn read(game: &Game, question: &Question) -> Result<Reading, Failure> {
     let (address, time) = (question.address, Duration::from_millis(question.timeout_ms));
-    // Each request is sent once more at half of the time.
-    let half = Some((time / 2).max(Duration::from_millis(1)));
-    let timeouts = TimeoutSettings::new(half, half, half, 1).map_err(|error| failure(&error))?;
+    // Nothing is asked twice: the crate takes the second answer to one question for the answer to the next.
+    let time = Some(time.max(Duration::from_millis(1)));
+    let timeouts = TimeoutSettings::new(time, time, time, 0).map_err(|error| failure(&error))?;
     let settings = ExtraRequestSettings {
         // Minecraft proxies choose by it.
         hostname: Some(question.host.clone()),

@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
+    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -21,7 +22,7 @@ use gamedig::{
     protocols::{Protocol, types::ProprietaryProtocol},
 };
 use nix::{
-    sys::wait::{Id, WaitPidFlag, waitid},
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
     unistd::Pid,
 };
 
@@ -296,7 +297,9 @@ impl Pool {
             Ok(Reply::Ready) => Ok(worker),
             Ok(Reply::Cannot(why)) => {
                 self.bury(worker, None);
-                Err(QueryError::Settings(format!("the query worker {why}")))
+                Err(QueryError::Settings(format!(
+                    "the query worker {why}: the agent needs CAP_SETUID, CAP_SETGID and CAP_KILL, or no privilege at all"
+                )))
             }
             Ok(_) => {
                 self.bury(worker, Some(End::Died));
@@ -322,14 +325,10 @@ impl Pool {
     /// Kills, reads what it cost, and reaps.
     fn bury(&self, mut worker: Worker, end: Option<End>) {
         let pid = worker.child.id();
-        let _ = worker.child.kill();
-        // Dead, but not reaped: its times can still be read.
-        if let Ok(id) = i32::try_from(pid) {
-            let _ = waitid(
-                Id::Pid(Pid::from_raw(id)),
-                WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
-            );
-        }
+        // It ends by itself when the agent hangs up, unless it cannot.
+        let _ = worker.stream.shutdown(Shutdown::Both);
+        let killed = worker.child.kill();
+        let dead = await_death(pid);
         let cpu_seconds = cost(pid).map_or(0.0, |(cpu_seconds, _)| cpu_seconds);
         let mut state = self.lock();
         state.busy.retain(|busy| *busy != pid);
@@ -340,8 +339,33 @@ impl Pool {
             None => {}
         }
         drop(state);
-        let _ = worker.child.wait();
+        match (dead, killed) {
+            (true, _) => {
+                let _ = worker.child.wait();
+            }
+            (false, killed) => tracing::error!(
+                pid,
+                error = killed.err().map(tracing::field::display),
+                "a query worker does not end: the agent needs CAP_KILL to kill it"
+            ),
+        }
     }
+}
+
+/// Waits for a process to be dead; it stays to be reaped, so that its times can still be read. False after a second.
+fn await_death(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else {
+        return false;
+    };
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    for _ in 0..500 {
+        match waitid(Id::Pid(Pid::from_raw(pid)), flags) {
+            Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR) => {}
+            _ => return true,
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
 }
 
 impl Drop for Pool {

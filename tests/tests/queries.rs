@@ -273,7 +273,12 @@ fn gamedig_asks_inside_namespaces_and_what_kills_it_kills_a_worker_only() {
     queries.set(vec![
         boxed(&first, "first", "mindustry", answer_inside(&first, mindustry)),
         boxed(&second, "second", "mindustry", answer_inside(&second, mindustry)),
-        boxed(&first, "deadly", "unrealtournament", answer_inside(&first, deadly)),
+        boxed(
+            &first,
+            "deadly",
+            "unrealtournament",
+            answer_inside(&first, deadly),
+        ),
         boxed(&second, "endless", "css", answer_inside(&second, challenge)),
     ]);
     let statistics = |server: &str| {

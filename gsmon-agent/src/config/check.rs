@@ -100,9 +100,10 @@ fn gamedig(server: &GameServer, query: &QuerySettings) -> Result<(), FieldError>
                 "[server.query] gamedig lists no players of `{name}`: set protocol = \"quake1\", \"quake2\" or \"quake3\" instead"
             ),
         )),
-        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Eco)) => {
-            Err(bad(server, "[server.query] Eco answers over HTTP: set protocol = \"http\""))
-        }
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Eco)) => Err(bad(
+            server,
+            "[server.query] Eco answers over HTTP: set protocol = \"http\"",
+        )),
         Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None))) => Err(bad(
             server,
             "[server.query] which Minecraft? minecraftjava, minecraftbedrock or minecraftlegacy...",
@@ -113,7 +114,10 @@ fn gamedig(server: &GameServer, query: &QuerySettings) -> Result<(), FieldError>
             known.sort_unstable();
             Err(bad(
                 server,
-                format!("[server.query] gamedig knows no game `{name}`, only: {}", known.join(", ")),
+                format!(
+                    "[server.query] gamedig knows no game `{name}`, only: {}",
+                    known.join(", ")
+                ),
             ))
         }
     }

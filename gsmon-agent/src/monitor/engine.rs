@@ -30,8 +30,8 @@ use crate::{
         companion::CompanionModel,
         model::{Interval, MainProcess, ServerModel},
         snapshot::{
-            AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot, QueryWorkers,
-            ServerSnapshot, Snapshot, SourceReport,
+            AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
+            QueryWorkers, ServerSnapshot, Snapshot, SourceReport,
         },
     },
 };

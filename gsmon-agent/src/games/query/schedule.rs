@@ -119,7 +119,11 @@ impl Queries {
     ) -> io::Result<Self> {
         let pool = Arc::new(pool);
         let asked = pool.clone();
-        Self::start(Box::new(sink), Box::new(move |target| ask_target(target, &asked)), pool)
+        Self::start(
+            Box::new(sink),
+            Box::new(move |target| ask_target(target, &asked)),
+            pool,
+        )
     }
 
     fn start(sink: Sink, asker: Asker, pool: Arc<Pool>) -> io::Result<Self> {
@@ -419,11 +423,7 @@ pub(super) fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswe
     let (address, settings, netns) = (target.address, &target.settings, target.netns.as_deref());
     let mut answer = match boxed::game(target.protocol, settings) {
         Some(game) => {
-            let question = Ask {
-                game,
-                address,
-                netns,
-            };
+            let question = Ask { game, address, netns };
             pool.ask(&question, wire::Deadline::after(settings.timeout))
         }
         None => namespace::within(netns, || ask(target.protocol, address, settings)),

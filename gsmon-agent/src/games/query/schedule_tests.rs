@@ -303,5 +303,8 @@ fn a_server_that_kills_workers_costs_its_own_questions_only() {
         assert_eq!(statistics.failed_in_a_row, 0, "{server}: {statistics:?}");
     }
     let workers = queries.workers();
-    assert!(workers.died >= 3 && workers.started >= workers.died, "{workers:?}");
+    assert!(
+        workers.died >= 3 && workers.started >= workers.died,
+        "{workers:?}"
+    );
 }

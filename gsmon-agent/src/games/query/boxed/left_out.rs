@@ -34,7 +34,10 @@ fn both(
 
 fn names(answer: &QueryAnswer) -> Vec<&str> {
     let players = answer.players.as_ref().map(Listed::players).unwrap_or_default();
-    players.iter().filter_map(|player| player.name.as_deref()).collect()
+    players
+        .iter()
+        .filter_map(|player| player.name.as_deref())
+        .collect()
 }
 
 #[test]
@@ -43,7 +46,11 @@ fn a2s_lists_with_a_name_that_is_not_utf_8() {
         udp_server(|request| {
             let info = b"\xff\xff\xff\xffI\x11A server\0de_dust\0cstrike\0Source\0\xf0\x00\x02\x10\x00dl\x00\x001.0\0";
             let list = b"\xff\xff\xff\xffD\x02\0Ann\0\0\0\0\0\0\0\0\0\0\xcf\xe5\xf2\xff\0\0\0\0\0\0\0\0\0";
-            vec![if request[4] == b'T' { info.to_vec() } else { list.to_vec() }]
+            vec![if request[4] == b'T' {
+                info.to_vec()
+            } else {
+                list.to_vec()
+            }]
         })
     };
     let (ours, theirs) = both(QueryProtocol::A2s, "css", serve);
@@ -54,13 +61,18 @@ fn a2s_lists_with_a_name_that_is_not_utf_8() {
 #[test]
 fn a2s_of_old_goldsrc_which_must_be_known_in_advance() {
     let serve = || {
-        udp_server(|request| match request[4] {
+        udp_server(|request| {
+            match request[4] {
             b'T' => vec![b"\xff\xff\xff\xffm127.0.0.1:27015\0Old\0surf\0cstrike\0Counter-Strike\0\x0c\x12\x2fdl\x00\x00\x01\x03".to_vec()],
             _ => Vec::new(),
+        }
         })
     };
     let (ours, theirs) = both(QueryProtocol::A2s, "css", serve);
-    assert_eq!((ours.online, ours.bots, ours.map.as_deref()), (Some(12), Some(3), Some("surf")));
+    assert_eq!(
+        (ours.online, ours.bots, ours.map.as_deref()),
+        (Some(12), Some(3), Some("surf"))
+    );
     assert!(theirs.is_err(), "{theirs:?}");
 }
 
@@ -69,7 +81,11 @@ fn quake_of_which_nobody_is_listed_or_counted() {
     let serve = || {
         udp_server(|request| {
             let status = b"\xff\xff\xff\xffstatusResponse\n\\sv_hostname\\q\\sv_maxclients\\8\\mapname\\q3dm1\n3 48 \"Ann\"\n";
-            vec![if request.starts_with(b"\xff\xff\xff\xffgetstatus") { status.to_vec() } else { Vec::new() }]
+            vec![if request.starts_with(b"\xff\xff\xff\xffgetstatus") {
+                status.to_vec()
+            } else {
+                Vec::new()
+            }]
         })
     };
     let (ours, theirs) = both(QueryProtocol::Quake3, "q3a", serve);

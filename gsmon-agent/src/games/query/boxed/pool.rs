@@ -303,7 +303,9 @@ impl Pool {
             }
             Ok(_) => {
                 self.bury(worker, Some(End::Died));
-                Err(QueryError::Worker("the query worker speaks out of turn".to_owned()))
+                Err(QueryError::Worker(
+                    "the query worker speaks out of turn".to_owned(),
+                ))
             }
             Err(end) => {
                 self.bury(worker, Some(end));
@@ -414,9 +416,7 @@ impl Worker {
             if left.is_zero() {
                 return Err(End::Hung);
             }
-            self.stream
-                .set_read_timeout(Some(left))
-                .map_err(|_| End::Died)?;
+            self.stream.set_read_timeout(Some(left)).map_err(|_| End::Died)?;
             if let Some(reply) = self.read(&mut reply)? {
                 return Ok(reply);
             }
@@ -463,9 +463,8 @@ fn transport(game: &str) -> Result<Transport, QueryError> {
             Ok(Transport::Udp)
         }
         Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(Some(_)))) => Ok(Transport::Tcp),
-        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None) | ProprietaryProtocol::Eco)) | None => {
-            Err(Failure::UnknownGame.into())
-        }
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None) | ProprietaryProtocol::Eco))
+        | None => Err(Failure::UnknownGame.into()),
         Some(Protocol::PROPRIETARY(_)) => Ok(Transport::Udp),
     }
 }

@@ -204,7 +204,10 @@ impl Relay {
                     files.extend(outside.as_ref().map(|outside| input(outside.as_fd())));
                 }
             }
-            match poll(&mut files, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            match poll(
+                &mut files,
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+            ) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }

@@ -98,7 +98,11 @@ fn a_game_that_only_the_crate_knows_is_read() {
     for _ in 0..3 {
         let answer = asked(&pool, "mindustry", server.address).unwrap();
         assert_eq!(
-            (answer.name.as_deref(), answer.map.as_deref(), answer.mode.as_deref()),
+            (
+                answer.name.as_deref(),
+                answer.map.as_deref(),
+                answer.mode.as_deref()
+            ),
             (Some("A server"), Some("Forks"), Some("pvp"))
         );
         assert_eq!((answer.online, answer.max), (Some(3), Some(16)));
@@ -106,7 +110,10 @@ fn a_game_that_only_the_crate_knows_is_read() {
     }
     let statistics = pool.statistics();
     assert_eq!((statistics.live, statistics.started), (1, 1), "{statistics:?}");
-    assert!(statistics.rss_bytes > 0 && statistics.rss_bytes < 64 << 20, "{statistics:?}");
+    assert!(
+        statistics.rss_bytes > 0 && statistics.rss_bytes < 64 << 20,
+        "{statistics:?}"
+    );
 }
 
 #[test]
@@ -114,7 +121,10 @@ fn a_valve_game_is_read_over_either_internet_protocol() {
     let pool = pool();
     let server = udp_server(css(&[b"Ann", b"Bob"]));
     let answer = asked(&pool, "css", server.address).unwrap();
-    assert_eq!((answer.online, answer.bots, answer.max), (Some(2), Some(0), Some(16)));
+    assert_eq!(
+        (answer.online, answer.bots, answer.max),
+        (Some(2), Some(0), Some(16))
+    );
     let Some(Listed::Everybody(players)) = answer.players else {
         panic!("{:?}", answer.players);
     };
@@ -172,7 +182,10 @@ fn challenges_without_end_are_cut_short_and_cost_no_worker() {
     let server = udp_server(|_| vec![b"\xff\xff\xff\xffA\x01\x02\x03\x04".to_vec()]);
     let start = Instant::now();
     let error = asked(&pool, "css", server.address).unwrap_err();
-    assert!(matches!(error, QueryError::Malformed("datagrams without end")), "{error}");
+    assert!(
+        matches!(error, QueryError::Malformed("datagrams without end")),
+        "{error}"
+    );
     assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
     assert_eq!(pool.statistics().hung, 0);
 }
@@ -183,7 +196,11 @@ fn a_connection_without_end_is_cut_short_and_costs_no_worker() {
     let start = Instant::now();
     let error = asked(&pool, "minecraftjava", server.address).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Malformed, "{error}");
-    assert!(start.elapsed() < TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < TIMEOUT + Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
     let statistics = pool.statistics();
     assert_eq!((statistics.hung, statistics.live), (0, 1), "{statistics:?}");
 }
@@ -211,7 +228,11 @@ fn a_worker_that_hangs_is_killed_in_time() {
     let start = Instant::now();
     let error = asked(&pool, "mindustry", good.address).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Worker, "{error}");
-    assert!(start.elapsed() < TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < TIMEOUT + Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(asked(&pool, "mindustry", good.address).unwrap().online, Some(3));
     let statistics = pool.statistics();
     assert_eq!(

@@ -216,15 +216,15 @@ impl Relay {
         };
         let [from_worker, from_crate, from_server] = ready;
         if from_crate {
-            self.from_crate();
+            self.carry_request();
         }
         if from_server {
-            self.from_server();
+            self.carry_answer();
         }
         Ok(if from_worker { Step::Worker } else { Step::Carried })
     }
 
-    fn from_crate(&mut self) {
+    fn carry_request(&mut self) {
         match &mut self.sides {
             Sides::Udp {
                 inside,
@@ -283,7 +283,7 @@ impl Relay {
         }
     }
 
-    fn from_server(&mut self) {
+    fn carry_answer(&mut self) {
         match &mut self.sides {
             Sides::Udp {
                 inside,

@@ -1,8 +1,9 @@
 //! Asking game servers: one file per protocol, [`schedule`] for when and by whom.
 //!
-//! Every protocol is read here with bounds of its own (datagrams, bytes, list lengths, total time), since what answers
-//! on a game port is not trusted: a common crate for the purpose was found to abort its process on one datagram, to ask
-//! without end, and to list no players of the Quake family.
+//! Minecraft Java, and every game that gsmon has no reader for, is asked through the crate gamedig, in a child process
+//! ([`boxed`]). All else is read here, with bounds on datagrams, bytes, list lengths and total time: SQP, GS4, consoles,
+//! Teeworlds and HTTP because the crate lacks them; A2S, Quake, GameSpy, Unreal 2 and Bedrock because it loses players,
+//! counts or whole answers that sessions need (`boxed/left_out.rs` shows each).
 //!
 //! Blocking code. It runs on the threads of [`schedule::Queries`], never on async ones.
 //!

@@ -1,7 +1,7 @@
 //! The agent's side: starts workers where they are needed, asks them, ends those that hang, died or are not used.
 //!
-//! A worker serves one question at a time, so there are never more than threads that ask. Starts are bounded in time, so
-//! that a server that kills workers costs its own questions only.
+//! A worker serves one question at a time, so there are never more than threads that ask. Failures are bounded in
+//! time, so that servers that kill workers do not make the agent start processes without end.
 
 use std::{
     collections::VecDeque,
@@ -44,14 +44,14 @@ pub fn worker_program(program: PathBuf) {
 }
 
 /// Questions that one worker answers before another takes its place.
-const MOST_QUESTIONS: u32 = 10_000;
+const MOST_QUESTIONS: u32 = 2_000;
 /// A worker that has had nothing to do for so long is ended.
 const UNUSED: Duration = Duration::from_secs(60);
-/// Starts within [`STARTS_TIME`], at most.
-const MOST_STARTS: usize = 30;
-const STARTS_TIME: Duration = Duration::from_secs(60);
+/// Workers that may fail within [`FAILURES_TIME`] before no other is started for a while.
+const MOST_FAILURES: usize = 30;
+const FAILURES_TIME: Duration = Duration::from_secs(60);
 /// What a worker gets beyond the question's time to say how it went.
-const GRACE: Duration = Duration::from_millis(150);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Counters of all workers, and what those cost that live.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -84,7 +84,7 @@ struct State {
     idle: Vec<Worker>,
     /// Processes of those that are asked right now.
     busy: Vec<u32>,
-    starts: VecDeque<Instant>,
+    failures: VecDeque<Instant>,
     ended_cpu_seconds: f64,
     started: u64,
     died: u64,
@@ -247,23 +247,21 @@ impl Pool {
             state.busy.push(worker.child.id());
         } else {
             while state
-                .starts
+                .failures
                 .front()
-                .is_some_and(|start| now.duration_since(*start) > STARTS_TIME)
+                .is_some_and(|failure| now.duration_since(*failure) > FAILURES_TIME)
             {
-                state.starts.pop_front();
+                state.failures.pop_front();
             }
-            if state.starts.len() < MOST_STARTS {
-                state.starts.push_back(now);
-                state.started += 1;
-            } else {
+            if state.failures.len() >= MOST_FAILURES {
                 drop(state);
                 ended.into_iter().for_each(|worker| self.bury(worker, None));
                 return Err(QueryError::Worker(format!(
-                    "{MOST_STARTS} query workers had to be started within a minute: a server's answers kill them; \
-                     see gsmon_server_queries_total{{result=\"worker\"}}"
+                    "{MOST_FAILURES} query workers failed within a minute, so none is started for now: a server's answers \
+                     kill them; see gsmon_server_queries_total{{result=\"worker\"}}"
                 )));
             }
+            state.started += 1;
         }
         drop(state);
         ended.into_iter().for_each(|worker| self.bury(worker, None));
@@ -339,6 +337,9 @@ impl Pool {
             Some(End::Died) => state.died += 1,
             Some(End::Hung) => state.hung += 1,
             None => {}
+        }
+        if end.is_some() {
+            state.failures.push_back(Instant::now());
         }
         drop(state);
         match (dead, killed) {

@@ -109,6 +109,12 @@ pub fn gsmon() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Lets queries of this test that go through gamedig be asked by the binary under test.
+pub fn serve_queries() -> Result<()> {
+    gsmon_agent::games::query::worker_program(gsmon()?.canonicalize()?);
+    Ok(())
+}
+
 /// Waits for a snapshot in which `condition` holds, at most `limit`.
 pub fn wait_for(
     monitor: &GameServerMonitor,

@@ -24,7 +24,7 @@ use gsmon_agent::{
 };
 use gsmon_tests::{
     netns::Netns,
-    program_or_skip, root_or_skip,
+    program_or_skip, root_or_skip, serve_queries,
     third_party::{
         CpuWitness, Program, Recorder, assert_cpu_adds_up, in_short, player, playing, says, sessions,
         wait_for,
@@ -235,6 +235,7 @@ fn minecraft_bots_come_are_kicked_and_outlive_a_restart_and_a_crash() {
     fs::create_dir(home.path().join("logs")).unwrap();
     let log = home.path().join("console.log");
     let state = tempfile::tempdir().unwrap();
+    serve_queries().unwrap();
     let monitor = GameServerMonitor::builder()
         .interval(INTERVAL)
         .state_directory(state.path())

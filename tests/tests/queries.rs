@@ -16,12 +16,12 @@ use gsmon_agent::{
         Fact,
         event::{PlayerCount, PlayerKind},
         query::{
-            QueryAnswer,
+            FailureKind, QueryAnswer,
             schedule::{Queries, QueryReport, QueryTarget, bounded},
         },
     },
 };
-use gsmon_tests::{netns::Netns, program_or_skip, root_or_skip};
+use gsmon_tests::{netns::Netns, program_or_skip, root_or_skip, serve_queries};
 
 struct Server(Child);
 
@@ -224,5 +224,89 @@ fn teeworlds_is_asked_through_its_handshake() {
     assert!(
         !facts.iter().any(|fact| matches!(fact, Fact::Roster(_))),
         "who is still connecting has no name to be told by: {facts:?}"
+    );
+}
+
+/// A target inside the namespace, asked through gamedig every half second.
+fn boxed(netns: &Netns, server: &str, game: &str, address: SocketAddr) -> QueryTarget {
+    QueryTarget {
+        server: server.into(),
+        protocol: QueryProtocol::Gamedig,
+        address,
+        netns: Some(PathBuf::from(netns.path())),
+        settings: QuerySettings {
+            game: Some(game.to_owned()),
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_secs(2),
+            ..QuerySettings::default()
+        },
+    }
+}
+
+/// Answers every datagram with the same one, on a socket inside the namespace, until the test process ends.
+fn answer_inside(netns: &Netns, answer: &'static [u8]) -> SocketAddr {
+    inside(netns, move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 2_048];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(answer, peer);
+            }
+        });
+        address
+    })
+}
+
+#[test]
+fn gamedig_asks_inside_namespaces_and_what_kills_it_kills_a_worker_only() {
+    if !root_or_skip() {
+        return;
+    }
+    serve_queries().unwrap();
+    let (first, second) = (Netns::new("query-g1").unwrap(), Netns::new("query-g2").unwrap());
+    let mindustry = b"\x08A server\x05Forks\0\0\0\x03\0\0\0\x09\0\0\0\x92\x08official\x03\0\0\0\x10\0";
+    let deadly = b"\\hostname\\x\\mapname\\m\\gametype\\g\\gamever\\1\\password\\0\\maxplayers\\1\\player_99999999999\\a\\final\\\\queryid\\1.1";
+    let challenge = b"\xff\xff\xff\xffA\x01\x02\x03\x04";
+    let (sink, reports) = bounded(1_000);
+    let queries = Queries::new(sink).unwrap();
+    queries.set(vec![
+        boxed(&first, "first", "mindustry", answer_inside(&first, mindustry)),
+        boxed(&second, "second", "mindustry", answer_inside(&second, mindustry)),
+        boxed(
+            &first,
+            "deadly",
+            "unrealtournament",
+            answer_inside(&first, deadly),
+        ),
+        boxed(&second, "endless", "css", answer_inside(&second, challenge)),
+    ]);
+    let statistics = |server: &str| {
+        let all = queries.statistics();
+        all.into_iter()
+            .find(|(name, _)| &**name == server)
+            .map(|(_, statistics)| statistics)
+            .unwrap()
+    };
+    let end = Instant::now() + Duration::from_secs(60);
+    while statistics("deadly").failed(FailureKind::Worker) < 3
+        || statistics("endless").failed(FailureKind::Malformed) < 3
+        || statistics("first").answered < 3
+        || statistics("second").answered < 3
+    {
+        assert!(Instant::now() < end, "{:?}", queries.statistics());
+        let Ok(report) = reports.recv_timeout(Duration::from_secs(10)) else {
+            panic!("nobody is asked any more: {:?}", queries.statistics());
+        };
+        if matches!(&*report.server, "first" | "second") {
+            let answer = report.result.unwrap();
+            assert_eq!((answer.online, answer.map.as_deref()), (Some(3), Some("Forks")));
+            assert!(!answer.round_trip.is_zero());
+        }
+    }
+    let workers = queries.workers();
+    assert!(
+        workers.died >= 3 && workers.hung == 0 && workers.started >= workers.died,
+        "{workers:?}"
     );
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod network;
 mod players;
 mod privacy;
+mod query_worker;
 mod run;
 mod selftest;
 mod sessions;
@@ -83,6 +84,8 @@ enum Command {
     #[command(after_help = "Example:\n  gsmon completions bash > /etc/bash_completion.d/gsmon")]
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
+    QueryWorker,
+    #[command(hide = true)]
     DemoServer(ServerArgs),
     #[command(hide = true)]
     DemoBots(BotsArgs),
@@ -120,6 +123,8 @@ pub fn main() -> ExitCode {
                 .unwrap_or_else(|_| "gsmon=info,gsmon_agent=info".into()),
         )
         .init();
+    // This very program, whatever has become of its file since.
+    crate::games::query::worker_program(PathBuf::from("/proc/self/exe"));
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -132,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Privacy(args) => privacy::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::QueryWorker => query_worker::run(),
         Command::DemoServer(args) => crate::demo::server::run(args)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),

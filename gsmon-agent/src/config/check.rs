@@ -5,7 +5,9 @@ use std::{collections::HashSet, time::Duration};
 
 use regex::Regex;
 
-use super::{FieldError, GameServer, QueryProtocol};
+use gamedig::protocols::{Protocol, types::ProprietaryProtocol};
+
+use super::{FieldError, GameServer, QueryProtocol, QuerySettings};
 
 /// Checks one entry; `position` is one-based.
 pub fn server(server: &GameServer, position: usize) -> Result<(), FieldError> {
@@ -79,6 +81,48 @@ fn log(server: &GameServer) -> Result<(), FieldError> {
     Ok(())
 }
 
+/// `protocol = "gamedig"` and `game`.
+fn gamedig(server: &GameServer, query: &QuerySettings) -> Result<(), FieldError> {
+    let is_gamedig = query.protocol == Some(QueryProtocol::Gamedig);
+    if is_gamedig != query.game.is_some() {
+        return Err(bad(
+            server,
+            "[server.query] protocol = \"gamedig\" and game belong together",
+        ));
+    }
+    let Some(name) = &query.game else {
+        return Ok(());
+    };
+    match gamedig::GAMES.get(name).map(|game| &game.protocol) {
+        Some(Protocol::Quake(_)) => Err(bad(
+            server,
+            format!(
+                "[server.query] gamedig lists no players of `{name}`: set protocol = \"quake1\", \"quake2\" or \"quake3\" instead"
+            ),
+        )),
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Eco)) => Err(bad(
+            server,
+            "[server.query] Eco answers over HTTP: set protocol = \"http\"",
+        )),
+        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None))) => Err(bad(
+            server,
+            "[server.query] which Minecraft? minecraftjava, minecraftbedrock or minecraftlegacy...",
+        )),
+        Some(_) => Ok(()),
+        None => {
+            let mut known: Vec<&str> = gamedig::GAMES.keys().copied().collect();
+            known.sort_unstable();
+            Err(bad(
+                server,
+                format!(
+                    "[server.query] gamedig knows no game `{name}`, only: {}",
+                    known.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
 fn query(server: &GameServer) -> Result<(), FieldError> {
     let Some(query) = &server.query else {
         return Ok(());
@@ -115,6 +159,7 @@ fn query(server: &GameServer) -> Result<(), FieldError> {
             "[server.query] protocol = \"http\" and url belong together; fields only to them",
         ));
     }
+    gamedig(server, query)?;
     let pointers = query.fields.iter().flat_map(|fields| {
         [
             &fields.online,
@@ -251,6 +296,18 @@ mod tests {
             (
                 "[server.query]\nprotocol = \"http\"\nurl = \"http://127.0.0.1/\"\nfields = { online = \"players\" }\n",
                 ["`players`", "RFC 6901"],
+            ),
+            (
+                "[server.query]\nprotocol = \"gamedig\"\n",
+                ["game", "belong together"],
+            ),
+            (
+                "[server.query]\nprotocol = \"gamedig\"\ngame = \"pong\"\n",
+                ["`pong`", "mindustry"],
+            ),
+            (
+                "[server.query]\nprotocol = \"gamedig\"\ngame = \"warsow\"\n",
+                ["`warsow`", "quake3"],
             ),
             (
                 "[server.query]\nprotocol = \"source-rcon\"\n",

@@ -70,6 +70,9 @@ pub struct QuerySettings {
     /// Where to get the document, for `http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Which game, for `gamedig`: the name that crate gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub game: Option<String>,
     /// Where in the document things are, for `http`: JSON pointers (RFC 6901).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<HttpFields>,
@@ -92,6 +95,7 @@ impl Default for QuerySettings {
             timeout: two_seconds(),
             password_file: None,
             url: None,
+            game: None,
             fields: None,
         }
     }
@@ -133,6 +137,8 @@ pub enum QueryProtocol {
     Teeworlds,
     /// A JSON document over HTTP.
     Http,
+    /// One of the games that the crate gamedig knows, asked in a process of its own.
+    Gamedig,
     /// Nobody is asked.
     Off,
 }

@@ -19,6 +19,7 @@ use super::{
     log::{LogReader, LogReaderError, LogStatistics, LogTarget, Succession},
     push::{self, PushQueue, PushSink, QueueLimits},
     query::{
+        WorkerStatistics,
         schedule::{Queries, QueryReport, QueryStatistics, QueryTarget, bounded},
         usual, usual_port,
     },
@@ -215,6 +216,11 @@ impl Voices {
     /// How reading logs goes, by server.
     pub fn log_statistics(&self) -> HashMap<Arc<str>, LogStatistics> {
         self.logs.iter().flat_map(LogReader::statistics).collect()
+    }
+
+    /// How the processes do that ask for the agent.
+    pub fn query_workers(&self) -> WorkerStatistics {
+        self.queries.as_ref().map(Queries::workers).unwrap_or_default()
     }
 
     /// How asking goes, by server.

@@ -34,7 +34,7 @@ use crate::{
         model::{Interval, MainProcess, ServerModel},
         snapshot::{
             AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
-            ServerSnapshot, Snapshot, SourceReport,
+            QueryWorkers, ServerSnapshot, Snapshot, SourceReport,
         },
     },
 };
@@ -594,12 +594,22 @@ impl Engine {
         let rss_pages = std::fs::read_to_string("/proc/self/statm")
             .ok()
             .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+        let workers = self.voices.query_workers();
         let fills = self.kernel.as_ref().map(Kernel::table_fills).unwrap_or_default();
         AgentCost {
-            cpu_seconds: usage.map_or(0.0, |usage| {
-                seconds(usage.user_time()) + seconds(usage.system_time())
-            }),
-            rss_bytes: rss_pages.unwrap_or(0) * procfs::page_size(),
+            cpu_seconds: workers.cpu_seconds
+                + usage.map_or(0.0, |usage| {
+                    seconds(usage.user_time()) + seconds(usage.system_time())
+                }),
+            rss_bytes: workers.rss_bytes + rss_pages.unwrap_or(0) * procfs::page_size(),
+            query_workers: QueryWorkers {
+                live: workers.live,
+                started: workers.started,
+                died: workers.died,
+                hung: workers.hung,
+                cpu_seconds: workers.cpu_seconds,
+                rss_bytes: workers.rss_bytes,
+            },
             drain_seconds: delta.map_or(0.0, |delta| delta.drain.as_secs_f64()),
             late_intervals: self.late_intervals,
             programs: self

@@ -382,18 +382,38 @@ pub struct FlowDetail {
 /// What gsmon itself costs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentCost {
-    /// CPU seconds of the agent process since its start.
+    /// CPU seconds of the agent since its start, its query workers included.
     pub cpu_seconds: f64,
-    /// Resident memory of the agent, mapped kernel tables included.
+    /// Resident memory of the agent, mapped kernel tables and its query workers included.
     pub rss_bytes: u64,
     /// Time of the last drain of the kernel tables.
     pub drain_seconds: f64,
     /// Intervals that ended late by more than half their length.
     pub late_intervals: u64,
+    /// Processes that ask servers through gamedig.
+    #[serde(default)]
+    pub query_workers: QueryWorkers,
     /// Per kernel program.
     pub programs: Vec<ProgramCost>,
     /// Per kernel table.
     pub maps: Vec<MapFill>,
+}
+
+/// Processes that ask servers for the agent; their cost is part of the agent's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueryWorkers {
+    /// Those that live.
+    pub live: u64,
+    /// Started since the agent's start.
+    pub started: u64,
+    /// Died on what a server answered.
+    pub died: u64,
+    /// Did not reply in time and were killed.
+    pub hung: u64,
+    /// CPU seconds of all of them, ended ones included.
+    pub cpu_seconds: f64,
+    /// Resident memory of those that live; pages shared with the agent count twice.
+    pub rss_bytes: u64,
 }
 
 /// One kernel program.

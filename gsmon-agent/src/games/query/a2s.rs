@@ -3,6 +3,9 @@
 //! Format: Valve's "Server queries" page; Rust's tags: Facepunch's server-browser documentation. The number of players
 //! includes bots (`gameserveritem_t` of the Steamworks SDK). Not covered: bzip2-compressed split answers (used by some
 //! pre-2010 servers only), rules.
+//!
+//! Not asked through gamedig: a name that is not UTF-8 costs it the list or the whole answer, GoldSrc must be known to it in
+//! advance, and it joins parts in the order in which they come.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 

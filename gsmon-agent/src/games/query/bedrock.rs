@@ -1,6 +1,8 @@
 //! Minecraft Bedrock: RakNet's unconnected ping and the text in its answer.
 //!
 //! Format: the "Raknet Protocol" page of the protocol wiki. No list of players exists.
+//!
+//! Not asked through gamedig: a mode that is none of five costs it the whole answer.
 
 use std::net::SocketAddr;
 

@@ -2,6 +2,8 @@
 //!
 //! Format: GameSpy's query protocol as Unreal, Battlefield 1942 and others speak it. Players are `player_N` (or
 //! `playername_N`). Some titles leave stale rows behind the number of players: the list then counts as incomplete.
+//!
+//! Not asked through gamedig: names that are not UTF-8 cost it the whole answer, a large row number its life.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -2,6 +2,8 @@
 //!
 //! Format: GameSpy's second query protocol (`fe fd 00`, four bytes that come back, three bytes that ask for settings,
 //! players and teams). Not covered: teams.
+//!
+//! Not asked through gamedig: a score below zero costs it the whole answer.
 
 use std::{collections::HashMap, net::SocketAddr};
 

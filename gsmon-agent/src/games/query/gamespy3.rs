@@ -2,6 +2,8 @@
 //!
 //! Format: GameSpy's third query protocol as Battlefield 2, Crysis or Unreal Tournament 3 speak it. A field that a part
 //! cuts off continues in the next with its offset. Not covered: teams, and Just Cause 2's own variant.
+//!
+//! Not asked through gamedig, which lists nobody.
 
 use std::{
     collections::{BTreeMap, HashMap},

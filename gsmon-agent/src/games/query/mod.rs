@@ -1,8 +1,9 @@
 //! Asking game servers: one file per protocol, [`schedule`] for when and by whom.
 //!
-//! Every protocol is read here with bounds of its own (datagrams, bytes, list lengths, total time), since what answers
-//! on a game port is not trusted: a common crate for the purpose was found to abort its process on one datagram, to ask
-//! without end, and to list no players of the Quake family.
+//! Minecraft Java, and every game that gsmon has no reader for, is asked through the crate gamedig, in a child process
+//! ([`boxed`]). All else is read here, with bounds on datagrams, bytes, list lengths and total time: SQP, GS4, consoles,
+//! Teeworlds and HTTP because the crate lacks them; A2S, Quake, GameSpy, Unreal 2 and Bedrock because it loses players,
+//! counts or whole answers that sessions need (`boxed/left_out.rs` shows each).
 //!
 //! Blocking code. It runs on the threads of [`schedule::Queries`], never on async ones.
 //!
@@ -11,12 +12,14 @@
 mod a2s;
 mod answer;
 mod bedrock;
+mod boxed;
 mod gamespy1;
 mod gamespy2;
 mod gamespy3;
 mod gs4;
 mod http;
 mod minecraft;
+mod namespace;
 mod quake;
 mod rcon;
 mod rcon_text;
@@ -31,7 +34,10 @@ mod wire;
 
 use std::{io, net::SocketAddr, time::Duration};
 
-pub use self::answer::{Listed, QueryAnswer};
+pub use self::{
+    answer::{Listed, QueryAnswer},
+    boxed::{WorkerStatistics, serve as serve_worker, worker_program},
+};
 use crate::config::{Game, QueryProtocol, QuerySettings};
 
 /// Why there is no answer.
@@ -66,6 +72,9 @@ pub enum QueryError {
     /// The settings do not suffice.
     #[error("{0}")]
     Settings(String),
+    /// A process that asks for the agent failed, or is not there.
+    #[error("{0}")]
+    Worker(String),
     /// A bug of gsmon, contained.
     #[error("reading the answer failed inside gsmon: please report this")]
     Panicked,
@@ -87,19 +96,22 @@ pub enum FailureKind {
     Denied,
     /// [`QueryError::Settings`].
     Settings,
+    /// [`QueryError::Worker`].
+    Worker,
     /// [`QueryError::Panicked`].
     Panicked,
 }
 
 impl FailureKind {
     /// All, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Refused,
         Self::Network,
         Self::Malformed,
         Self::Denied,
         Self::Settings,
+        Self::Worker,
         Self::Panicked,
     ];
 
@@ -112,6 +124,7 @@ impl FailureKind {
             Self::Malformed => "malformed",
             Self::Denied => "denied",
             Self::Settings => "settings",
+            Self::Worker => "worker",
             Self::Panicked => "panicked",
         }
     }
@@ -127,6 +140,7 @@ impl QueryError {
             Self::Malformed(_) | Self::TooLarge { .. } => FailureKind::Malformed,
             Self::Denied | Self::Status(_) => FailureKind::Denied,
             Self::Settings(_) => FailureKind::Settings,
+            Self::Worker(_) => FailureKind::Worker,
             Self::Panicked => FailureKind::Panicked,
         }
     }
@@ -178,16 +192,15 @@ pub fn usual_port(game: Game, game_port: u16) -> u16 {
     }
 }
 
-/// Asks once; takes `settings.timeout` at most, look-up of a host name of `http` included.
-pub fn ask(
+/// Asks once, but for what is asked through [`boxed`]; takes `settings.timeout` at most, look-up of a host name of `http` included.
+fn ask(
     protocol: QueryProtocol,
     address: SocketAddr,
     settings: &QuerySettings,
 ) -> Result<QueryAnswer, QueryError> {
     let deadline = wire::Deadline::after(settings.timeout);
-    let mut answer = match protocol {
+    match protocol {
         QueryProtocol::A2s => a2s::ask(address, deadline),
-        QueryProtocol::Minecraft => minecraft::ask(address, deadline),
         QueryProtocol::MinecraftBedrock => bedrock::ask(address, deadline),
         QueryProtocol::MinecraftQuery => gs4::ask(address, deadline),
         QueryProtocol::Quake1 => quake::ask(quake::Dialect::One, address, deadline),
@@ -202,12 +215,13 @@ pub fn ask(
         QueryProtocol::MinecraftRcon => rcon::ask(rcon::Dialect::Minecraft, address, settings, deadline),
         QueryProtocol::Teeworlds => teeworlds::ask(address, deadline),
         QueryProtocol::Http => http::ask(settings, deadline),
+        QueryProtocol::Minecraft | QueryProtocol::Gamedig => Err(QueryError::Settings(
+            "this is asked through a query worker only".to_owned(),
+        )),
         QueryProtocol::Off => Err(QueryError::Settings(
             "query.protocol is off: nobody is asked".to_owned(),
         )),
-    }?;
-    answer.tidy();
-    Ok(answer)
+    }
 }
 
 /// Shortest and longest time that one question may take.

@@ -5,6 +5,8 @@
 //! is called human or bot. ioquake3 answers one address about once a second: shorter intervals lose answers.
 //!
 //! Not covered: answers that servers cut at 16 KiB; Doom 3's `getInfo`.
+//!
+//! Not asked through gamedig, which lists nobody and says that nobody is there.
 
 use std::{collections::HashMap, net::SocketAddr};
 

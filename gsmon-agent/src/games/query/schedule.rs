@@ -9,14 +9,17 @@ use std::{
     collections::{BinaryHeap, HashMap},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 pub use super::report::{Delivery, QueryReport, QueryStatistics, QueryTarget, bounded};
-use super::{QueryAnswer, QueryError, ask, wire};
+use super::{
+    QueryAnswer, QueryError, WorkerStatistics, ask,
+    boxed::{self, Ask, Pool},
+    namespace, wire,
+};
 use crate::config::QueryProtocol;
 
 /// Threads that ask.
@@ -36,6 +39,7 @@ const SHUTDOWN: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub struct Queries {
     shared: Arc<Shared>,
+    pool: Arc<Pool>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -106,10 +110,23 @@ enum Next {
 impl Queries {
     /// Starts the threads; nobody is asked before [`set`](Self::set). Fails where the system has no thread left.
     pub fn new(sink: impl Fn(QueryReport) -> Delivery + Send + Sync + 'static) -> io::Result<Self> {
-        Self::start(Box::new(sink), Box::new(ask_target))
+        Self::with_pool(sink, Pool::new())
     }
 
-    fn start(sink: Sink, asker: Asker) -> io::Result<Self> {
+    fn with_pool(
+        sink: impl Fn(QueryReport) -> Delivery + Send + Sync + 'static,
+        pool: Pool,
+    ) -> io::Result<Self> {
+        let pool = Arc::new(pool);
+        let asked = pool.clone();
+        Self::start(
+            Box::new(sink),
+            Box::new(move |target| ask_target(target, &asked)),
+            pool,
+        )
+    }
+
+    fn start(sink: Sink, asker: Asker, pool: Arc<Pool>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -119,6 +136,7 @@ impl Queries {
         });
         let mut queries = Self {
             shared: shared.clone(),
+            pool,
             workers: Vec::new(),
         };
         for _ in 0..WORKERS {
@@ -175,6 +193,11 @@ impl Queries {
             .iter()
             .map(|(name, entry)| (name.clone(), entry.statistics))
             .collect()
+    }
+
+    /// How the processes do that ask through gamedig. Ends those that have had nothing to do for a minute.
+    pub fn workers(&self) -> WorkerStatistics {
+        self.pool.statistics()
     }
 }
 
@@ -334,7 +357,8 @@ impl State {
         let (at, facts) = match &result {
             Ok(answer) => {
                 statistics.answered += 1;
-                statistics.round_trip = Some(answer.round_trip);
+                // Some of what gamedig asks is not timed.
+                statistics.round_trip = Some(answer.round_trip).filter(|time| !time.is_zero());
                 if statistics.failed_in_a_row > 0 {
                     tracing::info!(server = %job.due.server, "the server answers queries again");
                 }
@@ -395,37 +419,17 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn ask_target(target: &QueryTarget) -> Result<QueryAnswer, QueryError> {
-    let question = || ask(target.protocol, target.address, &target.settings);
-    match &target.netns {
-        None => question(),
-        Some(netns) => inside(netns, question),
-    }
-}
-
-/// Runs `question` on a thread of its own inside a network namespace, which ends with it.
-fn inside(
-    netns: &Path,
-    question: impl Fn() -> Result<QueryAnswer, QueryError> + Sync,
-) -> Result<QueryAnswer, QueryError> {
-    let cannot = |error: io::Error| {
-        QueryError::Settings(format!(
-            "cannot ask inside network namespace {}: {error}",
-            netns.display()
-        ))
-    };
-    let namespace = std::fs::File::open(netns).map_err(cannot)?;
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("gsmon-query-ns".to_owned())
-            .spawn_scoped(scope, || {
-                nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)
-                    .map_err(|error| cannot(error.into()))?;
-                question()
-            })
-            .map_err(cannot)?;
-        thread.join().unwrap_or(Err(QueryError::Panicked))
-    })
+pub(super) fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
+    let (address, settings, netns) = (target.address, &target.settings, target.netns.as_deref());
+    let mut answer = match boxed::game(target.protocol, settings) {
+        Some(game) => {
+            let question = Ask { game, address, netns };
+            pool.ask(&question, wire::Deadline::after(settings.timeout))
+        }
+        None => namespace::within(netns, || ask(target.protocol, address, settings)),
+    }?;
+    answer.tidy();
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ fn a_panic_is_an_error_and_the_threads_live_on() {
         assert_ne!(&*target.server, "bad", "on purpose");
         Ok(QueryAnswer::default())
     };
-    let queries = Queries::start(Box::new(sink), Box::new(asker)).unwrap();
+    let queries = Queries::start(Box::new(sink), Box::new(asker), Arc::new(Pool::new())).unwrap();
     let bad = |index| QueryTarget {
         settings: QuerySettings {
             // Distinct targets of one name would replace each other.
@@ -222,7 +222,7 @@ fn a_shutdown_does_not_wait_for_the_slow_and_they_are_not_reported() {
         reported.store(true, Ordering::Relaxed);
         Delivery::Taken
     };
-    let queries = Queries::start(Box::new(sink), Box::new(asker)).unwrap();
+    let queries = Queries::start(Box::new(sink), Box::new(asker), Arc::new(Pool::new())).unwrap();
     queries.set(vec![target("slow", nowhere()), target("slow too", nowhere())]);
     while asked.load(Ordering::Relaxed) < 2 {
         std::thread::sleep(Duration::from_millis(5));
@@ -269,4 +269,42 @@ fn a_namespace_that_is_not_there_is_told() {
     }]);
     let error = next(&reports).result.unwrap_err();
     assert!(error.to_string().contains("none-of-this-name"), "{error}");
+}
+
+#[test]
+fn a_server_that_kills_workers_costs_its_own_questions_only() {
+    let (bad, good) = (boxed::tests::deadly(), boxed::tests::mindustry());
+    let plain = udp_server(|_| vec![PONG.to_vec()]);
+    let boxed = |server: &str, game: &str, address| QueryTarget {
+        protocol: QueryProtocol::Gamedig,
+        settings: QuerySettings {
+            game: Some(game.to_owned()),
+            timeout: Duration::from_secs(2),
+            ..target(server, address).settings
+        },
+        ..target(server, address)
+    };
+    let (sink, reports) = bounded(10_000);
+    let queries = Queries::with_pool(sink, boxed::tests::pool()).unwrap();
+    queries.set(vec![
+        boxed("bad", "unrealtournament", bad.address),
+        boxed("good", "mindustry", good.address),
+        target("plain", plain.address),
+    ]);
+    let end = Instant::now() + Duration::from_secs(30);
+    while statistics(&queries, "bad").unwrap().failed(FailureKind::Worker) < 3 {
+        assert!(Instant::now() < end);
+        let report = next(&reports);
+        assert_eq!(report.result.is_ok(), &*report.server != "bad", "{report:?}");
+    }
+    for server in ["good", "plain"] {
+        let statistics = statistics(&queries, server).unwrap();
+        assert!(statistics.answered >= 3, "{server}: {statistics:?}");
+        assert_eq!(statistics.failed_in_a_row, 0, "{server}: {statistics:?}");
+    }
+    let workers = queries.workers();
+    assert!(
+        workers.died >= 3 && workers.started >= workers.died,
+        "{workers:?}"
+    );
 }

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use super::{QueryAnswer, QueryError, ask};
+use super::{
+    QueryAnswer, QueryError, boxed,
+    schedule::{QueryTarget, ask_target},
+};
 use crate::config::{QueryProtocol, QuerySettings};
 
 /// A responder; ends when dropped.
@@ -104,7 +107,14 @@ pub(super) fn settings() -> QuerySettings {
     }
 }
 
-/// Asks with a short timeout.
+/// Asks with a short timeout, as the schedule does.
 pub(super) fn asked(protocol: QueryProtocol, address: SocketAddr) -> Result<QueryAnswer, QueryError> {
-    ask(protocol, address, &settings())
+    let target = QueryTarget {
+        server: "asked".into(),
+        protocol,
+        address,
+        netns: None,
+        settings: settings(),
+    };
+    ask_target(&target, &boxed::tests::pool())
 }

@@ -3,6 +3,8 @@
 //! Format: as its public clients agree on. Text begins with a length that only matters for two-byte text; other text ends
 //! with a zero byte. A ping of 0 is a bot; rows of number 0 are scores, not players. Lists come in parts without an end
 //! mark: they are read until the stated number is there. Not covered: rules and mutators.
+//!
+//! Not asked through gamedig, which counts those rows as players and stops before the list is whole.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 

@@ -23,14 +23,33 @@ impl Page {
             .set(1.0);
         total(
             "gsmon_agent_cpu_seconds_total",
-            "CPU time of the agent.",
+            "CPU time of the agent, its query workers included.",
             agent.cpu_seconds,
         )?;
         one(
             "gsmon_agent_resident_memory_bytes",
-            "Resident memory of the agent.",
+            "Resident memory of the agent, its query workers included.",
             agent.rss_bytes as f64,
         )?;
+        let workers = &agent.query_workers;
+        one(
+            "gsmon_agent_query_workers",
+            "Processes that ask servers through gamedig and live.",
+            workers.live as f64,
+        )?;
+        total(
+            "gsmon_agent_query_workers_started_total",
+            "Processes started to ask servers through gamedig.",
+            workers.started as f64,
+        )?;
+        let failed = self.counter(
+            "gsmon_agent_query_workers_failed_total",
+            "Such processes that died on an answer or hung and were killed.",
+            &["reason"],
+        )?;
+        for (reason, count) in [("died", workers.died), ("hung", workers.hung)] {
+            failed.with_label_values(&[reason]).inc_by(count as f64);
+        }
         one(
             "gsmon_agent_drain_seconds",
             "Time of the last drain of the kernel tables.",

@@ -8,6 +8,7 @@ mod grammars;
 mod grammars_b;
 mod logs;
 mod programs;
+mod queries;
 
 use anyhow::Result;
 
@@ -52,13 +53,14 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 9] = [
+const PARTS: [(&str, Part, Needs); 10] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("drain", programs::drain, Needs::Root),
     ("echo", echo::run, Needs::Root),
     ("agent", agent::run, Needs::Root),
     ("games", games::run, Needs::Root),
+    ("queries", queries::run, Needs::Nothing),
     ("grammars", grammars::run, Needs::Nothing),
     ("grammars-b", grammars_b::lines, Needs::Nothing),
     ("logs", logs::run, Needs::Nothing),

@@ -10,6 +10,7 @@ extern crate std;
 pub mod flow;
 pub mod hist;
 pub mod limits;
+pub mod probe;
 pub mod record;
 pub mod sched;
 pub mod server;

@@ -1,11 +1,12 @@
 //! Configuration: TOML with serde, and the same things as a builder for library users.
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
-//! what it says; `discovery` finding servers that nobody configured.
+//! what it says; `probe` which of its functions are probed; `discovery` finding servers that nobody configured.
 
 mod check;
 mod discovery;
 mod file;
+mod probe;
 mod server;
 #[cfg(test)]
 mod shipped;
@@ -16,6 +17,7 @@ pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,
     PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
 };
+pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
 pub use server::{Game, GameServer, PortMatch, Protocol};
 pub use sources::{
     Companion, GrammarRule, GrammarSettings, HttpFields, LogSettings, LogStart, QueryProtocol, QuerySettings,

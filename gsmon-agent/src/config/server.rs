@@ -4,8 +4,9 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::sources::{
-    Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings,
+use super::{
+    probe::ProbeSettings,
+    sources::{Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings},
 };
 
 /// Game family. Says which protocol and port are usual; later: log grammar, query, netcode.
@@ -129,6 +130,9 @@ pub struct GameServer {
     /// Processes beside the server that are measured on their own account.
     #[serde(default, rename = "companion", skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<Companion>,
+    /// Functions of the server that are counted and timed.
+    #[serde(default, rename = "probe", skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeSettings>,
 }
 
 fn custom() -> Game {
@@ -156,6 +160,7 @@ impl GameServer {
             session: SessionSettings::default(),
             grammar: None,
             companions: Vec::new(),
+            probes: Vec::new(),
         }
     }
 
@@ -234,6 +239,12 @@ impl GameServer {
             protocol: Some(QueryProtocol::Off),
             ..QuerySettings::default()
         })
+    }
+
+    /// Probes one of its functions.
+    pub fn probe(mut self, probe: ProbeSettings) -> Self {
+        self.probes.push(probe);
+        self
     }
 
     /// The port to look for, with the game's usual protocol filled in.

@@ -47,13 +47,45 @@ pub struct LagTruth {
     pub calls: u64,
     /// Wall time inside them, as the function measures itself.
     pub time_ns: u64,
+    /// Median of it per call.
+    pub time_p50_ns: u64,
 }
 
-impl LagTruth {
+/// A server's own books of it.
+#[derive(Debug, Default)]
+pub struct LagBooks {
+    calls: u64,
+    time_ns: u64,
+    times_ns: Vec<u64>,
+}
+
+/// Times kept for the median.
+const KEPT_TIMES: usize = 1_000_000;
+
+impl LagBooks {
     /// Takes the world back for one player, and books it.
     pub fn compensate(&mut self, args: &LagArgs, rtt: Duration) {
-        self.time_ns += compensate_lag(args.work(rtt));
+        let time_ns = compensate_lag(args.work(rtt));
+        self.time_ns += time_ns;
         self.calls += 1;
+        if self.times_ns.len() < KEPT_TIMES {
+            self.times_ns.push(time_ns);
+        }
+    }
+
+    /// What they say.
+    pub fn truth(&self) -> LagTruth {
+        let mut times = self.times_ns.clone();
+        times.sort_unstable();
+        LagTruth {
+            calls: self.calls,
+            time_ns: self.time_ns,
+            // The nearest rank, as for every quantile of the agent.
+            time_p50_ns: times
+                .get(times.len().div_ceil(2).saturating_sub(1))
+                .copied()
+                .unwrap_or(0),
+        }
     }
 }
 
@@ -94,10 +126,12 @@ mod tests {
             lag_us_per_100ms: 100,
             player_rtt_ms: vec![100],
         };
-        let mut truth = LagTruth::default();
-        truth.compensate(&args, args.rtt(0));
-        truth.compensate(&args, args.rtt(1));
+        let mut books = LagBooks::default();
+        books.compensate(&args, args.rtt(0));
+        books.compensate(&args, args.rtt(1));
+        let truth = books.truth();
         assert_eq!(truth.calls, 2);
+        assert!(truth.time_p50_ns >= 100_000 && truth.time_p50_ns <= truth.time_ns / 2);
         assert!(truth.time_ns >= 200_000);
     }
 }

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use super::{
     diary::{Diary, DiaryArgs},
     game_loop::{LoopKind, Work, burn},
-    lag::{LagArgs, LagTruth},
+    lag::{LagArgs, LagBooks},
     protocol::{Header, Kind, SNAPSHOT_BYTES, SNAPSHOT_BYTES_PER_PLAYER, decode, encode, name},
     truth::{CpuTruth, Ready, Request, ServerTruth, Wire, answer, requests},
 };
@@ -91,7 +91,7 @@ struct Server {
     tick_times_ns: Vec<u64>,
     ticks: u64,
     joined: usize,
-    lag: LagTruth,
+    lag: LagBooks,
 }
 
 /// Runs a server until its parent or its time says so.
@@ -120,7 +120,7 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
         tick_times_ns: Vec::new(),
         ticks: 0,
         joined: 0,
-        lag: LagTruth::default(),
+        lag: LagBooks::default(),
     };
     server.play(&inbox, end);
     if let Some(diary) = &mut server.diary {
@@ -145,7 +145,7 @@ impl Server {
                 self.args.base_work_us + players * self.args.work_per_player_us,
             ));
             if players > 0 {
-                self.compensate_lag();
+                self.look_back();
             }
             number += 1;
             if number.is_multiple_of(self.args.ticks_per_snapshot.max(1)) {
@@ -199,7 +199,7 @@ impl Server {
     }
 
     /// Takes the world back for every player.
-    fn compensate_lag(&mut self) {
+    fn look_back(&mut self) {
         if self.args.lag.is_on() {
             for player in self.players.values() {
                 self.lag.compensate(&self.args.lag, player.rtt);
@@ -339,7 +339,7 @@ impl Server {
             received: self.received,
             sent: self.sent,
             send_failures: self.send_failures,
-            lag: self.lag,
+            lag: self.lag.truth(),
             cpu: CpuTruth::read(),
         }
     }

@@ -1,4 +1,4 @@
-//! The pane of one server: its facts, and one of flows, players, sessions.
+//! The pane of one server: its facts, and one of flows, players, sessions, probes.
 
 use std::collections::VecDeque;
 
@@ -13,6 +13,7 @@ use ratatui::{
 use super::{
     columns::{phase_cell, players},
     harmless::{fit, harmless},
+    probes,
     units::{bytes, count, cpu_seconds, duration, milliseconds, number, percent},
     view::History,
 };
@@ -38,6 +39,8 @@ pub enum Pane {
     Players,
     /// Sessions, companions, transitions.
     Sessions,
+    /// Functions that are probed.
+    Probes,
 }
 
 impl Pane {
@@ -46,7 +49,8 @@ impl Pane {
         match self {
             Pane::Flows => Pane::Players,
             Pane::Players => Pane::Sessions,
-            Pane::Sessions => Pane::Flows,
+            Pane::Sessions => Pane::Probes,
+            Pane::Probes => Pane::Flows,
         }
     }
 
@@ -55,6 +59,7 @@ impl Pane {
             Pane::Flows => "flows",
             Pane::Players => "players",
             Pane::Sessions => "sessions",
+            Pane::Probes => "probes",
         }
     }
 }
@@ -94,6 +99,7 @@ pub fn draw(
             player_table(frame, below, server);
         }
         Pane::Sessions => session_tables(frame, inner, server, now_ms),
+        Pane::Probes => probes::draw(frame, inner, server),
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod columns;
 mod detail;
 pub mod harmless;
+mod probes;
 pub mod table;
 pub mod text;
 pub mod units;

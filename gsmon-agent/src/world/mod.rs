@@ -4,6 +4,7 @@ pub mod cell;
 pub mod companion;
 pub mod histogram;
 pub mod model;
+pub mod probe;
 pub mod session;
 pub mod snapshot;
 pub mod tick;

@@ -12,6 +12,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
+    probe::{ProbeInterval, ProbeModel},
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
@@ -46,6 +47,7 @@ pub struct ServerModel {
     previous: ServerTotals,
     detector: Detector,
     tick: Option<TickSnapshot>,
+    probes: ProbeModel,
     sessions: SessionModel,
     main: Option<MainProcess>,
     /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
@@ -104,6 +106,7 @@ impl ServerModel {
             previous: ServerTotals::default(),
             detector: Detector::default(),
             tick: None,
+            probes: ProbeModel::default(),
         }
     }
 
@@ -234,7 +237,21 @@ impl ServerModel {
         } else {
             self.tick = None;
         }
+        let tick = self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone());
+        let counts = &game_state.player_counts;
+        let probes = self.probes.advance(
+            interval.kernel.map_or(&[][..], |delta| &delta.probes),
+            &ProbeInterval {
+                seconds: interval.seconds,
+                tick_rate_hz: tick.as_ref().map(|tick| tick.rate_hz),
+                players: [counts.humans, counts.bots, counts.unknown]
+                    .into_iter()
+                    .flatten()
+                    .reduce(|all, more| all + more),
+            },
+        );
         ServerSnapshot {
+            probes,
             game_state,
             companions: Vec::new(),
             discovered: None,
@@ -254,7 +271,7 @@ impl ServerModel {
             } else {
                 ServerRates::default()
             },
-            tick: self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone()),
+            tick,
             flows: interval.kernel.map(|delta| delta.flows.live),
             top_flows: interval
                 .kernel

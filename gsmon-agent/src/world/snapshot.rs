@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{histogram::TickHistogram, session::GameSnapshot};
+use super::{histogram::TickHistogram, probe::ProbeSnapshot, session::GameSnapshot};
 use crate::{
     config::{Game, Protocol},
     games::{
@@ -101,6 +101,9 @@ pub struct ServerSnapshot {
     pub top_flows: Vec<FlowSnapshot>,
     /// Sessions, phases and players.
     pub game_state: GameSnapshot,
+    /// Functions that are probed, in the order of the configuration.
+    #[serde(default)]
+    pub probes: Vec<ProbeSnapshot>,
     /// Processes beside the server that are measured on their own account.
     pub companions: Vec<CompanionSnapshot>,
     /// How it was found; absent for servers of the configuration.

@@ -136,8 +136,16 @@ impl ProbeModel {
                 },
             };
             known.totals.add(&reading.calls);
-            let rates = rates(&reading.calls, interval);
             let (mode, reason) = told(&reading.state);
+            // Where nobody looks, there is no rate, not even zero.
+            let looks = matches!(
+                mode,
+                ProbeMode::Timing | ProbeMode::Sampling | ProbeMode::Counting
+            );
+            let rates = match looks || reading.calls.calls > 0 {
+                true => rates(&reading.calls, interval),
+                false => ProbeRates::default(),
+            };
             let cost = reading
                 .cost_per_call_ns
                 .filter(|_| !matches!(mode, ProbeMode::Waiting | ProbeMode::Failed));
@@ -298,6 +306,19 @@ mod tests {
         assert_eq!((rates.calls_per_tick, rates.time_per_tick_ns), (None, None));
         assert_eq!(rates.time_ratio_per_player, None);
         assert!(rates.time_ratio.is_some());
+    }
+
+    #[test]
+    fn a_probe_that_is_not_there_has_no_rates() {
+        let mut model = ProbeModel::default();
+        let mut gone = reading(0, 0, 0);
+        gone.state = ProbeState::Failed {
+            reason: "no such function".into(),
+        };
+        let seen = &model.advance(&[gone], &INTERVAL)[0];
+        assert_eq!(seen.rates, ProbeRates::default());
+        assert_eq!((seen.cost_per_call_ns, seen.cost_core_ratio), (None, None));
+        assert_eq!(seen.reason.as_deref(), Some("no such function"));
     }
 
     #[test]

@@ -54,7 +54,8 @@ impl Page {
             let totals = &probe.totals;
             mode.with_label_values(&[server, &probe.name, &word(&probe.mode)])
                 .set(1.0);
-            if probe.mode == ProbeMode::Failed {
+            // Where nothing was ever seen, nothing is known.
+            if matches!(probe.mode, ProbeMode::Waiting | ProbeMode::Failed) && totals.calls == 0 {
                 continue;
             }
             calls.with_label_values(values).inc_by(totals.calls as f64);

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod hist;
 pub mod limits;
 pub mod netcode;
+pub mod probe;
 pub mod record;
 pub mod sched;
 pub mod server;

@@ -22,5 +22,9 @@ pub const ENDPOINTS: u32 = 16_384;
 pub const RECENT_LOCAL: u32 = 256;
 /// Local addresses of the agent's network namespace, as seen by XDP and tc.
 pub const LOCAL_ADDRESSES: u32 = 1_024;
+/// Probed functions, each in one process (slot 0 is never used).
+pub const PROBES: u32 = 257;
+/// Threads inside a probed function, or that have been.
+pub const PROBE_CALLS: u32 = 8_192;
 /// Ring buffer for rare facts, bytes.
 pub const RECORD_RING_BYTES: u32 = 262_144;

@@ -20,6 +20,16 @@ pub unsafe fn add_u64(counter: *mut u64, value: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
 }
 
+/// Adds to a 32-bit counter that other CPUs add to as well.
+///
+/// # Safety
+/// `counter` points to a live map value.
+#[inline(always)]
+pub unsafe fn add_u32(counter: *mut u32, value: u32) {
+    // SAFETY: by contract of this function.
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(counter, value) };
+}
+
 /// Adds packets and bytes.
 ///
 /// # Safety

@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::xdp_action::XDP_PASS,
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns},
-    macros::{btf_tracepoint, cgroup_skb, xdp},
-    programs::{BtfTracePointContext, SkBuffContext, XdpContext},
+    macros::{btf_tracepoint, cgroup_skb, uprobe, uretprobe, xdp},
+    programs::{BtfTracePointContext, ProbeContext, RetProbeContext, SkBuffContext, XdpContext},
 };
 
 /// Nothing at all, at the XDP hook.
@@ -44,5 +44,17 @@ pub fn empty_cgroup(_: SkBuffContext) -> i32 {
 /// Nothing at all, at every context switch.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn empty_sched_switch(_: BtfTracePointContext) -> i32 {
+    0
+}
+
+/// Nothing at all, at the entry of a function.
+#[uprobe]
+pub fn empty_uprobe(_: ProbeContext) -> u32 {
+    0
+}
+
+/// Nothing at all, at its return.
+#[uretprobe]
+pub fn empty_uretprobe(_: RetProbeContext) -> u32 {
     0
 }

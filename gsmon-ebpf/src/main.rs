@@ -2,7 +2,7 @@
 //! from its BTF at load time ([`globals`]), and every program only adds to counters that the agent maps into memory.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(core_intrinsics, asm_experimental_arch)]
 #![allow(
     internal_features,
     reason = "the BPF target has no stable atomic add that ignores the old value"
@@ -14,6 +14,7 @@ mod baseline;
 mod flow;
 mod globals;
 mod maps;
+mod probe;
 mod process;
 mod sched;
 mod task;

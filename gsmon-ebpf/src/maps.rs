@@ -8,6 +8,7 @@ use gsmon_common::{
     flow::{Candidate, DetailSlot, FlowKey, FlowSlot, RecentFlows},
     limits,
     netcode::{Layout, NetcodeSlot, layouts},
+    probe::{CallKey, ProbeCall, ProbeSlot},
     record::Record,
     sched::{BurstRing, TaskSlot},
     server::{Cadence, EndpointKey, PORT_ENTRIES, PortEntry, ServerSlot},
@@ -84,6 +85,13 @@ pub static TASK_FREE: Stack<u32> = Stack::with_max_entries(limits::THREADS, 0);
 /// Burst rings.
 #[map]
 pub static BURSTS: Array<BurstRing> = Array::with_max_entries(limits::TICK_THREADS, MMAPABLE);
+
+/// Probed functions.
+#[map]
+pub static PROBE_SLOTS: Array<ProbeSlot> = Array::with_max_entries(limits::PROBES, MMAPABLE);
+/// Calls that threads are in.
+#[map]
+pub static PROBE_CALLS: HashMap<CallKey, ProbeCall> = HashMap::with_max_entries(limits::PROBE_CALLS, 0);
 
 /// Counters by `gsmon_common::stat::Stat`.
 #[map]

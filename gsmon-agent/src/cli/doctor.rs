@@ -11,6 +11,8 @@ use crate::{
     kernel::{Kernel, TaskOffsets, available_hooks, best_scope},
     monitor::kernel_options,
     serve::fetch_snapshot,
+    top::harmless::harmless,
+    world::{probe::ProbeMode, snapshot::Snapshot},
 };
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +39,7 @@ struct Report {
     hooks: Vec<Hook>,
     hooks_available: Vec<Available>,
     counting_points: Vec<CountingPoint>,
+    probes: Vec<ProbeReport>,
     interfaces: Vec<InterfaceReport>,
     tables: Vec<Table>,
     table_bytes: u64,
@@ -71,6 +74,20 @@ struct CountingPoint {
     egress: Option<String>,
 }
 
+/// A function probe of the running agent.
+#[derive(Serialize)]
+struct ProbeReport {
+    server: String,
+    probe: String,
+    function: String,
+    object: Option<String>,
+    mode: ProbeMode,
+    reason: Option<String>,
+    calls_per_second: Option<f64>,
+    cost_per_call_ns: Option<f64>,
+    cost_core_ratio: Option<f64>,
+}
+
 #[derive(Serialize)]
 struct InterfaceReport {
     name: String,
@@ -94,6 +111,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     let mut report = examine(&config);
     // An agent that does not run, or not for this user, is no problem of this machine.
     if let Ok(snapshot) = super::runtime()?.block_on(fetch_snapshot(&args.socket.socket)) {
+        report.probes = probes(&snapshot);
         report.counting_points = snapshot
             .servers
             .into_iter()
@@ -200,9 +218,54 @@ fn examine(config: &Config) -> Report {
             })
             .collect(),
         counting_points: Vec::new(),
+        probes: Vec::new(),
         hooks,
         tables,
         problems,
+    }
+}
+
+fn probes(snapshot: &Snapshot) -> Vec<ProbeReport> {
+    let all = snapshot
+        .servers
+        .iter()
+        .flat_map(|server| server.probes.iter().map(move |probe| (server, probe)));
+    all.map(|(server, probe)| ProbeReport {
+        server: server.name.clone(),
+        probe: probe.name.clone(),
+        function: probe.function.clone(),
+        object: probe.object.clone(),
+        mode: probe.mode,
+        reason: probe.reason.clone(),
+        calls_per_second: probe.rates.calls_per_second,
+        cost_per_call_ns: probe.cost_per_call_ns,
+        cost_core_ratio: probe.cost_core_ratio,
+    })
+    .collect()
+}
+
+fn print_probes(probes: &[ProbeReport]) {
+    println!("functions that the running agent probes");
+    for probe in probes {
+        let mode = format!("{:?}", probe.mode).to_lowercase();
+        let cost = match (
+            probe.cost_per_call_ns,
+            probe.calls_per_second,
+            probe.cost_core_ratio,
+        ) {
+            (Some(cost_ns), Some(calls), Some(ratio)) => format!(
+                "{cost_ns:.0} ns a call (measured here), {calls:.0} calls/s: {:.2} % of a core",
+                ratio * 100.0
+            ),
+            _ => "costs nothing now".to_owned(),
+        };
+        println!(
+            "  {:<24}  {:<16}  {:<9}  {cost}  {}",
+            probe.server,
+            probe.probe,
+            mode,
+            harmless(probe.reason.as_deref().unwrap_or_default())
+        );
     }
 }
 
@@ -253,6 +316,9 @@ fn print(report: &Report) {
                 words(&point.egress)
             );
         }
+    }
+    if !report.probes.is_empty() {
+        print_probes(&report.probes);
     }
     println!("interfaces");
     for interface in &report.interfaces {

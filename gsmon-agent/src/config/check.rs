@@ -7,7 +7,7 @@ use regex::Regex;
 
 use gamedig::protocols::{Protocol, types::ProprietaryProtocol};
 
-use super::{FieldError, GameServer, QueryProtocol, QuerySettings};
+use super::{FieldError, GameServer, QueryProtocol, QuerySettings, probe::MOST_PROBES};
 
 /// Checks one entry; `position` is one-based.
 pub fn server(server: &GameServer, position: usize) -> Result<(), FieldError> {
@@ -38,7 +38,8 @@ pub fn server(server: &GameServer, position: usize) -> Result<(), FieldError> {
     log(server)?;
     query(server)?;
     session(server)?;
-    companions(server)
+    companions(server)?;
+    probes(server)
 }
 
 fn regex(server: &GameServer, field: &str, pattern: &str) -> Result<Regex, FieldError> {
@@ -234,6 +235,28 @@ fn companions(server: &GameServer) -> Result<(), FieldError> {
     Ok(())
 }
 
+fn probes(server: &GameServer) -> Result<(), FieldError> {
+    if server.probes.len() > MOST_PROBES {
+        return Err(bad(
+            server,
+            format!(
+                "{} probes are too many: at most {MOST_PROBES} per server",
+                server.probes.len()
+            ),
+        ));
+    }
+    let mut names = HashSet::new();
+    for probe in &server.probes {
+        probe
+            .check()
+            .map_err(|message| bad(server, format!("[[server.probe]] `{}`: {message}", probe.name)))?;
+        if !names.insert(probe.name.as_str()) {
+            return Err(bad(server, format!("two probes are called `{}`", probe.name)));
+        }
+    }
+    Ok(())
+}
+
 /// Two servers may share a port only where something else tells them apart.
 pub fn endpoints(first: &GameServer, second: &GameServer) -> Result<(), FieldError> {
     let (Some(a), Some(b)) = (first.port_match(), second.port_match()) else {
@@ -329,6 +352,30 @@ mod tests {
                 "[[server.companion]]\nname = \"e\"\nexecutable = \"e\"\n[[server.companion]]\nname = \"e\"\nexecutable = \"f\"\n",
                 ["two companions", "`e`"],
             ),
+            (
+                "[[server.probe]]\nname = \"p\"\n",
+                ["either symbol or offset", "`p`"],
+            ),
+            (
+                "[[server.probe]]\nname = \"p\"\nsymbol = \"f\"\noffset = 1\n",
+                ["either symbol or offset", "`p`"],
+            ),
+            (
+                "[[server.probe]]\nname = \"Lag Comp\"\nsymbol = \"f\"\n",
+                ["lower-case", "`Lag Comp`"],
+            ),
+            (
+                "[[server.probe]]\nname = \"p\"\nsymbol = \"f\"\nobject = \"bin/server\"\n",
+                ["absolute path", "`p`"],
+            ),
+            (
+                "[[server.probe]]\nname = \"p\"\nsymbol = \"f\"\nmax_calls_per_second = 0\n",
+                ["1 to 1000000", "`p`"],
+            ),
+            (
+                "[[server.probe]]\nname = \"p\"\nsymbol = \"f\"\n[[server.probe]]\nname = \"p\"\nsymbol = \"g\"\n",
+                ["two probes", "`p`"],
+            ),
         ] {
             let message = refused(text);
             for part in parts {
@@ -363,8 +410,18 @@ mod tests {
             [[server.companion]]
             name = "anticheat"
             executable = "eac_server"
+            [[server.probe]]
+            name = "lag_compensation"
+            symbol = "Game::LagCompensation::Rewind"
+            object = "libserver.so"
+            max_calls_per_second = 5000
+            [[server.probe]]
+            name = "physics"
+            offset = 0x1a2b40
+            measure = "calls"
         "#;
         let config = Config::parse(text, std::path::Path::new("gsmon.toml")).unwrap();
         assert_eq!(config.servers[0].companions[0].name, "anticheat");
+        assert_eq!(config.servers[0].probes[1].offset, Some(0x1a_2b40));
     }
 }

@@ -1,12 +1,14 @@
 //! Configuration: TOML with serde, and the same things as a builder for library users.
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
-//! what it says; `netcode` which wire format its players speak; `discovery` finding servers that nobody configured.
+//! what it says; `netcode` which wire format its players speak; `probe` which of its functions are probed; `discovery`
+//! finding servers that nobody configured.
 
 mod check;
 mod discovery;
 mod file;
 mod netcode;
+mod probe;
 mod server;
 #[cfg(test)]
 mod shipped;
@@ -18,6 +20,7 @@ pub use file::{
     PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
 };
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, ToClient};
+pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
 pub use server::{Game, GameServer, PortMatch, Protocol};
 pub use sources::{
     Companion, GrammarRule, GrammarSettings, HttpFields, LogSettings, LogStart, QueryProtocol, QuerySettings,

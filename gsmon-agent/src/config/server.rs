@@ -4,9 +4,10 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::netcode::NetcodeSetting;
-use super::sources::{
-    Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings,
+use super::{
+    netcode::NetcodeSetting,
+    probe::ProbeSettings,
+    sources::{Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings},
 };
 
 /// Game family. Says which protocol and port are usual; later: log grammar, query, netcode.
@@ -133,6 +134,9 @@ pub struct GameServer {
     /// Processes beside the server that are measured on their own account.
     #[serde(default, rename = "companion", skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<Companion>,
+    /// Functions of the server that are counted and timed.
+    #[serde(default, rename = "probe", skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeSettings>,
 }
 
 fn custom() -> Game {
@@ -161,6 +165,7 @@ impl GameServer {
             session: SessionSettings::default(),
             grammar: None,
             companions: Vec::new(),
+            probes: Vec::new(),
         }
     }
 
@@ -245,6 +250,12 @@ impl GameServer {
             protocol: Some(QueryProtocol::Off),
             ..QuerySettings::default()
         })
+    }
+
+    /// Probes one of its functions.
+    pub fn probe(mut self, probe: ProbeSettings) -> Self {
+        self.probes.push(probe);
+        self
     }
 
     /// The port to look for, with the game's usual protocol filled in.

@@ -17,6 +17,7 @@ pub mod netns_cookie;
 pub mod object;
 mod offsets;
 mod ports;
+pub mod probes;
 mod slab;
 mod tasks;
 
@@ -44,6 +45,7 @@ use self::{
     logger::KernelLogger,
     object::{KernelArray, KernelHash, Object, ObjectOptions, Records},
     ports::PortTables,
+    probes::ProbeTable,
     tasks::TaskTable,
 };
 pub use self::{
@@ -54,10 +56,11 @@ pub use self::{
     netcode::{LayoutChoice, NetcodeReading},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
+    probes::{CallCounts, ProbeBinding, ProbeError, ProbeReading, ProbeState},
     slab::{Plain, Slab},
     tasks::{CountFrom, EndedThread, ServerTasks, ThreadReading},
 };
-use crate::config::{InterfaceSettings, Limits, StatsMode, TierTimeouts};
+use crate::config::{InterfaceSettings, Limits, ProbeSettings, StatsMode, TierTimeouts};
 
 /// Index of a server in the kernel's tables; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +69,7 @@ pub struct ServerSlotId(pub u32);
 /// One source: which hook is in force and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`.
+    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`, `probe`.
     pub name: &'static str,
     /// For example `tp_btf/sched_switch`.
     pub hook: String,
@@ -97,6 +100,8 @@ pub struct KernelOptions {
     pub tracepoints: Tracepoints,
     /// Bits of the remote address that the bench programs vary.
     pub bench_flow_mask: u32,
+    /// How function probes find their slots.
+    pub probe_binding: ProbeBinding,
 }
 
 /// Everything outside the flows of one direction, in the interval.
@@ -123,6 +128,8 @@ pub struct ServerDelta {
     pub tx: OutsideDelta,
     /// Start times of send batches, CLOCK_MONOTONIC.
     pub batches_ns: Vec<u64>,
+    /// Function probes, in the order of the configuration.
+    pub probes: Vec<ProbeReading>,
 }
 
 /// What a server has done since the last drain.
@@ -185,6 +192,7 @@ pub struct Kernel {
     flows: FlowTable,
     tasks: TaskTable,
     ports: PortTables,
+    probes: ProbeTable,
     servers: Slab<ServerSlot>,
     cadence: Slab<Cadence>,
     stats: Slab<u64>,
@@ -222,6 +230,10 @@ pub fn available_hooks() -> Vec<(&'static str, bool)> {
         ("cgroup_skb", has(ProgramType::CgroupSkb)),
         ("xdp", has(ProgramType::Xdp)),
         ("tc", has(ProgramType::SchedClassifier)),
+        (
+            "attach cookie for function probes",
+            is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_get_attach_cookie).unwrap_or(false),
+        ),
         ("netns cookie in cgroup_skb", best_scope() == ScopeKind::Netns),
     ]
 }
@@ -253,6 +265,22 @@ impl EmptyHooks {
     }
 }
 
+/// Empty programs at a function of a process and nothing else attached, for benches. Dropping it detaches them.
+#[doc(hidden)]
+pub struct EmptyProbe {
+    _object: Object,
+}
+
+impl EmptyProbe {
+    /// Attaches them where gsmon's own would be.
+    pub fn attach(options: &KernelOptions, probe: &ProbeSettings, pid: u32) -> Result<Self, ProbeError> {
+        let mut object = Object::load(object_options(options))
+            .map_err(|_| ProbeError::MissingProgram { name: "empty_uprobe" })?;
+        probes::attach_empty(&mut object.ebpf, probe, pid)?;
+        Ok(Self { _object: object })
+    }
+}
+
 impl Kernel {
     /// Loads the object and attaches the best hooks that this kernel has.
     pub fn load(options: &KernelOptions) -> Result<Self, KernelError> {
@@ -271,6 +299,7 @@ impl Kernel {
             flows: FlowTable::new(&mut object, options.timeouts)?,
             tasks: TaskTable::new(&mut object)?,
             ports: PortTables::new(&mut object)?,
+            probes: ProbeTable::new(&mut object, options.probe_binding)?,
             servers: object.slab("SERVERS", servers + 1)?,
             cadence: object.slab("CADENCE", servers + 1)?,
             stats: object.slab("STATS", STATS)?,
@@ -442,6 +471,22 @@ impl Kernel {
         self.ports.apply(sockets)
     }
 
+    /// Probes these functions in these processes of a server, and no others of it. What does not work is told by the
+    /// state of the probe.
+    pub fn set_probes(&mut self, server: ServerSlotId, wanted: &[ProbeSettings], pids: &[u32]) {
+        let loaded = self.probes.set(&mut self.object.ebpf, server, wanted, pids);
+        let (hook, reason) = self.probes.binding();
+        let sources = &mut self.attachment.sources;
+        if !loaded.is_empty() && sources.iter().all(|source| source.name != "probe") {
+            sources.push(Source {
+                name: "probe",
+                hook: hook.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
+        self.attachment.programs.extend(loaded);
+    }
+
     /// Local addresses of the agent's own network namespace, for XDP and tc.
     pub fn set_local_addresses(&mut self, addresses: &[std::net::IpAddr]) -> Result<(), KernelError> {
         let wanted: Vec<[u8; 16]> = addresses.iter().map(|address| mapped(*address)).collect();
@@ -518,6 +563,9 @@ impl Kernel {
         }
         for (id, flows) in self.flows.drain(elapsed, is_gone) {
             delta.servers.entry(id).or_default().flows = flows;
+        }
+        for (id, probes) in self.probes.drain(&mut self.object.ebpf, elapsed, is_gone) {
+            delta.servers.entry(id).or_default().probes = probes;
         }
         self.drain_servers(&mut delta);
         delta.drain = start.elapsed();
@@ -705,6 +753,7 @@ impl Kernel {
             self.flows.refused()
                 + self.tasks.refused()
                 + self.servers.refused()
+                + self.probes.refused()
                 + self.cadence.refused()
                 + self.stats.refused(),
         ));
@@ -747,6 +796,10 @@ impl Kernel {
             TableFill {
                 name: "BURSTS",
                 used: self.tasks.rings_used,
+            },
+            TableFill {
+                name: "PROBE_SLOTS",
+                used: self.probes.used(),
             },
             TableFill {
                 name: "SERVERS",

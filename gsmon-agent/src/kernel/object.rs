@@ -7,7 +7,7 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf, Stack},
 };
-use gsmon_common::{limits, server::ScopeKind};
+use gsmon_common::{limits, probe::Registers, server::ScopeKind};
 
 use super::{
     KernelError,
@@ -49,6 +49,7 @@ impl Object {
         let seed = seed();
         let scope = options.scope as u32;
         let candidate_mask = limits::CANDIDATES - 1;
+        let registers = registers() as u32;
         let kernel_log = u32::from(options.kernel_log);
         // Slot 0 of every table means "none".
         let flows = options.limits.flows + 1;
@@ -68,6 +69,7 @@ impl Object {
             .override_global("CANDIDATE_MASK", &candidate_mask, true)
             .override_global("HASH_SEED", &seed, true)
             .override_global("BENCH_FLOW_MASK", &options.bench_flow_mask, true)
+            .override_global("REGISTERS", &registers, true)
             .override_global("KERNEL_LOG", &kernel_log, true)
             // The kernel rounds a hash's buckets up to a power of two: no entry more than can be used.
             .map_max_entries("FLOWS", options.limits.flows)
@@ -123,6 +125,17 @@ pub type FreeStack = Stack<MapData, u32>;
 pub type PerCpu = PerCpuArray<MapData, u32>;
 /// The ring of rare facts.
 pub type Records = RingBuf<MapData>;
+
+/// How this machine lays registers out.
+fn registers() -> Registers {
+    if cfg!(target_arch = "aarch64") {
+        Registers::Arm64
+    } else if cfg!(target_arch = "riscv64") {
+        Registers::Riscv64
+    } else {
+        Registers::X86_64
+    }
+}
 
 /// A seed that senders cannot guess.
 fn seed() -> u64 {

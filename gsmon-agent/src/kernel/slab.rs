@@ -57,6 +57,8 @@ unsafe impl Plain for gsmon_common::sched::TaskSlot {}
 unsafe impl Plain for gsmon_common::sched::BurstRing {}
 // SAFETY: as above.
 unsafe impl Plain for gsmon_common::sched::Burst {}
+// SAFETY: as above.
+unsafe impl Plain for gsmon_common::probe::ProbeSlot {}
 
 /// A mapped array of `T`.
 #[derive(Debug)]

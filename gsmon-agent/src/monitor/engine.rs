@@ -26,7 +26,8 @@ use crate::{
         process::{started_unix_ms, ticks_now},
     },
     kernel::{
-        CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
+        CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ProbeBinding, ServerSlotId, SocketOwner,
+        Tracepoints,
     },
     world::{
         cell::SnapshotCell,
@@ -363,6 +364,7 @@ impl Engine {
                         .iter()
                         .map(|owned| socket_owner(Some(slot), owned, self.own_netns)),
                 );
+                kernel.set_probes(slot, &model.spec.probes, &found.pids);
                 if let Some(first) = found.sockets.first() {
                     let (ingress, egress) = kernel.counting_points(place(first.socket.netns, self.own_netns));
                     counting = CountingPoints { ingress, egress };
@@ -712,6 +714,7 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
         scope: None,
         tracepoints: Tracepoints::Best,
         bench_flow_mask: 0,
+        probe_binding: ProbeBinding::Best,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pane of one server: its facts, and one of flows, players, sessions.
+//! The pane of one server: its facts, and one of flows, players, sessions, probes.
 
 use std::collections::VecDeque;
 
@@ -14,6 +14,7 @@ use super::{
     columns::{phase_cell, players},
     harmless::{fit, harmless},
     lines::{LINE_HEADINGS, line_cells, named_lines, netcode_text},
+    probes,
     units::{bytes, count, cpu_seconds, duration, milliseconds, number, percent},
     view::History,
 };
@@ -41,6 +42,8 @@ pub enum Pane {
     Network,
     /// Sessions, companions, transitions.
     Sessions,
+    /// Functions that are probed.
+    Probes,
 }
 
 impl Pane {
@@ -50,7 +53,8 @@ impl Pane {
             Pane::Flows => Pane::Players,
             Pane::Players => Pane::Network,
             Pane::Network => Pane::Sessions,
-            Pane::Sessions => Pane::Flows,
+            Pane::Sessions => Pane::Probes,
+            Pane::Probes => Pane::Flows,
         }
     }
 
@@ -60,6 +64,7 @@ impl Pane {
             Pane::Players => "players",
             Pane::Network => "network",
             Pane::Sessions => "sessions",
+            Pane::Probes => "probes",
         }
     }
 }
@@ -104,6 +109,7 @@ pub fn draw(
             line_table(frame, below, server);
         }
         Pane::Sessions => session_tables(frame, inner, server, now_ms),
+        Pane::Probes => probes::draw(frame, inner, server),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod columns;
 mod detail;
 pub mod harmless;
 pub mod lines;
+mod probes;
 pub mod table;
 pub mod text;
 pub mod units;

@@ -372,11 +372,11 @@ mod tests {
         for servers in [0, 1, 500] {
             for (width, height) in [(1, 1), (2, 1), (5, 3), (20, 5), (80, 24), (200, 50)] {
                 let mut state = state(servers);
-                for step in 0..6 {
+                for step in 0..7 {
                     match step {
-                        1..=3 => state.next_pane(),
-                        4 => state.toggle_help(),
-                        5 => state.select(1_000),
+                        1..=4 => state.next_pane(),
+                        5 => state.toggle_help(),
+                        6 => state.select(1_000),
                         _ => {}
                     }
                     screen(width, height, &mut state);
@@ -433,21 +433,45 @@ mod tests {
         ] {
             assert!(sessions.contains(part), "{part} in\n{sessions}");
         }
+        let probes = screen(80, 24, &mut arena(4));
+        assert!(probes.contains("no [[server.probe]]"), "{probes}");
         assert!(
-            screen(80, 24, &mut arena(4)).contains("REMOTE"),
+            screen(80, 24, &mut arena(5)).contains("REMOTE"),
             "round and round"
         );
     }
 
     #[test]
     fn a_name_cannot_drive_the_terminal() {
-        for pane in 0..4 {
+        for pane in 0..5 {
             let text = screen(120, 40, &mut arena(pane));
             assert!(
                 !text.chars().any(|sign| sign.is_control() && sign != '\n'),
                 "{text}"
             );
             assert_eq!(text.contains("\\u{1b}[2Jx\\u{202e}\\n"), pane == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn probes_are_shown_with_why_they_are_not_what_was_asked_for() {
+        let mut state = state(1);
+        for _ in 0..=3 {
+            state.next_pane();
+        }
+        let text = screen(80, 24, &mut state);
+        for part in [
+            "PROBE",
+            "us/PLAYER",
+            "LOST",
+            "lag",
+            "sampling",
+            "2.6",
+            "~4.50",
+            "lag: more calls",
+            "\\u{1b}",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
         }
     }
 

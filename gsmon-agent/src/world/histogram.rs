@@ -1,4 +1,4 @@
-//! Tick times added up: a histogram in the layout [`hist::TICK`] (16 sub-buckets per octave, within 3 %), shared
+//! Times of ticks and of calls added up: a histogram in the layout [`hist::TICK`] (16 sub-buckets per octave, within 3 %), shared
 //! between snapshots without a copy, written down sparsely. It never forgets; readers take differences.
 
 use std::sync::Arc;
@@ -33,6 +33,18 @@ impl TickHistogram {
             counts[hist::TICK.index(*time_ns)] += 1;
             self.sum_ns = self.sum_ns.saturating_add(*time_ns);
         }
+    }
+
+    /// Adds counts in the same layout, and the sum of their times.
+    pub fn add_counts(&mut self, counts: &[u64], sum_ns: u64) {
+        if counts.iter().all(|count| *count == 0) {
+            return;
+        }
+        let totals = Arc::make_mut(&mut self.counts);
+        for (total, more) in totals.iter_mut().zip(counts) {
+            *total = total.saturating_add(*more);
+        }
+        self.sum_ns = self.sum_ns.saturating_add(sum_ns);
     }
 
     /// Ticks counted.

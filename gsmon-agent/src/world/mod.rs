@@ -5,6 +5,7 @@ pub mod companion;
 pub mod histogram;
 pub mod model;
 pub mod network;
+pub mod probe;
 pub mod session;
 pub mod snapshot;
 pub mod tick;

@@ -13,6 +13,7 @@ use gsmon_common::{flow::Traffic, proto};
 
 use super::{
     network::{NetworkModel, Recognition},
+    probe::{ProbeInterval, ProbeModel},
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
@@ -49,6 +50,7 @@ pub struct ServerModel {
     previous: ServerTotals,
     detector: Detector,
     tick: Option<TickSnapshot>,
+    probes: ProbeModel,
     sessions: SessionModel,
     network: NetworkModel,
     main: Option<MainProcess>,
@@ -109,6 +111,7 @@ impl ServerModel {
             previous: ServerTotals::default(),
             detector: Detector::default(),
             tick: None,
+            probes: ProbeModel::default(),
         }
     }
 
@@ -254,8 +257,22 @@ impl ServerModel {
             self.network
                 .advance(&delta.flows.netcode, &delta.flows.seen, interval.unix_ms)
         });
+        let tick = self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone());
+        let counts = &game_state.player_counts;
+        let probes = self.probes.advance(
+            interval.kernel.map_or(&[][..], |delta| &delta.probes),
+            &ProbeInterval {
+                seconds: interval.seconds,
+                tick_rate_hz: tick.as_ref().map(|tick| tick.rate_hz),
+                players: [counts.humans, counts.bots, counts.unknown]
+                    .into_iter()
+                    .flatten()
+                    .reduce(|all, more| all + more),
+            },
+        );
         ServerSnapshot {
             network,
+            probes,
             game_state,
             companions: Vec::new(),
             discovered: None,
@@ -275,7 +292,7 @@ impl ServerModel {
             } else {
                 ServerRates::default()
             },
-            tick: self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone()),
+            tick,
             flows: interval.kernel.map(|delta| delta.flows.live),
             top_flows: interval
                 .kernel

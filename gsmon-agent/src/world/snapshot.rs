@@ -10,7 +10,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{histogram::TickHistogram, network::NetworkSnapshot, session::GameSnapshot};
+use super::{
+    histogram::TickHistogram, network::NetworkSnapshot, probe::ProbeSnapshot, session::GameSnapshot,
+};
 use crate::{
     config::{Game, Protocol},
     games::{
@@ -103,6 +105,9 @@ pub struct ServerSnapshot {
     pub network: Option<NetworkSnapshot>,
     /// Sessions, phases and players.
     pub game_state: GameSnapshot,
+    /// Functions that are probed, in the order of the configuration.
+    #[serde(default)]
+    pub probes: Vec<ProbeSnapshot>,
     /// Processes beside the server that are measured on their own account.
     pub companions: Vec<CompanionSnapshot>,
     /// How it was found; absent for servers of the configuration.

@@ -47,14 +47,26 @@ pub fn flow_cgroup_egress(ctx: SkBuffContext) -> i32 {
 /// Never attached: ingress with a remote address that varies from run to run, for benches.
 #[cgroup_skb]
 pub fn bench_flow_ingress(ctx: SkBuffContext) -> i32 {
-    at_cgroup_from(&ctx, ctx.skb.skb, &SkbPacket(ctx.skb.skb), Direction::Receive, vary);
+    at_cgroup_from(
+        &ctx,
+        ctx.skb.skb,
+        &SkbPacket(ctx.skb.skb),
+        Direction::Receive,
+        vary,
+    );
     1
 }
 
 /// Never attached: egress, likewise.
 #[cgroup_skb]
 pub fn bench_flow_egress(ctx: SkBuffContext) -> i32 {
-    at_cgroup_from(&ctx, ctx.skb.skb, &SkbPacket(ctx.skb.skb), Direction::Transmit, vary);
+    at_cgroup_from(
+        &ctx,
+        ctx.skb.skb,
+        &SkbPacket(ctx.skb.skb),
+        Direction::Transmit,
+        vary,
+    );
     1
 }
 

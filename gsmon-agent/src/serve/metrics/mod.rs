@@ -1,15 +1,17 @@
 //! A snapshot as Prometheus text, one file per subject. Conventional names, base units; what is absent has no series.
 //! Addresses, player names and PIDs are never labels.
 //!
-//! `server` what a server uses, `ticks` its game loop, `network` its players' lines, `games` its sessions, phases and players, `voices` how it
-//! is listened to, `companions` the processes beside it, `sessions` the series of each session (off by default), `agent` gsmon itself; `histogram` passes
-//! on histograms that the model has counted.
+//! `server` what a server uses, `ticks` its game loop, `network` its players' lines, `games` its sessions, phases and
+//! players, `voices` how it is listened to, `companions` the processes beside it, `probes` its probed functions, `sessions`
+//! the series of each session (off by default), `agent` gsmon itself; `histogram` passes on histograms that the model has
+//! counted.
 
 mod agent;
 mod companions;
 mod games;
 mod histogram;
 mod network;
+mod probes;
 mod server;
 mod sessions;
 mod ticks;
@@ -39,6 +41,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     page.games(snapshot)?;
     page.voices(snapshot)?;
     page.companions(snapshot)?;
+    page.probes(snapshot)?;
     page.sessions(snapshot, settings)?;
     page.agent(snapshot)?;
     let mut text = Vec::new();

@@ -6,6 +6,7 @@ use crate::{
     games::{event::Phase, log::LogStatistics},
     world::{
         histogram::TickHistogram,
+        probe::{ProbeMode, ProbeRates, ProbeSnapshot, ProbeTotals},
         session::{
             ask::tests::{a_session, a_snapshot},
             picture::SessionSnapshot,
@@ -69,6 +70,7 @@ pub fn sample(full: bool) -> Snapshot {
             top_flows: Vec::new(),
             game_state: crate::world::session::GameSnapshot::default(),
             companions: Vec::new(),
+            probes: if full { vec![probe()] } else { Vec::new() },
             discovered: full.then(|| DiscoveredSnapshot {
                 title: "OpenArena".into(),
                 confidence: 0.92,
@@ -92,6 +94,51 @@ pub fn sample(full: bool) -> Snapshot {
             total: 0,
         }],
         ..Snapshot::default()
+    }
+}
+
+/// A function of which all is known.
+fn probe() -> ProbeSnapshot {
+    let mut times = TickHistogram::default();
+    times.add(&[100_000; 40]);
+    ProbeSnapshot {
+        name: "lag".into(),
+        function: "Game::Rewind".into(),
+        object: None,
+        mode: ProbeMode::Sampling,
+        reason: Some("more calls than \u{1b}[2J may be timed".into()),
+        totals: ProbeTotals {
+            calls: 52,
+            finished: 40,
+            untimed: 9,
+            lost: 3,
+            times,
+            ..ProbeTotals::default()
+        },
+        rates: ProbeRates {
+            calls_per_second: Some(52.0),
+            calls_per_tick: Some(2.6),
+            time_per_tick_ns: Some(4_500_000.0),
+            estimated: true,
+            ..ProbeRates::default()
+        },
+        cost_per_call_ns: Some(2_000.0),
+        cost_core_ratio: Some(0.000_104),
+    }
+}
+
+#[test]
+fn a_probe_has_calls_time_and_what_it_costs() {
+    let text = encode(&sample(true), &MetricsSettings::default()).unwrap();
+    for line in [
+        r#"gsmon_server_probe_calls_total{probe="lag",server="odd \"name\"\\"} 52"#,
+        r#"gsmon_server_probe_seconds_total{probe="lag",server="odd \"name\"\\"} 0.004"#,
+        r#"gsmon_server_probe_calls_without_time_total{kind="lost",probe="lag",server="odd \"name\"\\"} 3"#,
+        r#"gsmon_server_probe_call_duration_seconds_count{server="odd \"name\"\\",probe="lag"} 40"#,
+        r#"mode="sampling",probe="lag",server="odd \"name\"\\"} 1"#,
+        r#"gsmon_server_probe_cost_ratio{probe="lag",server="odd \"name\"\\"} 0.000104"#,
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
     }
 }
 

@@ -194,6 +194,7 @@ pub fn a_snapshot() -> Snapshot {
         top_flows: Vec::new(),
         game_state: GameSnapshot::default(),
         companions: Vec::new(),
+        probes: Vec::new(),
         discovered: None,
         log: None,
         query: None,

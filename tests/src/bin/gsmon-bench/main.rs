@@ -7,6 +7,7 @@ mod games;
 mod grammars;
 mod grammars_b;
 mod logs;
+mod probes;
 mod programs;
 mod queries;
 
@@ -53,10 +54,11 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 10] = [
+const PARTS: [(&str, Part, Needs); 11] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("drain", programs::drain, Needs::Root),
+    ("probes", probes::run, Needs::Root),
     ("echo", echo::run, Needs::Root),
     ("agent", agent::run, Needs::Root),
     ("games", games::run, Needs::Root),

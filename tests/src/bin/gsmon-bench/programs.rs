@@ -131,7 +131,10 @@ pub fn packets() -> Result<Vec<Row>> {
             kernel.drain();
         }
         rows.push(Row::net(
-            format!("netcode: {} read, in order, acknowledged; over all counters", format.name()),
+            format!(
+                "netcode: {} read, in order, acknowledged; over all counters",
+                format.name()
+            ),
             best(kernel, "bench_netcode_ingress", &game)?,
             before,
             Some(30.0),
@@ -198,7 +201,11 @@ fn live() -> Result<Row> {
     }
     let mut fastest = f64::MAX;
     for _ in 0..RUNS {
-        fastest = fastest.min(kernel.live_frames("flow_xdp_ingress", &game, FRAMES)?.as_secs_f64());
+        fastest = fastest.min(
+            kernel
+                .live_frames("flow_xdp_ingress", &game, FRAMES)?
+                .as_secs_f64(),
+        );
         let counted = kernel.drain().servers.remove(&bench.server).unwrap_or_default();
         anyhow::ensure!(
             counted.flows.rx.packets == u64::from(FRAMES),

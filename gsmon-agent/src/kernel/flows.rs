@@ -498,9 +498,9 @@ impl FlowTable {
                     .write_field(index, |slot| &raw mut (*slot).tx.layout, place);
             }
         };
-        write(LayoutPlace::NONE.number());
+        write(0);
         self.netcode.begin(detail, layout);
-        write(layout.number());
+        write(self.netcode.number(layout));
     }
 
     fn take_detail(&mut self, index: usize) {

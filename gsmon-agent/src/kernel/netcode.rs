@@ -7,7 +7,7 @@ use gsmon_common::{
     flow::FlowKey,
     netcode::{
         Layout, NetcodeCounts, NetcodeSlot, RTT_BUCKETS,
-        layouts::{Format, LayoutPlace},
+        layouts::{Format, LAYOUTS, LayoutPlace},
     },
 };
 
@@ -82,6 +82,8 @@ struct LayoutPod(Layout);
 pub(super) struct NetcodeTable {
     slots: Slab<NetcodeSlot>,
     layouts: KernelArray<LayoutPod>,
+    /// Of each layout in the table, as kernel programs have it.
+    numbers: Vec<u32>,
     bases: Vec<Base>,
     choices: Vec<LayoutChoice>,
     /// Flows that have a layout.
@@ -96,6 +98,7 @@ impl NetcodeTable {
         let mut table = Self {
             slots: object.slab("NETCODE", limits.details + 1)?,
             layouts: object.take("LAYOUTS")?,
+            numbers: vec![0; LAYOUTS as usize],
             bases: Vec::new(),
             choices: vec![LayoutChoice::Off; limits.servers as usize + 1],
             used: 0,
@@ -109,8 +112,11 @@ impl NetcodeTable {
 
     /// Puts a layout into the table. What is read by another one there goes on without a break.
     pub fn set_layout(&mut self, place: LayoutPlace, layout: Layout) -> Result<(), KernelError> {
+        if let Some(number) = self.numbers.get_mut(place.index() as usize) {
+            *number = place.number(&layout);
+        }
         self.layouts
-            .set(place.number(), LayoutPod(layout), 0)
+            .set(place.index(), LayoutPod(layout), 0)
             .map_err(|source| KernelError::Map {
                 name: "LAYOUTS",
                 source,
@@ -154,6 +160,11 @@ impl NetcodeTable {
             .get(index)
             .map_or(LayoutPlace::NONE, |base| base.layout);
         (wanted != known).then_some(wanted)
+    }
+
+    /// How kernel programs are told of a layout.
+    pub fn number(&self, layout: LayoutPlace) -> u32 {
+        self.numbers.get(layout.index() as usize).copied().unwrap_or(0)
     }
 
     /// Makes a slot ready for a layout, when no program reads by the former one.

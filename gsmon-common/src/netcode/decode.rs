@@ -401,10 +401,14 @@ impl<P: Payload + ?Sized> Said<'_, P> {
             }
         }
         if self.has(Parts::SEQUENCE) {
-            let mut choked = 0;
-            if self.has(Parts::CHOKED) && self.look.holds(&case.choked_when, self.base, self.first) {
-                choked = self.get(&case.choked);
-            }
+            // Asked for only where numbers are missing.
+            let choked = || {
+                if self.has(Parts::CHOKED) && self.look.holds(&case.choked_when, self.base, self.first) {
+                    self.get(&case.choked)
+                } else {
+                    0
+                }
+            };
             let number = self.get(&case.sequence);
             let advance = number_from_client(counts, case, self.channel, number, choked, self.now_ns);
             // A clock is better, and what is sent when there is something to say has no period.
@@ -601,7 +605,7 @@ fn number_from_client(
     case: &Case,
     channel: u32,
     number: u32,
-    choked: u32,
+    choked: impl FnOnce() -> u32,
     now_ns: u64,
 ) -> u32 {
     if counts.state & state::UP == 0 {
@@ -616,7 +620,12 @@ fn number_from_client(
     let step = ahead(number, counts.up_highest, case.sequence_bits);
     if step > 0 && step <= STRAY as i32 {
         let step = step as u32;
-        let sent = if choked < step { step - choked } else { 1 };
+        let sent = if step == 1 {
+            1
+        } else {
+            let choked = choked();
+            if choked < step { step - choked } else { 1 }
+        };
         counts.up_expected = counts.up_expected.wrapping_add(sent);
         counts.up_received = counts.up_received.wrapping_add(1);
         counts.up_seen = if step < 64 {
@@ -718,7 +727,9 @@ fn by_period(counts: &mut NetcodeCounts, advance: u32, now_ns: u64) {
     if !known || gap_ns > JITTER_LONGEST_NS || advance > 16 {
         return;
     }
-    let each_16ns = (gap_ns as u32 / advance) << 4;
+    // A division takes as long as the rest of it.
+    let each_ns = if advance == 1 { gap_ns as u32 } else { gap_ns as u32 / advance };
+    let each_16ns = each_ns << 4;
     if counts.period_16ns == 0 {
         counts.period_16ns = each_16ns.max(1);
         return;

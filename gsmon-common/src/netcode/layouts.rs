@@ -49,6 +49,8 @@ pub enum Format {
 
 /// First place of layouts of the configuration.
 pub const CUSTOM_FIRST: u32 = 32;
+/// Set in the number of a layout whose datagrams hold commands: a kernel program sees it before it fetches the layout.
+pub const WALKED: u32 = 1 << 31;
 /// Places in the table; a power of two. Place 0 is no layout.
 pub const LAYOUTS: u32 = 64;
 
@@ -66,8 +68,14 @@ impl LayoutPlace {
         (place < LAYOUTS).then_some(Self(place))
     }
 
-    /// As kernel programs have it.
-    pub const fn number(self) -> u32 {
+    /// As kernel programs have it: with [`WALKED`] where its datagrams hold commands.
+    pub fn number(self, layout: &Layout) -> u32 {
+        let walks = layout.rx.walk.there | layout.tx.walk.there != 0;
+        self.0 | if walks { WALKED } else { 0 }
+    }
+
+    /// Index into the table.
+    pub const fn index(self) -> u32 {
         self.0
     }
 }

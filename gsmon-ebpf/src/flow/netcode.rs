@@ -5,9 +5,9 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use gsmon_common::netcode::{
-    Kinds, Layout, NetcodeSlot, Payload, Way,
+    Kinds, Layout, NetcodeSlot, Outcome, Payload, Way,
     decode::{note, positions, prepare_for_bench, read_at, side_of},
-    layouts::LAYOUTS as LAYOUT_COUNT,
+    layouts::{LAYOUTS as LAYOUT_COUNT, WALKED},
 };
 
 use super::{
@@ -114,6 +114,8 @@ fn unpacked(where_: u64, whose: u64) -> Place {
 
 /// Set in a place among the commands of a datagram.
 const COMMAND: u64 = 1 << 32;
+/// Set where nothing but this place of a datagram is read.
+const ALONE: u64 = 1 << 33;
 
 #[inline(always)]
 fn tables(place: Place) -> Option<(&'static Layout, *mut NetcodeSlot)> {
@@ -139,7 +141,11 @@ macro_rules! looks {
                 // SAFETY: non-null map pointer. Another CPU with a packet of the same flow may write at the same time:
                 // each word is written whole, and what is lost is one sample.
                 let slot = unsafe { &mut *slot };
-                read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, slot) as u32
+                let fits = read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, slot);
+                if at & ALONE != 0 {
+                    note(&mut slot.counts, Outcome { fits, left: false });
+                }
+                fits as u32
             }
 
             /// # Safety
@@ -184,7 +190,7 @@ unsafe extern "C" fn netcode_bench_receive(ctx: *mut __sk_buff, where_: u64, who
     // SAFETY: non-null map pointer; a bench has one CPU. The context is that of the running program.
     unsafe {
         prepare_for_bench(&mut *slot, 0, now_ns);
-        netcode_skb_receive(ctx, where_, whose, now_ns)
+        netcode_skb_receive_at(ctx, where_, whose, now_ns, ALONE)
     }
 }
 
@@ -212,9 +218,11 @@ impl Netcode for SkbPacket {
         let (where_, whose) = packed(place);
         // SAFETY: the context is valid for the program's run.
         unsafe {
-            match direction {
-                Direction::Receive => netcode_skb_receive(self.0, where_, whose, now_ns),
-                Direction::Transmit => netcode_skb_transmit(self.0, where_, whose, now_ns),
+            match (direction, place.layout & WALKED != 0) {
+                (Direction::Receive, true) => netcode_skb_receive(self.0, where_, whose, now_ns),
+                (Direction::Receive, false) => netcode_skb_receive_at(self.0, where_, whose, now_ns, ALONE),
+                (Direction::Transmit, true) => netcode_skb_transmit(self.0, where_, whose, now_ns),
+                (Direction::Transmit, false) => netcode_skb_transmit_at(self.0, where_, whose, now_ns, ALONE),
             };
         }
     }
@@ -225,6 +233,12 @@ impl Netcode for XdpPacket {
     fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
         let (where_, whose) = packed(place);
         // SAFETY: the context is valid for the program's run.
-        unsafe { netcode_xdp_receive(self.0, where_, whose, now_ns) };
+        unsafe {
+            if place.layout & WALKED != 0 {
+                netcode_xdp_receive(self.0, where_, whose, now_ns);
+            } else {
+                netcode_xdp_receive_at(self.0, where_, whose, now_ns, ALONE);
+            }
+        };
     }
 }

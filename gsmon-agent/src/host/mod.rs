@@ -11,6 +11,8 @@ pub mod instance;
 mod kept;
 pub mod platform;
 pub mod process;
+pub mod socket_state;
+pub mod socket_watch;
 pub mod sockets;
 pub mod usage;
 
@@ -20,6 +22,7 @@ pub use self::{
     instance::{InstanceError, InstanceLock},
     platform::Platform,
     process::{Process, ProcessTable, Touched},
+    socket_watch::{ServerSockets, SocketWatch, UdpReading, WatchedServer},
     sockets::{BoundSocket, NetnsId, SocketError},
     usage::{SchedSource, ServerUsage, UsageTracker},
 };

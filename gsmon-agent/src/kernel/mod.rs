@@ -18,6 +18,8 @@ mod offsets;
 mod ports;
 mod slab;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod tcp_info;
 
 use std::{
     collections::HashMap,

@@ -297,12 +297,7 @@ fn parse_errors(v4: &str, v6: &str) -> Option<ProtocolErrors> {
             .next()?
             .split_ascii_whitespace()
             .position(|word| word == name)?;
-        lines
-            .next()?
-            .split_ascii_whitespace()
-            .nth(position)?
-            .parse()
-            .ok()
+        lines.next()?.split_ascii_whitespace().nth(position)?.parse().ok()
     };
     let of6 = |name: &str| -> u64 {
         v6.lines()

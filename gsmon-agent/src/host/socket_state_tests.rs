@@ -44,7 +44,11 @@ fn drops_of_an_overflowing_socket_are_those_of_the_kernels_own_list() {
         };
         setsockopt(&server, RcvBuf, &4_096).unwrap();
         let port = server.local_addr().unwrap().port();
-        let loopback = if any.starts_with("[::1") { "::1" } else { "127.0.0.1" };
+        let loopback = if any.starts_with("[::1") {
+            "::1"
+        } else {
+            "127.0.0.1"
+        };
         let client = UdpSocket::bind((loopback, 0)).unwrap();
         for _ in 0..500 {
             client.send_to(&[7; 200], (loopback, port)).unwrap();
@@ -58,9 +62,16 @@ fn drops_of_an_overflowing_socket_are_those_of_the_kernels_own_list() {
             read += 1;
         }
         assert_eq!(state.drops + read, 500, "{any}");
-        assert!(state.receive_queue_bytes > 0 && state.drops > 0, "{any}: {state:?}");
+        assert!(
+            state.receive_queue_bytes > 0 && state.drops > 0,
+            "{any}: {state:?}"
+        );
         let after = netns.udp_state(&socket).unwrap().unwrap();
-        assert_eq!((after.receive_queue_bytes, after.drops), (0, state.drops), "{any}");
+        assert_eq!(
+            (after.receive_queue_bytes, after.drops),
+            (0, state.drops),
+            "{any}"
+        );
         drop(server);
         assert_eq!(netns.udp_state(&socket).unwrap(), None);
     }
@@ -129,7 +140,9 @@ fn what_tcp_knows_is_what_the_owner_of_the_socket_reads() {
 
 #[test]
 fn only_connections_on_the_ports_asked_for_are_answered() {
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let listeners: Vec<TcpListener> = (0..3)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
     let clients: Vec<TcpStream> = listeners
         .iter()
         .map(|listener| TcpStream::connect(listener.local_addr().unwrap()).unwrap())
@@ -140,7 +153,10 @@ fn only_connections_on_the_ports_asked_for_are_answered() {
         let _accepted = listener.accept().unwrap();
         let states = netns.tcp_states(port..=port).unwrap();
         assert_eq!(states.len(), 1);
-        assert_eq!((states[0].port, states[0].remote), (port, client.local_addr().unwrap()));
+        assert_eq!(
+            (states[0].port, states[0].remote),
+            (port, client.local_addr().unwrap())
+        );
     }
 }
 

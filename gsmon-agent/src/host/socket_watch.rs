@@ -154,11 +154,7 @@ impl SocketWatch {
     }
 
     /// One dump per namespace that has TCP servers, over the range of their ports.
-    fn read_tcp(
-        &mut self,
-        servers: &[&WatchedServer<'_>],
-        namespaces: &mut HashMap<NetnsId, NetnsHandle>,
-    ) {
+    fn read_tcp(&mut self, servers: &[&WatchedServer<'_>], namespaces: &mut HashMap<NetnsId, NetnsHandle>) {
         let mut ranges: BTreeMap<NetnsId, RangeInclusive<u16>> = BTreeMap::new();
         for socket in servers.iter().flat_map(|server| tcp_sockets(server)) {
             let range = ranges.entry(socket.netns).or_insert(socket.port..=socket.port);

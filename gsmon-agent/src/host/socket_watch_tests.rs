@@ -62,7 +62,10 @@ fn drops_add_up_over_sockets_that_come_and_go() {
         };
         watch.read(start + Duration::from_secs(at), &[server], &mut namespaces);
         let read = watch.of("s").unwrap();
-        assert_eq!(read.udp_drops_by_port.values().sum::<u64>(), read.udp_drops.unwrap_or(0));
+        assert_eq!(
+            read.udp_drops_by_port.values().sum::<u64>(),
+            read.udp_drops.unwrap_or(0)
+        );
         read.udp_drops
     };
     // Found in the middle of its life: what it had dropped is not counted.
@@ -78,7 +81,10 @@ fn drops_add_up_over_sockets_that_come_and_go() {
     setsockopt(&server, RcvBuf, &4_096).unwrap();
     let second = overflow(&client, &server, 100);
     let sockets = owned(&mut NetnsHandle::own().unwrap(), Protocol::Udp, port);
-    assert_eq!(read(&mut watch, 6, &sockets, History::Counts), Some(first + second));
+    assert_eq!(
+        read(&mut watch, 6, &sockets, History::Counts),
+        Some(first + second)
+    );
     assert_eq!(read(&mut watch, 6, &[], History::Counts), Some(first + second));
     assert_eq!(watch.failures, 0);
 }

@@ -18,9 +18,10 @@ use crate::{
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, Touched, UsageTracker,
-        platform,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, SocketWatch, Touched,
+        UsageTracker, WatchedServer, platform,
         process::{started_unix_ms, ticks_now},
+        socket_watch::History,
     },
     kernel::{
         CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
@@ -58,6 +59,7 @@ pub(super) struct Engine {
     last: Instant,
     late_intervals: u64,
     sockets: Vec<SocketOwner>,
+    socket_watch: SocketWatch,
 }
 
 impl Engine {
@@ -95,6 +97,7 @@ impl Engine {
             last: Instant::now(),
             late_intervals: 0,
             sockets: Vec::new(),
+            socket_watch: SocketWatch::default(),
         };
         engine.follow()?;
         engine.look(None);
@@ -420,6 +423,7 @@ impl Engine {
             }
         }
         self.watch_exits();
+        self.read_sockets();
         let servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
         self.sequence += 1;
         let snapshot = Snapshot {
@@ -434,6 +438,30 @@ impl Engine {
             losses: self.losses(),
         };
         self.cell.store(snapshot);
+    }
+
+    /// What the game sockets hold and drop, where it is time to ask.
+    fn read_sockets(&mut self) {
+        let (found, namespaces) = self.discovery.found_and_namespaces();
+        // Nothing has been looked for since the servers changed.
+        if found.len() < self.models.len() {
+            return;
+        }
+        let servers: Vec<WatchedServer<'_>> = self
+            .models
+            .iter()
+            .zip(found)
+            .map(|(model, found)| WatchedServer {
+                name: &model.spec.name,
+                sockets: &found.sockets,
+                history: if model.counted_from_start() {
+                    History::Counts
+                } else {
+                    History::Unknown
+                },
+            })
+            .collect();
+        self.socket_watch.read(Instant::now(), &servers, namespaces);
     }
 
     fn advance(
@@ -470,6 +498,7 @@ impl Engine {
                 unix_ms,
                 kernel,
                 usage: &usage,
+                sockets: self.socket_watch.of(&name),
                 events: events.get(name.as_str()).map_or(&[][..], Vec::as_slice),
                 room_threads: rooms.as_ref().unwrap_or(&no_rooms),
             }));
@@ -489,6 +518,7 @@ impl Engine {
                 unix_ms,
                 kernel: of_slot(companion.measured.slot),
                 usage: &usage,
+                sockets: None,
                 events: &[],
                 room_threads: &no_rooms,
             };
@@ -551,6 +581,7 @@ impl Engine {
             "network_namespaces_refused",
             self.discovery.namespaces_refused,
         )));
+        losses.push(counter(("socket_readings_failed", self.socket_watch.failures)));
         losses
     }
 

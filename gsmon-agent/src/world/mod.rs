@@ -4,6 +4,8 @@ pub mod cell;
 pub mod companion;
 pub mod histogram;
 pub mod model;
+pub mod remote;
+pub mod server_sockets;
 pub mod session;
 pub mod snapshot;
 pub mod tick;

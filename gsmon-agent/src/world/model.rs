@@ -7,11 +7,14 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
+    remote::RemoteFacts,
+    server_sockets::SocketsSnapshot,
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
         CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
@@ -22,7 +25,7 @@ use super::{
 use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
-    host::ServerUsage,
+    host::{ServerSockets, ServerUsage},
     kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
 };
 
@@ -82,6 +85,8 @@ pub struct Interval<'a> {
     pub kernel: Option<&'a ServerDelta>,
     /// From /proc.
     pub usage: &'a ServerUsage,
+    /// Its game sockets, once they were read.
+    pub sockets: Option<&'a ServerSockets>,
 }
 
 impl ServerModel {
@@ -130,6 +135,11 @@ impl ServerModel {
     /// Its main process.
     pub fn main(&self) -> Option<u32> {
         self.main.map(|main| main.pid)
+    }
+
+    /// Has the agent followed its main process from its start?
+    pub fn counted_from_start(&self) -> bool {
+        self.main.is_some_and(|main| main.counted_from_start)
     }
 
     /// Would one join or leave decide whether anybody plays?
@@ -207,6 +217,8 @@ impl ServerModel {
         let usage = interval.usage;
         add_usage(&mut self.totals, usage);
         let up = self.state == ServerState::Up;
+        let tcp = interval.sockets.map(|sockets| sockets.tcp.clone());
+        let remotes = RemoteFacts::new(tcp.unwrap_or_default());
         let game_state = self.sessions.advance(&GameInterval {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
@@ -226,6 +238,7 @@ impl ServerModel {
             flows: interval.kernel.map(|delta| &delta.flows.seen[..]),
             proxied: self.spec.proxied,
             room_threads: interval.room_threads,
+            remotes: &remotes,
         });
         self.ended_ms = None;
         if up {
@@ -235,6 +248,9 @@ impl ServerModel {
             self.tick = None;
         }
         ServerSnapshot {
+            sockets: interval
+                .sockets
+                .and_then(|sockets| SocketsSnapshot::of(sockets, Instant::now())),
             game_state,
             companions: Vec::new(),
             discovered: None,
@@ -263,7 +279,7 @@ impl ServerModel {
                         .flows
                         .top
                         .iter()
-                        .map(|flow| flow_snapshot(flow, interval.seconds))
+                        .map(|flow| flow_snapshot(flow, interval.seconds, &remotes))
                         .collect()
                 })
                 .unwrap_or_default(),
@@ -442,7 +458,7 @@ fn tick_snapshot(mut estimate: TickEstimate) -> TickSnapshot {
     }
 }
 
-fn flow_snapshot(flow: &FlowReading, seconds: f64) -> FlowSnapshot {
+fn flow_snapshot(flow: &FlowReading, seconds: f64, remotes: &RemoteFacts) -> FlowSnapshot {
     let per_second = |count: u64| {
         if seconds > 0.0 {
             count as f64 / seconds
@@ -450,13 +466,16 @@ fn flow_snapshot(flow: &FlowReading, seconds: f64) -> FlowSnapshot {
             0.0
         }
     };
+    let remote = SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port);
+    let protocol = if flow.key.protocol == proto::TCP {
+        Protocol::Tcp
+    } else {
+        Protocol::Udp
+    };
     FlowSnapshot {
-        remote: SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port),
-        protocol: if flow.key.protocol == proto::TCP {
-            Protocol::Tcp
-        } else {
-            Protocol::Udp
-        },
+        remote,
+        protocol,
+        tcp: (protocol == Protocol::Tcp).then(|| remotes.tcp(remote)).flatten(),
         rx: packets(flow.rx_total),
         tx: packets(flow.tx_total),
         rx_packets_per_second: per_second(flow.rx.packets),
@@ -505,6 +524,7 @@ mod tests {
             now_ns: 0,
             kernel: None,
             usage: &ServerUsage::default(),
+            sockets: None,
         })
     }
 

@@ -10,7 +10,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{histogram::TickHistogram, session::GameSnapshot};
+use super::{
+    histogram::TickHistogram, remote::TcpPath, server_sockets::SocketsSnapshot, session::GameSnapshot,
+};
 use crate::{
     config::{Game, Protocol},
     games::{
@@ -99,6 +101,8 @@ pub struct ServerSnapshot {
     pub flows: Option<u64>,
     /// The busiest flows by bytes of the interval, at most 64.
     pub top_flows: Vec<FlowSnapshot>,
+    /// Its game sockets: queues, drops, TCP connections; absent until they were read.
+    pub sockets: Option<SocketsSnapshot>,
     /// Sessions, phases and players.
     pub game_state: GameSnapshot,
     /// Processes beside the server that are measured on their own account.
@@ -360,6 +364,8 @@ pub struct FlowSnapshot {
     pub tx_bytes_per_second: f64,
     /// Median packet size and inter-arrival, from the detail tier.
     pub detail: Option<FlowDetail>,
+    /// Round trip and retransmits as the kernel's TCP knows them; of TCP flows.
+    pub tcp: Option<TcpPath>,
 }
 
 /// From the detail tier, over the life of the flow's detail slot.

@@ -1,7 +1,7 @@
 //! A snapshot as Prometheus text, one file per subject. Conventional names, base units; what is absent has no series.
 //! Addresses, player names and PIDs are never labels.
 //!
-//! `server` what a server uses, `ticks` its game loop, `games` its sessions, phases and players, `voices` how it
+//! `server` what a server uses, `sockets` what its sockets hold and drop, `ticks` its game loop, `games` its sessions, phases and players, `voices` how it
 //! is listened to, `companions` the processes beside it, `sessions` the series of each session (off by default), `agent` gsmon itself; `histogram` passes
 //! on histograms that the model has counted.
 
@@ -11,6 +11,7 @@ mod games;
 mod histogram;
 mod server;
 mod sessions;
+mod sockets;
 mod ticks;
 mod voices;
 
@@ -33,6 +34,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
         registry: Registry::new(),
     };
     page.servers(snapshot)?;
+    page.sockets(snapshot)?;
     page.ticks(snapshot)?;
     page.games(snapshot)?;
     page.voices(snapshot)?;

@@ -6,6 +6,7 @@ use crate::{
     games::{event::Phase, log::LogStatistics},
     world::{
         histogram::TickHistogram,
+        server_sockets::{NamespaceErrors, SocketsSnapshot, TcpSummary, UdpSocketSnapshot},
         session::{
             ask::tests::{a_session, a_snapshot},
             picture::SessionSnapshot,
@@ -66,6 +67,7 @@ pub fn sample(full: bool) -> Snapshot {
             tick: full.then_some(tick),
             flows: full.then_some(2),
             top_flows: Vec::new(),
+            sockets: full.then(sockets),
             game_state: crate::world::session::GameSnapshot::default(),
             companions: Vec::new(),
             discovered: full.then(|| DiscoveredSnapshot {
@@ -92,6 +94,59 @@ pub fn sample(full: bool) -> Snapshot {
         }],
         ..Snapshot::default()
     }
+}
+
+/// Sockets with drops, and one TCP connection.
+fn sockets() -> SocketsSnapshot {
+    SocketsSnapshot {
+        age_seconds: 0.0,
+        udp: vec![UdpSocketSnapshot {
+            local: "127.0.0.1:27960".parse().unwrap(),
+            receive_queue_bytes: 50,
+            receive_buffer_bytes: 200,
+            send_queue_bytes: 0,
+            send_buffer_bytes: 100,
+            drops: 7,
+        }],
+        udp_receive_drops: Some(9),
+        udp_receive_drops_by_port: [(27_960, 7), (0, 2)].into(),
+        tcp: Some(TcpSummary {
+            connections: 1,
+            rtt_p50_ns: Some(20_000_000),
+            rtt_p95_ns: Some(30_000_000),
+            segments_sent: 100,
+            retransmits: 3,
+            send_queue_bytes: 12,
+            receive_queue_bytes: 0,
+            fullest_send_buffer_ratio: Some(0.5),
+        }),
+        namespace_errors: Some(NamespaceErrors {
+            netns: 4_026_531_840,
+            udp_send_buffer: 4,
+            udp_receive_buffer: 9,
+            udp_memory: 0,
+            udp_checksum: 0,
+            ip_out_discards: 0,
+            ip_out_no_routes: 0,
+        }),
+    }
+}
+
+#[test]
+fn sockets_are_shown_by_port_and_the_namespace_by_its_name() {
+    let text = encode(&sample(true), &MetricsSettings::default()).unwrap();
+    for part in [
+        r#"gsmon_server_udp_receive_drops_total{port="27960",server="odd \"name\"\\"} 7"#,
+        r#"gsmon_server_udp_receive_drops_total{port="other",server="odd \"name\"\\"} 2"#,
+        r#"gsmon_server_socket_queue_bytes{direction="receive",server="odd \"name\"\\"} 50"#,
+        r#"gsmon_server_socket_buffer_fill_ratio{direction="transmit",server="odd \"name\"\\"} 0.5"#,
+        r#"gsmon_server_namespace_errors_total{kind="udp_send_buffer",server="odd \"name\"\\"} 4"#,
+        r#"gsmon_server_tcp_rtt_seconds{server="odd \"name\"\\",statistic="p95"} 0.03"#,
+        r#"gsmon_server_tcp_retransmits_total{server="odd \"name\"\\"} 3"#,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("4026531840"), "no inode in any label");
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub fn a_player(number: u64, name: &str, kind: PlayerKind, session: &str) -> Pla
             rx_bytes_per_second: 2_400.0,
             tx_packets_per_second: 20.0,
             tx_bytes_per_second: 9_000.0,
+            tcp: None,
         }),
     }
 }
@@ -191,6 +192,7 @@ pub fn a_snapshot() -> Snapshot {
         tick: None,
         flows: None,
         top_flows: Vec::new(),
+        sockets: None,
         game_state: GameSnapshot::default(),
         companions: Vec::new(),
         discovered: None,

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     games::event::{KindEvidence, Phase, PlayerKind, Witness},
-    world::snapshot::PacketTotals,
+    world::{
+        remote::{RemoteFacts, TcpPath},
+        snapshot::PacketTotals,
+    },
 };
 
 /// Sessions and players of one server.
@@ -212,6 +215,8 @@ pub struct PlayerFlow {
     pub tx_packets_per_second: f64,
     /// Bytes per second to the player.
     pub tx_bytes_per_second: f64,
+    /// Round trip and retransmits as the kernel's TCP knows them; of games over TCP.
+    pub tcp: Option<TcpPath>,
 }
 
 /// What was told and did not fit, since start.
@@ -259,7 +264,7 @@ impl From<gsmon_common::flow::Traffic> for PacketTotals {
 }
 
 /// Players as the roster knows them.
-pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> PlayerList {
+pub fn named_players(machine: &Machine, matches: &Matches, remotes: &RemoteFacts, now_ms: i64) -> PlayerList {
     let session_of = |room: Option<&Arc<str>>| {
         room.and_then(|room| machine.rooms.get(room))
             .unwrap_or(&machine.track)
@@ -309,6 +314,7 @@ pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> Playe
                     rx_bytes_per_second: traffic.rx_bytes_per_second,
                     tx_packets_per_second: traffic.tx_packets_per_second,
                     tx_bytes_per_second: traffic.tx_bytes_per_second,
+                    tcp: remotes.tcp(traffic.remote),
                 }),
             }
         })

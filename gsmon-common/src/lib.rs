@@ -13,6 +13,7 @@ pub mod limits;
 pub mod record;
 pub mod sched;
 pub mod server;
+pub mod softirq;
 pub mod stat;
 
 /// IANA protocol numbers that gsmon follows.

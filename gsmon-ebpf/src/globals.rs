@@ -43,6 +43,8 @@ globals! {
     HASH_SEED: u64, hash_seed;
     /// Bits of the remote address that the bench programs vary; 0 for one flow.
     BENCH_FLOW_MASK: u32, bench_flow_mask;
+    /// A run of NET_RX whose number has none of these bits is timed.
+    SOFTIRQ_MASK: u32, softirq_mask;
     /// 1 when aya-log messages are wanted.
     KERNEL_LOG: u32, kernel_log;
 }

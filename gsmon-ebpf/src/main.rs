@@ -16,6 +16,7 @@ mod globals;
 mod maps;
 mod process;
 mod sched;
+mod softirq;
 mod task;
 
 #[panic_handler]

@@ -10,6 +10,7 @@ use gsmon_common::{
     record::Record,
     sched::{BurstRing, TaskSlot},
     server::{Cadence, EndpointKey, PORT_ENTRIES, PortEntry, ServerSlot},
+    softirq::NetRx,
     stat::STATS as STAT_COUNT,
 };
 
@@ -77,6 +78,10 @@ pub static TASK_FREE: Stack<u32> = Stack::with_max_entries(limits::THREADS, 0);
 /// Burst rings.
 #[map]
 pub static BURSTS: Array<BurstRing> = Array::with_max_entries(limits::TICK_THREADS, MMAPABLE);
+
+/// NET_RX softirqs of each CPU.
+#[map]
+pub static SOFTIRQS: PerCpuArray<NetRx> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counters by `gsmon_common::stat::Stat`.
 #[map]

@@ -64,6 +64,8 @@ pub struct AgentSettings {
     pub interval: Duration,
     /// Kernel run-time statistics of gsmon's own programs.
     pub kernel_run_time: StatsMode,
+    /// Which runs of the NET_RX softirq are timed. Changes with a restart.
+    pub net_rx_time: NetRxTime,
     /// Messages from the kernel programs (aya-log) on rare paths.
     pub kernel_log: bool,
     /// Idle times after which slots are freed.
@@ -79,6 +81,18 @@ pub enum StatsMode {
     /// Always.
     Always,
     /// Never.
+    Off,
+}
+
+/// `agent.net_rx_time`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetRxTime {
+    /// All are counted, one in 16 is timed.
+    Sampled,
+    /// All are timed: two clock reads for each.
+    Every,
+    /// None, and nothing is attached.
     Off,
 }
 
@@ -199,6 +213,7 @@ impl Default for AgentSettings {
         Self {
             interval: Duration::from_secs(1),
             kernel_run_time: StatsMode::Sampled,
+            net_rx_time: NetRxTime::Sampled,
             kernel_log: false,
             flow_timeouts: TierTimeouts::default(),
         }

@@ -14,7 +14,7 @@ mod sources;
 pub use discovery::{DiscoveryMode, DiscoverySettings};
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,
-    PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
+    NetRxTime, PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
 };
 pub use server::{Game, GameServer, PortMatch, Protocol};
 pub use sources::{

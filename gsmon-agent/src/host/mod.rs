@@ -14,6 +14,7 @@ pub mod process;
 pub mod socket_state;
 pub mod socket_watch;
 pub mod sockets;
+pub mod softnet;
 pub mod usage;
 
 pub use self::{
@@ -24,5 +25,6 @@ pub use self::{
     process::{Process, ProcessTable, Touched},
     socket_watch::{ServerSockets, SocketWatch, UdpReading, WatchedServer},
     sockets::{BoundSocket, NetnsId, SocketError},
+    softnet::SoftnetTable,
     usage::{SchedSource, ServerUsage, UsageTracker},
 };

@@ -17,6 +17,7 @@ pub mod object;
 mod offsets;
 mod ports;
 mod slab;
+mod softirq;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod tcp_info;
@@ -38,15 +39,6 @@ use gsmon_common::{
     stat::{STATS, Stat},
 };
 
-use self::{
-    attach::Attachment,
-    cost::{RunTimeSampler, map_size, program_runs},
-    flows::difference,
-    logger::KernelLogger,
-    object::{KernelArray, KernelHash, Object, ObjectOptions, Records},
-    ports::PortTables,
-    tasks::TaskTable,
-};
 pub use self::{
     attach::{Attached, CgroupHooks, Tracepoints, remove_leftovers},
     cost::{MapSize, ProgramRun},
@@ -55,9 +47,20 @@ pub use self::{
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     slab::{Plain, Slab},
+    softirq::NetRxCpu,
     tasks::{CountFrom, EndedThread, ServerTasks, ThreadReading},
 };
-use crate::config::{InterfaceSettings, Limits, StatsMode, TierTimeouts};
+use self::{
+    attach::{Attachment, SoftirqHooks},
+    cost::{RunTimeSampler, map_size, program_runs},
+    flows::difference,
+    logger::KernelLogger,
+    object::{KernelArray, KernelHash, Object, ObjectOptions, Records},
+    ports::PortTables,
+    softirq::Softirqs,
+    tasks::TaskTable,
+};
+use crate::config::{InterfaceSettings, Limits, NetRxTime, StatsMode, TierTimeouts};
 
 /// Index of a server in the kernel's tables; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +69,7 @@ pub struct ServerSlotId(pub u32);
 /// One source: which hook is in force and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`.
+    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`, `net_rx_softirq`.
     pub name: &'static str,
     /// For example `tp_btf/sched_switch`.
     pub hook: String,
@@ -95,6 +98,8 @@ pub struct KernelOptions {
     pub scope: Option<ScopeKind>,
     /// Which kind of tracepoint.
     pub tracepoints: Tracepoints,
+    /// Which NET_RX softirqs are timed.
+    pub net_rx_time: NetRxTime,
     /// Bits of the remote address that the bench programs vary.
     pub bench_flow_mask: u32,
 }
@@ -149,6 +154,8 @@ pub struct KernelDelta {
     pub exited_pids: Vec<u32>,
     /// Their wait statuses, in the same order.
     pub exit_statuses: Vec<u32>,
+    /// NET_RX softirqs of each CPU since the agent began; `None` where they are not timed.
+    pub net_rx: Option<Vec<NetRxCpu>>,
     /// Time the drain took.
     pub drain: Duration,
 }
@@ -194,6 +201,7 @@ pub struct Kernel {
     known_addresses: Vec<[u8; 16]>,
     followed: HashMap<ServerSlotId, ServerBase>,
     free_servers: Vec<ServerSlotId>,
+    softirqs: Option<Softirqs>,
     sampler: RunTimeSampler,
     sizes: Vec<MapSize>,
     last_drain: Instant,
@@ -218,6 +226,7 @@ pub fn available_hooks() -> Vec<(&'static str, bool)> {
     let has = |kind| is_program_supported(kind).unwrap_or(false);
     vec![
         ("tp_btf", offsets::has_btf_tracepoint("sched_switch")),
+        ("tp_btf/softirq", offsets::has_btf_tracepoint("softirq_entry")),
         ("raw_tp", has(ProgramType::RawTracePoint)),
         ("cgroup_skb", has(ProgramType::CgroupSkb)),
         ("xdp", has(ProgramType::Xdp)),
@@ -232,6 +241,7 @@ fn object_options(options: &KernelOptions) -> ObjectOptions {
         thread_ids: options.thread_ids,
         scope: options.scope.unwrap_or_else(best_scope),
         kernel_log: options.kernel_log,
+        net_rx_time: options.net_rx_time,
         bench_flow_mask: options.bench_flow_mask,
     }
 }
@@ -281,6 +291,7 @@ impl Kernel {
             known_addresses: Vec::new(),
             followed: HashMap::new(),
             free_servers: (1..=servers).rev().map(ServerSlotId).collect(),
+            softirqs: None,
             sampler: RunTimeSampler::new(options.run_time),
             sizes,
             last_drain: Instant::now(),
@@ -320,6 +331,15 @@ impl Kernel {
                         source,
                     })?;
             }
+        }
+        let attached = attach::attach_softirq(
+            &mut kernel.object.ebpf,
+            options.tracepoints,
+            options.net_rx_time,
+            &mut kernel.attachment,
+        );
+        if attached == SoftirqHooks::Attached {
+            kernel.softirqs = Some(Softirqs::new(&mut kernel.object)?);
         }
         give_back_memory();
         Ok(kernel)
@@ -506,6 +526,7 @@ impl Kernel {
             delta.servers.entry(id).or_default().flows = flows;
         }
         self.drain_servers(&mut delta);
+        delta.net_rx = self.softirqs.as_mut().and_then(Softirqs::read);
         delta.drain = start.elapsed();
         delta
     }

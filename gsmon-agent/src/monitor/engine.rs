@@ -12,14 +12,14 @@ use super::{
     moments::Moments, rooms::RoomThreads,
 };
 use crate::{
-    config::{Config, GameServer},
+    config::{AgentSettings, Config, GameServer, NetRxTime},
     games::{
         event::GameEvent,
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, SocketWatch, Touched,
-        UsageTracker, WatchedServer, platform,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, SocketWatch, SoftnetTable,
+        Touched, UsageTracker, WatchedServer, platform,
         process::{started_unix_ms, ticks_now},
         socket_watch::History,
     },
@@ -30,6 +30,7 @@ use crate::{
         cell::SnapshotCell,
         companion::CompanionModel,
         model::{Interval, MainProcess, ServerModel},
+        net_rx::{NetRxInterval, NetRxModel},
         snapshot::{
             AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
             ServerSnapshot, Snapshot, SourceReport,
@@ -60,6 +61,8 @@ pub(super) struct Engine {
     late_intervals: u64,
     sockets: Vec<SocketOwner>,
     socket_watch: SocketWatch,
+    softnet: SoftnetTable,
+    net_rx: NetRxModel,
 }
 
 impl Engine {
@@ -98,6 +101,8 @@ impl Engine {
             late_intervals: 0,
             sockets: Vec::new(),
             socket_watch: SocketWatch::default(),
+            softnet: SoftnetTable::default(),
+            net_rx: NetRxModel::default(),
         };
         engine.follow()?;
         engine.look(None);
@@ -196,6 +201,10 @@ impl Engine {
         self.config = Config {
             limits: self.config.limits,
             interfaces: self.config.interfaces.clone(),
+            agent: AgentSettings {
+                net_rx_time: self.config.agent.net_rx_time,
+                ..config.agent
+            },
             ..config
         };
         for slot in self.companions.reload(&self.config, unix_ms()) {
@@ -424,7 +433,16 @@ impl Engine {
         }
         self.watch_exits();
         self.read_sockets();
-        let servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
+        let mut servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
+        let host = self.net_rx.advance(
+            &NetRxInterval {
+                seconds,
+                cpus: delta.as_ref().and_then(|delta| delta.net_rx.as_deref()),
+                estimated: self.config.agent.net_rx_time == NetRxTime::Sampled,
+                packets: self.softnet.packets(),
+            },
+            &mut servers,
+        );
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,
@@ -434,6 +452,7 @@ impl Engine {
             interval_seconds: seconds,
             sources: self.sources(),
             servers,
+            host,
             agent: self.cost(delta.as_ref()),
             losses: self.losses(),
         };
@@ -693,6 +712,7 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
         timeouts: config.agent.flow_timeouts,
         run_time: config.agent.kernel_run_time,
         kernel_log: config.agent.kernel_log,
+        net_rx_time: config.agent.net_rx_time,
         cgroup_root: platform.cgroup_root.clone(),
         interfaces: config.interfaces.clone(),
         thread_ids: platform.pid_max,

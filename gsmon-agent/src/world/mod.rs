@@ -4,6 +4,7 @@ pub mod cell;
 pub mod companion;
 pub mod histogram;
 pub mod model;
+pub mod net_rx;
 pub mod remote;
 pub mod server_sockets;
 pub mod session;

@@ -379,6 +379,9 @@ impl ServerModel {
             rx_bytes_per_second: rate(bytes(now.rx), bytes(before.rx)),
             tx_packets_per_second: rate(packets(now.tx), packets(before.tx)),
             tx_bytes_per_second: rate(bytes(now.tx), bytes(before.tx)),
+            // Shared out over all servers (`net_rx`).
+            net_rx_share_ratio: None,
+            net_rx_cores: None,
         }
     }
 }

@@ -11,7 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    histogram::TickHistogram, remote::TcpPath, server_sockets::SocketsSnapshot, session::GameSnapshot,
+    histogram::TickHistogram, net_rx::HostSnapshot, remote::TcpPath, server_sockets::SocketsSnapshot,
+    session::GameSnapshot,
 };
 use crate::{
     config::{Game, Protocol},
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub sources: Vec<SourceReport>,
     /// Servers in the order of the configuration.
     pub servers: Vec<ServerSnapshot>,
+    /// The host as a whole.
+    pub host: HostSnapshot,
     /// What gsmon itself costs.
     pub agent: AgentCost,
     /// Host-wide counters of what could not be counted as asked, by name (see `gsmon_common::stat`).
@@ -43,7 +46,7 @@ pub struct Snapshot {
 /// One measurement source: what is in force and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// `sched`, `process`, `flow_ingress`, `flow_egress`.
+    /// `sched`, `process`, `flow_ingress`, `flow_egress`, `net_rx_softirq`.
     pub source: String,
     /// Hook in force, for example `tp_btf/sched_switch`, `cgroup_skb/ingress`, `/proc`; `none` when absent.
     pub hook: String,
@@ -308,6 +311,10 @@ pub struct ServerRates {
     pub tx_packets_per_second: Option<f64>,
     /// Server to clients.
     pub tx_bytes_per_second: Option<f64>,
+    /// Packets from its clients among all that the host's network stack processed.
+    pub net_rx_share_ratio: Option<f64>,
+    /// That share of the time in NET_RX softirqs, in cores: an estimate.
+    pub net_rx_cores: Option<f64>,
 }
 
 /// How the tick was found.

@@ -2,13 +2,14 @@
 //! Addresses, player names and PIDs are never labels.
 //!
 //! `server` what a server uses, `sockets` what its sockets hold and drop, `ticks` its game loop, `games` its sessions, phases and players, `voices` how it
-//! is listened to, `companions` the processes beside it, `sessions` the series of each session (off by default), `agent` gsmon itself; `histogram` passes
+//! is listened to, `companions` the processes beside it, `sessions` the series of each session (off by default), `host` the machine, `agent` gsmon itself; `histogram` passes
 //! on histograms that the model has counted.
 
 mod agent;
 mod companions;
 mod games;
 mod histogram;
+mod host;
 mod server;
 mod sessions;
 mod sockets;
@@ -40,6 +41,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     page.voices(snapshot)?;
     page.companions(snapshot)?;
     page.sessions(snapshot, settings)?;
+    page.host(snapshot)?;
     page.agent(snapshot)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&page.registry.gather(), &mut text)?;

@@ -6,6 +6,7 @@ use crate::{
     games::{event::Phase, log::LogStatistics},
     world::{
         histogram::TickHistogram,
+        net_rx::{NetRxCpuSnapshot, NetRxSnapshot},
         server_sockets::{NamespaceErrors, SocketsSnapshot, TcpSummary, UdpSocketSnapshot},
         session::{
             ask::tests::{a_session, a_snapshot},
@@ -129,6 +130,35 @@ fn sockets() -> SocketsSnapshot {
             ip_out_discards: 0,
             ip_out_no_routes: 0,
         }),
+    }
+}
+
+#[test]
+fn softirqs_are_shown_by_cpu() {
+    let mut snapshot = sample(true);
+    snapshot.host.packets_processed = Some(77);
+    snapshot.host.net_rx = Some(NetRxSnapshot {
+        estimated: true,
+        cpus: vec![
+            NetRxCpuSnapshot::default(),
+            NetRxCpuSnapshot {
+                runs: 160,
+                timed_runs: 10,
+                time_ns: 1_500_000_000,
+            },
+        ],
+        cores: None,
+        ns_per_packet: None,
+    });
+    snapshot.servers[0].rates.net_rx_share_ratio = Some(0.25);
+    let text = encode(&snapshot, &MetricsSettings::default()).unwrap();
+    for part in [
+        r#"gsmon_host_net_rx_softirq_seconds_total{cpu="1"} 1.5"#,
+        r#"gsmon_host_net_rx_softirq_runs_total{cpu="1",kind="timed"} 10"#,
+        "gsmon_host_packets_processed_total 77",
+        "gsmon_server_net_rx_share_ratio",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
     }
 }
 

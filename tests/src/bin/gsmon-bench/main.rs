@@ -8,6 +8,7 @@ mod grammars;
 mod grammars_b;
 mod logs;
 mod programs;
+mod softirqs;
 
 use anyhow::Result;
 
@@ -52,9 +53,10 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 9] = [
+const PARTS: [(&str, Part, Needs); 10] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
+    ("softirqs", softirqs::run, Needs::Root),
     ("drain", programs::drain, Needs::Root),
     ("echo", echo::run, Needs::Root),
     ("agent", agent::run, Needs::Root),

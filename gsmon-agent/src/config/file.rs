@@ -10,7 +10,7 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{DiscoverySettings, GameServer, check};
+use super::{DiscoverySettings, GameServer, RegionSettings, check};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[discovery]`
     pub discovery: DiscoverySettings,
+    /// `[regions]`
+    pub regions: RegionSettings,
     /// `[[interface]]`
     #[serde(rename = "interface")]
     pub interfaces: Vec<InterfaceSettings>,
@@ -380,6 +382,12 @@ pub enum FieldError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// Regions that cannot be meant.
+    #[error("[regions] {message}")]
+    BadRegions {
+        /// What is wrong and what would be right.
+        message: String,
+    },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
     DuplicateInterface {
@@ -422,6 +430,7 @@ impl Config {
     pub fn check(&self) -> Result<(), FieldError> {
         self.check_ranges()?;
         self.discovery.check()?;
+        self.regions.check()?;
         let mut names = HashMap::new();
         for (index, server) in self.servers.iter().enumerate() {
             check::server(server, index + 1)?;

@@ -1,11 +1,12 @@
 //! Configuration: TOML with serde, and the same things as a builder for library users.
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
-//! what it says; `discovery` finding servers that nobody configured.
+//! what it says; `discovery` finding servers that nobody configured; `regions` where players are.
 
 mod check;
 mod discovery;
 mod file;
+mod regions;
 mod server;
 #[cfg(test)]
 mod shipped;
@@ -15,6 +16,9 @@ pub use discovery::{DiscoveryMode, DiscoverySettings};
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,
     NetRxTime, PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
+};
+pub use regions::{
+    LatencyBand, NetworkListError, RegionSettings, check_name as check_region_name, parse_networks,
 };
 pub use server::{Game, GameServer, PortMatch, Protocol};
 pub use sources::{

@@ -111,6 +111,9 @@ pub struct GameServer {
     /// Player limit of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_players: Option<u32>,
+    /// Region that the server is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Do players come through a proxy, a relay or source NAT? Then flows are not players.
     #[serde(default)]
     pub proxied: bool,
@@ -150,6 +153,7 @@ impl GameServer {
             cgroup: None,
             systemd_unit: None,
             max_players: None,
+            region: None,
             proxied: false,
             log: None,
             query: None,
@@ -210,6 +214,12 @@ impl GameServer {
     /// Player limit.
     pub fn max_players(mut self, max_players: u32) -> Self {
         self.max_players = Some(max_players);
+        self
+    }
+
+    /// Region that it is in.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
         self
     }
 

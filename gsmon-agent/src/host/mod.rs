@@ -11,6 +11,7 @@ pub mod instance;
 mod kept;
 pub mod platform;
 pub mod process;
+pub mod region_database;
 pub mod socket_state;
 pub mod socket_watch;
 pub mod sockets;
@@ -23,6 +24,7 @@ pub use self::{
     instance::{InstanceError, InstanceLock},
     platform::Platform,
     process::{Process, ProcessTable, Touched},
+    region_database::{RegionError, RegionSources},
     socket_watch::{ServerSockets, SocketWatch, UdpReading, WatchedServer},
     sockets::{BoundSocket, NetnsId, SocketError},
     softnet::SoftnetTable,

@@ -18,8 +18,8 @@ use crate::{
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, SocketWatch, SoftnetTable,
-        Touched, UsageTracker, WatchedServer, platform,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, RegionSources, SchedSource, SocketWatch,
+        SoftnetTable, Touched, UsageTracker, WatchedServer, platform,
         process::{started_unix_ms, ticks_now},
         socket_watch::History,
     },
@@ -31,6 +31,7 @@ use crate::{
         companion::CompanionModel,
         model::{Interval, MainProcess, ServerModel},
         net_rx::{NetRxInterval, NetRxModel},
+        region::Regions,
         snapshot::{
             AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
             ServerSnapshot, Snapshot, SourceReport,
@@ -63,6 +64,7 @@ pub(super) struct Engine {
     socket_watch: SocketWatch,
     softnet: SoftnetTable,
     net_rx: NetRxModel,
+    regions: Arc<Regions>,
 }
 
 impl Engine {
@@ -72,6 +74,7 @@ impl Engine {
         state_directory: &Path,
     ) -> Result<Self, MonitorError> {
         voices::check(&config.servers)?;
+        let regions = read_regions(&config)?;
         let platform = Platform::detect();
         let (kernel, absent_because) = match load_kernel(&config, &platform) {
             Ok(kernel) => (Some(kernel), None),
@@ -103,6 +106,7 @@ impl Engine {
             socket_watch: SocketWatch::default(),
             softnet: SoftnetTable::default(),
             net_rx: NetRxModel::default(),
+            regions,
         };
         engine.follow()?;
         engine.look(None);
@@ -193,8 +197,11 @@ impl Engine {
 
     fn reload(&mut self, config: Config) -> Result<(), MonitorError> {
         config.check()?;
-        // What can fail comes first: a configuration is taken over whole or not at all.
+        // What can fail comes first: a configuration is taken over whole or not at all. Files of regions are read anew,
+        // since they may have changed while their names have not.
+        let regions = read_regions(&config)?;
         self.voices.set_servers(&self.effective(&config))?;
+        self.regions = regions;
         if let Some(kernel) = &mut self.kernel {
             kernel.reconfigure(config.agent.flow_timeouts, config.agent.kernel_run_time);
         }
@@ -518,6 +525,7 @@ impl Engine {
                 kernel,
                 usage: &usage,
                 sockets: self.socket_watch.of(&name),
+                regions: &self.regions,
                 events: events.get(name.as_str()).map_or(&[][..], Vec::as_slice),
                 room_threads: rooms.as_ref().unwrap_or(&no_rooms),
             }));
@@ -538,6 +546,7 @@ impl Engine {
                 kernel: of_slot(companion.measured.slot),
                 usage: &usage,
                 sockets: None,
+                regions: &self.regions,
                 events: &[],
                 room_threads: &no_rooms,
             };
@@ -676,6 +685,11 @@ fn room_threads(config: &Config) -> HashMap<String, RoomThreads> {
             Some((server.name.clone(), threads))
         })
         .collect()
+}
+
+fn read_regions(config: &Config) -> Result<Arc<Regions>, MonitorError> {
+    let sources = RegionSources::load(&config.regions)?;
+    Ok(Arc::new(Regions::new(&config.regions, sources)))
 }
 
 /// From when on what a process uses is the server's.

@@ -5,6 +5,7 @@ pub mod companion;
 pub mod histogram;
 pub mod model;
 pub mod net_rx;
+pub mod region;
 pub mod remote;
 pub mod server_sockets;
 pub mod session;

@@ -13,6 +13,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
+    region::Regions,
     remote::RemoteFacts,
     server_sockets::SocketsSnapshot,
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
@@ -26,7 +27,7 @@ use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
     host::{ServerSockets, ServerUsage},
-    kernel::{DetailReading, FlowReading, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId},
+    kernel::{DetailReading, FlowReading, OutsideDelta, SeenFlow, ServerDelta, ServerGrowth, ServerSlotId},
 };
 
 /// A statement of the game about its tick counts for so long.
@@ -87,6 +88,8 @@ pub struct Interval<'a> {
     pub usage: &'a ServerUsage,
     /// Its game sockets, once they were read.
     pub sockets: Option<&'a ServerSockets>,
+    /// What tells regions.
+    pub regions: &'a Arc<Regions>,
 }
 
 impl ServerModel {
@@ -218,7 +221,7 @@ impl ServerModel {
         add_usage(&mut self.totals, usage);
         let up = self.state == ServerState::Up;
         let tcp = interval.sockets.map(|sockets| sockets.tcp.clone());
-        let remotes = RemoteFacts::new(tcp.unwrap_or_default());
+        let remotes = RemoteFacts::new(tcp.unwrap_or_default(), interval.regions.clone());
         let game_state = self.sessions.advance(&GameInterval {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
@@ -251,6 +254,11 @@ impl ServerModel {
             sockets: interval
                 .sockets
                 .and_then(|sockets| SocketsSnapshot::of(sockets, Instant::now())),
+            region: self.spec.region.clone(),
+            flows_by_region: interval
+                .kernel
+                .map(|delta| remotes.count_by_region(delta.flows.seen.iter().map(remote_of)))
+                .unwrap_or_default(),
             game_state,
             companions: Vec::new(),
             discovered: None,
@@ -479,6 +487,7 @@ fn flow_snapshot(flow: &FlowReading, seconds: f64, remotes: &RemoteFacts) -> Flo
         remote,
         protocol,
         tcp: (protocol == Protocol::Tcp).then(|| remotes.tcp(remote)).flatten(),
+        region: remotes.region(remote),
         rx: packets(flow.rx_total),
         tx: packets(flow.tx_total),
         rx_packets_per_second: per_second(flow.rx.packets),
@@ -497,6 +506,10 @@ fn flow_detail(detail: DetailReading) -> FlowDetail {
         rx_inter_arrival_p95_ns: detail.rx_inter_arrival_p95_ns,
         tx_inter_arrival_p50_ns: detail.tx_inter_arrival_p50_ns,
     }
+}
+
+fn remote_of(flow: &SeenFlow) -> SocketAddr {
+    SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port)
 }
 
 fn remote_address(octets: [u8; 16]) -> IpAddr {
@@ -528,6 +541,7 @@ mod tests {
             kernel: None,
             usage: &ServerUsage::default(),
             sockets: None,
+            regions: &Arc::default(),
         })
     }
 

@@ -6,13 +6,14 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    histogram::TickHistogram, net_rx::HostSnapshot, remote::TcpPath, server_sockets::SocketsSnapshot,
-    session::GameSnapshot,
+    histogram::TickHistogram, net_rx::HostSnapshot, region::Region, remote::TcpPath,
+    server_sockets::SocketsSnapshot, session::GameSnapshot,
 };
 use crate::{
     config::{Game, Protocol},
@@ -106,6 +107,10 @@ pub struct ServerSnapshot {
     pub top_flows: Vec<FlowSnapshot>,
     /// Its game sockets: queues, drops, TCP connections; absent until they were read.
     pub sockets: Option<SocketsSnapshot>,
+    /// Region that it is in, from the configuration.
+    pub region: Option<String>,
+    /// Live flows by region, those of which it is known; at most 64 regions, the rest as `other`.
+    pub flows_by_region: BTreeMap<Arc<str>, u64>,
     /// Sessions, phases and players.
     pub game_state: GameSnapshot,
     /// Processes beside the server that are measured on their own account.
@@ -373,6 +378,8 @@ pub struct FlowSnapshot {
     pub detail: Option<FlowDetail>,
     /// Round trip and retransmits as the kernel's TCP knows them; of TCP flows.
     pub tcp: Option<TcpPath>,
+    /// Where it is, if that is known.
+    pub region: Option<Region>,
 }
 
 /// From the detail tier, over the life of the flow's detail slot.

@@ -69,6 +69,12 @@ pub fn sample(full: bool) -> Snapshot {
             flows: full.then_some(2),
             top_flows: Vec::new(),
             sockets: full.then(sockets),
+            region: full.then(|| "eu".into()),
+            flows_by_region: if full {
+                [("eu".into(), 2)].into()
+            } else {
+                Default::default()
+            },
             game_state: crate::world::session::GameSnapshot::default(),
             companions: Vec::new(),
             discovered: full.then(|| DiscoveredSnapshot {
@@ -157,6 +163,8 @@ fn softirqs_are_shown_by_cpu() {
         r#"gsmon_host_net_rx_softirq_runs_total{cpu="1",kind="timed"} 10"#,
         "gsmon_host_packets_processed_total 77",
         "gsmon_server_net_rx_share_ratio",
+        r#"gsmon_server_region_flows{region="eu",server="odd \"name\"\\"} 2"#,
+        r#"gsmon_server_region_info{region="eu",server="odd \"name\"\\"} 1"#,
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

@@ -72,6 +72,7 @@ pub fn a_player(number: u64, name: &str, kind: PlayerKind, session: &str) -> Pla
         left_unix_ms: None,
         left_reason: None,
         in_game_ms: 90_000,
+        region: None,
         flow: (kind == PlayerKind::Human).then(|| PlayerFlow {
             remote: "192.0.2.7:27960".parse().unwrap(),
             by: FlowMatch::Endpoint,
@@ -193,6 +194,8 @@ pub fn a_snapshot() -> Snapshot {
         flows: None,
         top_flows: Vec::new(),
         sockets: None,
+        region: None,
+        flows_by_region: BTreeMap::new(),
         game_state: GameSnapshot::default(),
         companions: Vec::new(),
         discovered: None,

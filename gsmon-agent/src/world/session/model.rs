@@ -240,7 +240,7 @@ impl SessionModel {
                 .iter()
                 .map(|session| picture::session(machine, &machine.track, session, now_ms));
             next.ended_sessions = Arc::new(ended.collect());
-            next.departed_players = Arc::new(picture::departed_players(machine));
+            next.departed_players = Arc::new(picture::departed_players(machine, interval.remotes));
             next.transitions = Arc::new(transitions.records().to_vec());
             let durations = transitions
                 .durations()

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     games::event::{KindEvidence, Phase, PlayerKind, Witness},
     world::{
+        region::Region,
         remote::{RemoteFacts, TcpPath},
         snapshot::PacketTotals,
     },
@@ -180,6 +181,8 @@ pub struct PlayerSnapshot {
     pub left_reason: Option<Arc<str>>,
     /// Time in the game.
     pub in_game_ms: i64,
+    /// Where it is, if that is known.
+    pub region: Option<Region>,
     /// Its flow on the wire.
     pub flow: Option<PlayerFlow>,
 }
@@ -305,6 +308,10 @@ pub fn named_players(machine: &Machine, matches: &Matches, remotes: &RemoteFacts
                 } else {
                     0
                 },
+                region: remotes.region_of_player(
+                    player.who.address,
+                    matches.of(player.number).map(|traffic| traffic.remote),
+                ),
                 flow: matches.of(player.number).map(|traffic| PlayerFlow {
                     remote: traffic.remote,
                     by: traffic.by,
@@ -322,7 +329,7 @@ pub fn named_players(machine: &Machine, matches: &Matches, remotes: &RemoteFacts
 }
 
 /// Players who have left.
-pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
+pub fn departed_players(machine: &Machine, remotes: &RemoteFacts) -> Vec<PlayerSnapshot> {
     machine
         .departed
         .iter()
@@ -342,6 +349,7 @@ pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
                 left_unix_ms: Some(gone.who.left_ms),
                 left_reason: gone.who.reason.clone(),
                 in_game_ms: gone.who.left_ms - gone.who.joined_ms,
+                region: remotes.region_of_player(gone.who.who.address, None),
                 flow: None,
             }
         })

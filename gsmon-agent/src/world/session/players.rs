@@ -132,6 +132,7 @@ impl FlowPlayers {
             left_unix_ms: None,
             left_reason: None,
             in_game_ms: flow.age_ms,
+            region: self.remotes.region(remote),
             flow: Some(PlayerFlow {
                 remote,
                 by: FlowMatch::FlowOnly,

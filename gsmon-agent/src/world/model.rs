@@ -18,10 +18,13 @@ use super::{
     server_sockets::SocketsSnapshot,
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
-        CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
-        ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
+        CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, NetworkTickSnapshot,
+        PacketTotals, ServerRates, ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
     },
-    tick::{Detector, Evidence, ThreadWindow, TickEstimate},
+    tick::{
+        Detector, Evidence, ThreadWindow, TickEstimate,
+        cadence::{CadenceWatch, NetworkTick},
+    },
 };
 use crate::{
     config::{GameServer, Protocol},
@@ -50,6 +53,8 @@ pub struct ServerModel {
     previous: ServerTotals,
     detector: Detector,
     tick: Option<TickSnapshot>,
+    cadence: CadenceWatch,
+    network_tick: Option<NetworkTick>,
     sessions: SessionModel,
     main: Option<MainProcess>,
     /// Its main process that died of a fault. It may be seen for a while after that, until its parent asks for it.
@@ -112,6 +117,8 @@ impl ServerModel {
             previous: ServerTotals::default(),
             detector: Detector::default(),
             tick: None,
+            cadence: CadenceWatch::default(),
+            network_tick: None,
         }
     }
 
@@ -185,6 +192,8 @@ impl ServerModel {
             self.fresh = true;
             self.detector = Detector::default();
             self.tick = None;
+            self.cadence = CadenceWatch::default();
+            self.network_tick = None;
         }
         self.state = match (pids.is_empty(), self.state) {
             (false, _) => ServerState::Up,
@@ -249,6 +258,7 @@ impl ServerModel {
             self.faulted.take_if(|faulted| Some(*faulted) != main);
         } else {
             self.tick = None;
+            self.network_tick = None;
         }
         ServerSnapshot {
             sockets: interval
@@ -279,6 +289,11 @@ impl ServerModel {
                 ServerRates::default()
             },
             tick: self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone()),
+            network_tick: self.network_tick.map(|tick| NetworkTickSnapshot {
+                rate_hz: tick.rate_hz,
+                jitter_ns: tick.jitter_ns,
+                regular_ratio: tick.regular_ratio,
+            }),
             flows: interval.kernel.map(|delta| delta.flows.live),
             top_flows: interval
                 .kernel
@@ -352,6 +367,7 @@ impl ServerModel {
             }
         }
         self.tick = estimate.map(tick_snapshot);
+        self.network_tick = self.cadence.update(interval.now_ns, &delta.batches_ns);
     }
 
     fn rates(&self, interval: &Interval<'_>) -> ServerRates {

@@ -101,6 +101,8 @@ pub struct ServerSnapshot {
     pub rates: ServerRates,
     /// Tick of the game loop; absent when it cannot be told.
     pub tick: Option<TickSnapshot>,
+    /// How often and how evenly it sends; absent when it has no regular cadence.
+    pub network_tick: Option<NetworkTickSnapshot>,
     /// Live flows (remote endpoints with traffic both ways).
     pub flows: Option<u64>,
     /// The busiest flows by bytes of the interval, at most 64.
@@ -353,6 +355,18 @@ pub struct TickSnapshot {
     pub confidence: f64,
     /// Thread of the loop, where known.
     pub thread: Option<u32>,
+}
+
+/// Send cadence on the wire, over the last interval (or the last four seconds, for slow ones), from when the server
+/// began to send to its clients each time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkTickSnapshot {
+    /// Send batches per second; one that is left out does not lower it.
+    pub rate_hz: f64,
+    /// Mean distance of the gaps between batches from the nearest whole number of periods.
+    pub jitter_ns: f64,
+    /// Share of gaps that are whole periods within 10 %: how far to trust it.
+    pub regular_ratio: f64,
 }
 
 /// One remote endpoint.

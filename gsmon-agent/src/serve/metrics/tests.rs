@@ -13,8 +13,8 @@ use crate::{
             picture::SessionSnapshot,
         },
         snapshot::{
-            CountingPoints, DirectionTotals, DiscoveredSnapshot, LossCounter, PacketTotals, QuerySnapshot,
-            ServerRates, ServerState, ServerTotals, TickMethod, TickSnapshot,
+            CountingPoints, DirectionTotals, DiscoveredSnapshot, LossCounter, NetworkTickSnapshot,
+            PacketTotals, QuerySnapshot, ServerRates, ServerState, ServerTotals, TickMethod, TickSnapshot,
         },
     },
 };
@@ -66,6 +66,11 @@ pub fn sample(full: bool) -> Snapshot {
                 ..ServerRates::default()
             },
             tick: full.then_some(tick),
+            network_tick: full.then_some(NetworkTickSnapshot {
+                rate_hz: 20.0,
+                jitter_ns: 250_000.0,
+                regular_ratio: 0.98,
+            }),
             flows: full.then_some(2),
             top_flows: Vec::new(),
             sockets: full.then(sockets),
@@ -204,6 +209,11 @@ fn values_come_in_base_units_with_escaped_labels() {
         "{text}"
     );
     assert!(text.contains("gsmon_server_log_lag_bytes") && text.contains("discovery_confidence_ratio"));
+    assert!(
+        text.contains("gsmon_server_network_tick_rate_hertz")
+            && text.contains(r#"gsmon_server_network_tick_jitter_seconds{server="odd \"name\"\\"} 0.00025"#),
+        "{text}"
+    );
     assert!(!text.contains("4242"), "no PID in any label");
 }
 

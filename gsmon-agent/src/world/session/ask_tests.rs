@@ -191,6 +191,7 @@ pub fn a_snapshot() -> Snapshot {
         totals: ServerTotals::default(),
         rates: ServerRates::default(),
         tick: None,
+        network_tick: None,
         flows: None,
         top_flows: Vec::new(),
         sockets: None,

@@ -8,6 +8,7 @@ mod grammars;
 mod grammars_b;
 mod logs;
 mod programs;
+mod sockets;
 mod softirqs;
 
 use anyhow::Result;
@@ -53,10 +54,11 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 10] = [
+const PARTS: [(&str, Part, Needs); 11] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("softirqs", softirqs::run, Needs::Root),
+    ("sockets", sockets::run, Needs::Nothing),
     ("drain", programs::drain, Needs::Root),
     ("echo", echo::run, Needs::Root),
     ("agent", agent::run, Needs::Root),

@@ -5,6 +5,10 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -13,35 +17,19 @@ use gsmon_agent::{
     Game, GameServer, GameServerMonitor,
     config::Protocol,
     host::{NetnsId, socket_watch::READ_EVERY},
-    world::snapshot::{ServerSnapshot, Snapshot},
+    world::snapshot::{FlowSnapshot, ServerSnapshot, Snapshot},
 };
 use gsmon_tests::{
+    far::{FarClient, Relay, SERVER},
     netns::{Netns, run},
     root_or_skip, server, wait_for,
 };
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::socket::{
-        setsockopt,
-        sockopt::{RcvBuf, SndBuf},
-    },
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{RcvBuf, SndBuf},
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Runs `make` on a thread inside the namespace; what it makes stays there.
-fn inside<T: Send>(netns: &Netns, make: impl FnOnce() -> T + Send) -> T {
-    let path = netns.path();
-    thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                setns(std::fs::File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-                make()
-            })
-            .join()
-            .unwrap()
-    })
-}
 
 /// A process that lives in a namespace, so that the namespace is looked at. Ends when dropped.
 struct Resident(Child);
@@ -121,14 +109,14 @@ fn a_receive_buffer_that_overflows_in_a_namespace_is_counted_to_the_datagram() {
     let _residents = [Resident::of(&a), Resident::of(&b)];
     // One server with a socket in each of two namespaces, on one port; only the first overflows.
     let sockets = [(&a, "127.0.0.1"), (&b, "0.0.0.0")].map(|(netns, address)| {
-        inside(netns, || {
+        netns.inside(|| {
             let socket = UdpSocket::bind((address, PORT)).unwrap();
             setsockopt(&socket, RcvBuf, &8_192).unwrap();
             socket.set_nonblocking(true).unwrap();
             socket
         })
     });
-    let client = inside(&a, || UdpSocket::bind("127.0.0.1:0").unwrap());
+    let client = a.inside(|| UdpSocket::bind("127.0.0.1:0").unwrap());
     let overflow = |datagrams: u32| {
         for _ in 0..datagrams {
             client.send_to(&[5; 400], ("127.0.0.1", PORT)).unwrap();
@@ -202,7 +190,7 @@ fn sends_that_fail_behind_a_slow_link_are_counted_and_the_queue_shows() {
     game.exec("tc qdisc add dev eth0 root tbf rate 16kbit burst 3000 limit 1000000")
         .unwrap();
     let _resident = Resident::of(&game);
-    let socket = inside(&game, || UdpSocket::bind(("10.79.1.1", PORT)).unwrap());
+    let socket = game.inside(|| UdpSocket::bind(("10.79.1.1", PORT)).unwrap());
     setsockopt(&socket, SndBuf, &8_192).unwrap();
     socket.set_nonblocking(true).unwrap();
     let monitor = start(vec![udp_server("s", PORT)]);
@@ -304,4 +292,130 @@ fn every_tcp_client_has_its_own_path_and_the_kernels_retransmits() {
     let tcp = measured.sockets.as_ref().unwrap().tcp.unwrap();
     assert_eq!((tcp.connections, tcp.retransmits), (3, 0));
     assert!(tcp.rtt_p50_ns.is_some() && tcp.rtt_p50_ns <= tcp.rtt_p95_ns);
+}
+
+#[test]
+fn the_distance_of_each_tcp_client_and_what_the_way_loses_are_seen() {
+    if !root_or_skip() {
+        return;
+    }
+    const PORT: u16 = 28_204;
+    let (game, far) = (Netns::new("near").unwrap(), Netns::new("away").unwrap());
+    let clients = [(2, 15, 0), (3, 60, 0), (4, 25, 7)].map(|(last, delay_ms, drop_every)| FarClient {
+        address: [10, 80, 0, last].into(),
+        delay: Duration::from_millis(delay_ms),
+        drop_every,
+    });
+    let relay = Relay::start(&game, &far, &clients).unwrap();
+    let _resident = Resident::of(&game);
+    let listener = game.inside(|| TcpListener::bind((SERVER, PORT)).unwrap());
+    let monitor = start(vec![
+        GameServer::new("tcp", Game::Minecraft).port(PORT).without_query(),
+    ]);
+    wait_for(&monitor, LIMIT, |snapshot| {
+        holds(snapshot, "tcp", |server| !server.endpoints.is_empty())
+    })
+    .unwrap();
+    // Servers answer what comes; clients ask again and again, as players do.
+    let answering = thread::spawn(move || {
+        let streams: Vec<_> = (0..3).map(|_| listener.accept().unwrap().0).collect();
+        for mut stream in streams {
+            thread::spawn(move || {
+                let mut buffer = [0; 40];
+                while stream.read_exact(&mut buffer).is_ok() && stream.write_all(&[2; 400]).is_ok() {}
+            });
+        }
+        listener
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let playing: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            let address = client.address;
+            let mut stream = far.inside(|| {
+                let socket = nix::sys::socket::socket(
+                    nix::sys::socket::AddressFamily::Inet,
+                    nix::sys::socket::SockType::Stream,
+                    nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+                    None,
+                )
+                .unwrap();
+                use std::os::fd::AsRawFd;
+                let [a, b, c, d] = address.octets();
+                let own = nix::sys::socket::SockaddrIn::new(a, b, c, d, 0);
+                nix::sys::socket::bind(socket.as_raw_fd(), &own).unwrap();
+                let [a, b, c, d] = SERVER.octets();
+                let to = nix::sys::socket::SockaddrIn::new(a, b, c, d, PORT);
+                nix::sys::socket::connect(socket.as_raw_fd(), &to).unwrap();
+                TcpStream::from(socket)
+            });
+            let remote = stream.local_addr().unwrap();
+            let stop = stop.clone();
+            let thread = thread::spawn(move || {
+                let mut buffer = [0; 400];
+                // Bounded, should nobody stop it.
+                for _ in 0..2_000 {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    stream.write_all(&[1; 40]).unwrap();
+                    stream.read_exact(&mut buffer).unwrap();
+                    thread::sleep(Duration::from_millis(20));
+                }
+                stream
+            });
+            (client, remote, thread)
+        })
+        .collect();
+    let _listener = answering.join().unwrap();
+    let seen = wait_for(&monitor, Duration::from_secs(60), |snapshot| {
+        holds(snapshot, "tcp", |server| {
+            let long = |flow: &FlowSnapshot| flow.tcp.is_some_and(|path| path.segments_sent >= 60);
+            server.top_flows.len() == 3 && server.top_flows.iter().all(long)
+        })
+    });
+    stop.store(true, Ordering::Relaxed);
+    let mut remotes = Vec::new();
+    let mut still_open = Vec::new();
+    for (client, remote, thread) in playing {
+        still_open.push(thread.join().unwrap());
+        remotes.push((client, remote));
+    }
+    let snapshot = seen.unwrap();
+    let measured = server(&snapshot, "tcp").unwrap();
+    for (client, remote) in remotes {
+        let flow = measured
+            .top_flows
+            .iter()
+            .find(|flow| flow.remote == remote)
+            .unwrap();
+        let path = flow.tcp.unwrap();
+        let planted_ns = 2.0 * client.delay.as_nanos() as f64;
+        let least_ns = path.min_rtt_ns.unwrap() as f64;
+        assert!(
+            least_ns >= planted_ns && least_ns - planted_ns <= f64::max(2e6, 0.05 * planted_ns),
+            "{least_ns} for {planted_ns}"
+        );
+        assert!(path.rtt_ns.unwrap() as f64 >= planted_ns);
+        if client.drop_every > 0 {
+            // One in seven of what carried data; the reading may be five seconds older than the relay's count.
+            assert!(
+                path.retransmits > 0 && path.retransmits * 4 < path.segments_sent,
+                "{path:?}"
+            );
+        }
+    }
+
+    // When nothing is under way any more, everything that was dropped has been sent again, and is in the totals.
+    read_again(&monitor);
+    let snapshot = monitor.snapshot().unwrap();
+    let tcp = server(&snapshot, "tcp")
+        .unwrap()
+        .sockets
+        .as_ref()
+        .unwrap()
+        .tcp
+        .unwrap();
+    let dropped: u64 = clients.iter().map(|client| relay.dropped(client.address)).sum();
+    assert!(dropped > 0 && tcp.retransmits >= dropped, "{tcp:?} for {dropped}");
 }

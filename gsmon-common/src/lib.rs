@@ -15,6 +15,7 @@ pub mod probe;
 pub mod record;
 pub mod sched;
 pub mod server;
+pub mod softirq;
 pub mod stat;
 
 /// IANA protocol numbers that gsmon follows.

@@ -58,3 +58,15 @@ pub fn empty_uprobe(_: ProbeContext) -> u32 {
 pub fn empty_uretprobe(_: RetProbeContext) -> u32 {
     0
 }
+
+/// Nothing at all, at the beginning of every softirq.
+#[btf_tracepoint(function = "softirq_entry")]
+pub fn empty_softirq_entry(_: BtfTracePointContext) -> i32 {
+    0
+}
+
+/// Nothing at all, at the end of every softirq.
+#[btf_tracepoint(function = "softirq_exit")]
+pub fn empty_softirq_exit(_: BtfTracePointContext) -> i32 {
+    0
+}

@@ -45,6 +45,8 @@ globals! {
     BENCH_FLOW_MASK: u32, bench_flow_mask;
     /// A `gsmon_common::probe::Registers`.
     REGISTERS: u32, registers;
+    /// A run of NET_RX whose number has none of these bits is timed.
+    SOFTIRQ_MASK: u32, softirq_mask;
     /// 1 when aya-log messages are wanted.
     KERNEL_LOG: u32, kernel_log;
 }

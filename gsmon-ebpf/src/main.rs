@@ -17,6 +17,7 @@ mod maps;
 mod probe;
 mod process;
 mod sched;
+mod softirq;
 mod task;
 
 #[panic_handler]

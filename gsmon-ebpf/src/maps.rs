@@ -12,6 +12,7 @@ use gsmon_common::{
     record::Record,
     sched::{BurstRing, TaskSlot},
     server::{Cadence, EndpointKey, PORT_ENTRIES, PortEntry, ServerSlot},
+    softirq::NetRx,
     stat::STATS as STAT_COUNT,
 };
 
@@ -92,6 +93,9 @@ pub static PROBE_SLOTS: Array<ProbeSlot> = Array::with_max_entries(limits::PROBE
 /// Calls that threads are in.
 #[map]
 pub static PROBE_CALLS: HashMap<CallKey, ProbeCall> = HashMap::with_max_entries(limits::PROBE_CALLS, 0);
+/// NET_RX softirqs of each CPU.
+#[map]
+pub static SOFTIRQS: PerCpuArray<NetRx> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counters by `gsmon_common::stat::Stat`.
 #[map]

@@ -2,6 +2,7 @@
 //!
 //! Everything here needs root; a test without it fails in CI and says why elsewhere.
 
+pub mod far;
 pub mod netns;
 pub mod packet;
 pub mod planted;

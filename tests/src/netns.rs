@@ -1,8 +1,9 @@
 //! Network namespaces of a test: made with ip(8), gone when dropped. Only addresses inside them are used.
 
-use std::process::Command;
+use std::{fs::File, process::Command, thread};
 
 use anyhow::{Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 /// Runs a command; its words are split at spaces.
 pub fn run(words: &str) -> Result<String> {
@@ -44,6 +45,19 @@ impl Netns {
     /// Its path.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
+    }
+
+    /// Runs `make` on a thread inside; what it makes stays there.
+    pub fn inside<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        let path = self.path();
+        thread::scope(|scope| {
+            let made = scope.spawn(|| {
+                let namespace = File::open(path).expect("the namespace is there");
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("a test that runs as root may enter");
+                make()
+            });
+            made.join().expect("what is made inside does not panic")
+        })
     }
 
     /// Connects it to the namespace of the test with a veth pair: `outer` (with `outer_address`) here, `inner` inside.

@@ -153,6 +153,27 @@ fn a_wrong_configuration_names_file_line_and_remedy_and_exits_with_2() {
 }
 
 #[test]
+fn a_damaged_list_of_regions_is_named_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("regions.txt");
+    std::fs::write(&list, "10.0.0.0/8 lan\n10.0.0.0/80 wide\n").unwrap();
+    let path = config(
+        directory.path(),
+        19_464,
+        &format!("[regions]\nfile = \"{}\"\n", list.display()),
+    );
+    let output = gsmon_with(&["check-config", &path]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(
+        message.contains("regions.txt: line 2: `10.0.0.0/80`"),
+        "{message}"
+    );
+    std::fs::write(&list, "10.0.0.0/8 lan\n").unwrap();
+    assert!(gsmon_with(&["check-config", &path]).status.success());
+}
+
+#[test]
 fn an_unknown_interface_is_named() {
     if !root_or_skip() {
         return;

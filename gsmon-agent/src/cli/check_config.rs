@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Failure, Outcome};
-use crate::{config::Config, games::voices};
+use crate::{config::Config, games::voices, host::RegionSources};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckConfigArgs {
@@ -17,6 +17,7 @@ pub struct CheckConfigArgs {
 pub fn run(args: &CheckConfigArgs) -> Outcome {
     let config = Config::read(&args.file).map_err(|error| Failure::Usage(error.into()))?;
     voices::check(&config.servers).map_err(|error| Failure::Usage(error.into()))?;
+    RegionSources::load(&config.regions).map_err(|error| Failure::Usage(error.into()))?;
     if args.json {
         super::print_json(&config)?;
     } else {

@@ -32,6 +32,9 @@ pub fn server(server: &GameServer, position: usize) -> Result<(), FieldError> {
             name: server.name.clone(),
         });
     }
+    if let Some(name) = &server.region {
+        super::check_region_name(name).map_err(|message| bad(server, format!("region: {message}")))?;
+    }
     if let Some(pattern) = &server.command_line {
         regex(server, "command_line", pattern)?;
     }

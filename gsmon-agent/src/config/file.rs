@@ -10,7 +10,7 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomNetcode, DiscoverySettings, GameServer, check, netcode};
+use super::{CustomNetcode, DiscoverySettings, GameServer, RegionSettings, check, netcode};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[discovery]`
     pub discovery: DiscoverySettings,
+    /// `[regions]`
+    pub regions: RegionSettings,
     /// `[[interface]]`
     #[serde(rename = "interface")]
     pub interfaces: Vec<InterfaceSettings>,
@@ -66,6 +68,8 @@ pub struct AgentSettings {
     pub interval: Duration,
     /// Kernel run-time statistics of gsmon's own programs.
     pub kernel_run_time: StatsMode,
+    /// Which runs of the NET_RX softirq are timed. Changes with a restart.
+    pub net_rx_time: NetRxTime,
     /// Messages from the kernel programs (aya-log) on rare paths.
     pub kernel_log: bool,
     /// Idle times after which slots are freed.
@@ -81,6 +85,18 @@ pub enum StatsMode {
     /// Always.
     Always,
     /// Never.
+    Off,
+}
+
+/// `agent.net_rx_time`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetRxTime {
+    /// All are counted, one in 16 is timed.
+    Sampled,
+    /// All are timed: two clock reads for each.
+    Every,
+    /// None, and nothing is attached.
     Off,
 }
 
@@ -201,6 +217,7 @@ impl Default for AgentSettings {
         Self {
             interval: Duration::from_secs(1),
             kernel_run_time: StatsMode::Sampled,
+            net_rx_time: NetRxTime::Sampled,
             kernel_log: false,
             flow_timeouts: TierTimeouts::default(),
         }
@@ -375,6 +392,12 @@ pub enum FieldError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// Regions that cannot be meant.
+    #[error("[regions] {message}")]
+    BadRegions {
+        /// What is wrong and what would be right.
+        message: String,
+    },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
     DuplicateInterface {
@@ -418,6 +441,7 @@ impl Config {
         self.check_ranges()?;
         self.discovery.check()?;
         netcode::check(&self.netcode, &self.servers)?;
+        self.regions.check()?;
         let mut names = HashMap::new();
         for (index, server) in self.servers.iter().enumerate() {
             check::server(server, index + 1)?;

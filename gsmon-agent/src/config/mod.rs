@@ -2,13 +2,14 @@
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
 //! what it says; `netcode` which wire format its players speak; `probe` which of its functions are probed; `discovery`
-//! finding servers that nobody configured.
+//! finding servers that nobody configured; `regions` where players are.
 
 mod check;
 mod discovery;
 mod file;
 mod netcode;
 mod probe;
+mod regions;
 mod server;
 #[cfg(test)]
 mod shipped;
@@ -17,10 +18,13 @@ mod sources;
 pub use discovery::{DiscoveryMode, DiscoverySettings};
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,
-    PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
+    NetRxTime, PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
 };
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
+pub use regions::{
+    LatencyBand, NetworkListError, RegionSettings, check_name as check_region_name, parse_networks,
+};
 pub use server::{Game, GameServer, PortMatch, Protocol};
 pub use sources::{
     Companion, GrammarRule, GrammarSettings, HttpFields, LogSettings, LogStart, QueryProtocol, QuerySettings,

@@ -113,6 +113,9 @@ pub struct GameServer {
     /// Player limit of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_players: Option<u32>,
+    /// Region that the server is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Do players come through a proxy, a relay or source NAT? Then flows are not players.
     #[serde(default)]
     pub proxied: bool,
@@ -158,6 +161,7 @@ impl GameServer {
             cgroup: None,
             systemd_unit: None,
             max_players: None,
+            region: None,
             proxied: false,
             netcode: NetcodeSetting::Auto,
             log: None,
@@ -226,6 +230,12 @@ impl GameServer {
     /// Its players speak this.
     pub fn netcode(mut self, netcode: NetcodeSetting) -> Self {
         self.netcode = netcode;
+        self
+    }
+
+    /// Region that it is in.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
         self
     }
 

@@ -127,6 +127,12 @@ impl Discovery {
             .flat_map(|handle| handle.connected().iter().map(|socket| (socket, handle.cookie)))
     }
 
+    /// What the last refresh found, and the doors to the namespaces.
+    pub fn found_and_namespaces(&mut self) -> (&[Found], &mut HashMap<NetnsId, NetnsHandle>) {
+        let found = self.last.as_ref().map_or(&[][..], |last| &last.found.servers);
+        (found, &mut self.namespaces)
+    }
+
     /// The processes of the last refresh.
     pub fn processes(&self) -> &ProcessTable {
         &self.processes

@@ -11,7 +11,11 @@ pub mod instance;
 mod kept;
 pub mod platform;
 pub mod process;
+pub mod region_database;
+pub mod socket_state;
+pub mod socket_watch;
 pub mod sockets;
+pub mod softnet;
 pub mod usage;
 
 pub use self::{
@@ -20,6 +24,9 @@ pub use self::{
     instance::{InstanceError, InstanceLock},
     platform::Platform,
     process::{Process, ProcessTable, Touched},
+    region_database::{RegionError, RegionSources},
+    socket_watch::{ServerSockets, SocketWatch, UdpReading, WatchedServer},
     sockets::{BoundSocket, NetnsId, SocketError},
+    softnet::SoftnetTable,
     usage::{SchedSource, ServerUsage, UsageTracker},
 };

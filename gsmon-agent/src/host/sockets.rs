@@ -2,6 +2,8 @@
 //!
 //! A netlink socket stays in the namespace it was made in, so a namespace is entered once, on a thread of its own, and
 //! dumped from anywhere afterwards.
+//!
+//! Not here: how full sockets are and what they drop ([`super::socket_state`]).
 
 use std::{
     fs::File,
@@ -84,8 +86,12 @@ pub struct NetnsHandle {
     /// `SO_NETNS_COOKIE`, where the kernel has it.
     pub cookie: Option<u64>,
     socket: Socket,
+    /// Number of the last request, so that a late answer to an older one is told apart.
+    asked: u32,
     /// `sockstat` and `sockstat6` of the namespace.
     counts: Option<[File; 2]>,
+    /// `snmp` and `snmp6` of the namespace.
+    pub(super) protocol_counts: Option<[File; 2]>,
     /// UDP sockets in use at the last dump, of both address families; `None` where it failed.
     in_use: Option<[u64; 2]>,
     udp: Vec<BoundSocket>,
@@ -145,14 +151,15 @@ impl NetnsHandle {
             .or_else(|_| UdpSocket::bind("0.0.0.0:0"))
             .and_then(|probe| netns_cookie(probe.as_fd()))
             .ok();
-        let count = |name| File::open(format!("/proc/thread-self/net/{name}"));
+        let open = |name| File::open(format!("/proc/thread-self/net/{name}")).ok();
+        let both = |v4, v6| Some([open(v4)?, open(v6)?]);
         Ok(Self {
             id,
             cookie,
             socket,
-            counts: count("sockstat")
-                .and_then(|v4| Ok([v4, count("sockstat6")?]))
-                .ok(),
+            asked: 0,
+            counts: both("sockstat", "sockstat6"),
+            protocol_counts: both("snmp", "snmp6"),
             in_use: None,
             udp: Vec::new(),
             looks: 0,
@@ -233,92 +240,143 @@ impl NetnsHandle {
 
     fn dump_all(&mut self, protocol: Protocol, states: StateFlags) -> Result<Vec<BoundSocket>, SocketError> {
         let mut found = Vec::new();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(65_536, 0);
-        let dumped = [AF_INET, AF_INET6]
-            .into_iter()
-            .try_for_each(|family| self.dump_one(family, protocol, states.clone(), &mut buffer, &mut found));
-        self.buffer = buffer;
-        dumped.map(|()| found)
+        let id = self.id;
+        for family in [AF_INET, AF_INET6] {
+            let request = InetRequest {
+                family,
+                protocol: number_of(protocol),
+                extensions: ExtensionFlags::empty(),
+                states: states.clone(),
+                socket_id: nobody(family),
+            };
+            self.exchange(request, Ask::Dump { filter: &[] }, |response| {
+                found.extend(bound(id, response, protocol));
+            })?;
+        }
+        Ok(found)
     }
 
-    fn dump_one(
-        &self,
-        family: u8,
-        protocol: Protocol,
-        states: StateFlags,
-        buffer: &mut [u8],
-        into: &mut Vec<BoundSocket>,
+    /// Asks sock_diag and passes on every answer.
+    pub(super) fn exchange(
+        &mut self,
+        request: InetRequest,
+        ask: Ask<'_>,
+        mut answer: impl FnMut(&InetResponse),
     ) -> Result<(), SocketError> {
-        let number = match protocol {
-            Protocol::Udp => IPPROTO_UDP,
-            Protocol::Tcp => IPPROTO_TCP,
-        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(65_536, 0);
+        let result = self.exchange_in(&mut buffer, request, ask, &mut answer);
+        self.buffer = buffer;
+        result
+    }
+
+    fn exchange_in(
+        &mut self,
+        buffer: &mut [u8],
+        request: InetRequest,
+        ask: Ask<'_>,
+        answer: &mut dyn FnMut(&InetResponse),
+    ) -> Result<(), SocketError> {
+        self.asked = self.asked.wrapping_add(1);
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let request = InetRequest {
-            family,
-            protocol: number,
-            extensions: ExtensionFlags::empty(),
-            states,
-            socket_id: if family == AF_INET {
-                SocketId::new_v4()
-            } else {
-                SocketId::new_v6()
-            },
-        };
+        header.sequence_number = self.asked;
+        header.flags = NLM_F_REQUEST;
+        let mut filter: &[u8] = &[];
+        if let Ask::Dump { filter: wanted } = ask {
+            header.flags |= NLM_F_DUMP;
+            filter = wanted;
+        }
         let mut packet = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
         packet.finalize();
         let mut bytes = vec![0; packet.buffer_len()];
         packet.serialize(&mut bytes);
+        bytes.extend_from_slice(filter);
+        // The first field of the header is the length of everything.
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
         self.socket.send(&bytes, 0)?;
         // Bounded: 16 Ki datagrams of several sockets each.
         for _ in 0..16_384 {
             let size = self.socket.recv(&mut &mut *buffer, 0)?;
-            if self.read_datagram(&buffer[..size], protocol, into)? == Dump::Done {
+            if read_datagram(&buffer[..size], self.asked, &ask, answer)? == Dump::Done {
                 return Ok(());
             }
         }
         Err(SocketError::Decode("a dump without end".into()))
     }
+}
 
-    fn read_datagram(
-        &self,
-        mut bytes: &[u8],
-        protocol: Protocol,
-        into: &mut Vec<BoundSocket>,
-    ) -> Result<Dump, SocketError> {
-        while bytes.len() >= 16 {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(bytes)
-                .map_err(|error| SocketError::Decode(error.to_string()))?;
-            let length = (message.header.length as usize).next_multiple_of(4);
+/// What is asked of sock_diag.
+#[derive(Clone, Copy)]
+pub(super) enum Ask<'a> {
+    /// Every socket that fits, narrowed down by netlink attributes.
+    Dump {
+        /// Attributes, ready to send.
+        filter: &'a [u8],
+    },
+    /// The one socket of this address.
+    One,
+}
+
+fn read_datagram(
+    mut bytes: &[u8],
+    asked: u32,
+    ask: &Ask<'_>,
+    answer: &mut dyn FnMut(&InetResponse),
+) -> Result<Dump, SocketError> {
+    while bytes.len() >= 16 {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(bytes)
+            .map_err(|error| SocketError::Decode(error.to_string()))?;
+        let length = (message.header.length as usize).next_multiple_of(4);
+        // What came too late for the question before this one is nobody's answer.
+        if message.header.sequence_number == asked {
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(Dump::Done),
                 NetlinkPayload::Error(error) => return Err(SocketError::Netlink(error.to_io())),
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    into.extend(self.bound(&response, protocol));
+                    answer(&response);
+                    if matches!(ask, Ask::One) {
+                        return Ok(Dump::Done);
+                    }
                 }
                 _ => {}
             }
-            if length == 0 {
-                break;
-            }
-            bytes = bytes.get(length..).unwrap_or_default();
         }
-        Ok(Dump::More)
+        if length == 0 {
+            break;
+        }
+        bytes = bytes.get(length..).unwrap_or_default();
     }
+    Ok(Dump::More)
+}
 
-    fn bound(&self, response: &InetResponse, protocol: Protocol) -> Option<BoundSocket> {
-        let id = &response.header.socket_id;
-        (id.source_port != 0).then(|| BoundSocket {
-            protocol,
-            address: id.source_address.to_canonical(),
-            port: id.source_port,
-            inode: u64::from(response.header.inode),
-            cookie: u64::from_ne_bytes(id.cookie),
-            netns: self.id,
-        })
+/// IANA number of a transport.
+pub(super) fn number_of(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Udp => IPPROTO_UDP,
+        Protocol::Tcp => IPPROTO_TCP,
     }
+}
+
+/// No address and no port of this family: any.
+pub(super) fn nobody(family: u8) -> SocketId {
+    if family == AF_INET {
+        SocketId::new_v4()
+    } else {
+        SocketId::new_v6()
+    }
+}
+
+fn bound(netns: NetnsId, response: &InetResponse, protocol: Protocol) -> Option<BoundSocket> {
+    let id = &response.header.socket_id;
+    (id.source_port != 0).then(|| BoundSocket {
+        protocol,
+        address: id.source_address.to_canonical(),
+        port: id.source_port,
+        inode: u64::from(response.header.inode),
+        cookie: u64::from_ne_bytes(id.cookie),
+        netns,
+    })
 }
 
 #[derive(PartialEq, Eq)]

@@ -11,7 +11,7 @@ use aya::{
 };
 
 use super::{KernelError, Source};
-use crate::config::{InterfaceSettings, XdpMode};
+use crate::config::{InterfaceSettings, NetRxTime, XdpMode};
 
 /// An attached program: its name in the object and its hook in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,37 +105,52 @@ pub fn attach_tracepoints(
     kind: Tracepoints,
     into: &mut Attachment,
 ) -> Result<(), KernelError> {
-    let btf = match kind {
+    let btf = kernel_types(kind);
+    for point in &TRACEPOINTS {
+        attach_tracepoint(ebpf, point, btf.as_ref(), into)?;
+    }
+    Ok(())
+}
+
+/// The running kernel's BTF, where BTF tracepoints are wanted.
+fn kernel_types(kind: Tracepoints) -> Option<Btf> {
+    match kind {
         Tracepoints::Best => Btf::from_sys_fs().ok(),
         Tracepoints::Raw => None,
-    };
-    for point in &TRACEPOINTS {
-        let why_not = match &btf {
-            Some(btf) => match attach_btf(ebpf, point, btf) {
-                Ok(()) => {
-                    into.add(
-                        point.source,
-                        point.btf,
-                        format!("tp_btf/{}", point.tracepoint),
-                        "BTF tracepoint: fields are plain loads",
-                    );
-                    continue;
-                }
-                Err(error) => error.to_string(),
-            },
-            None => "there is no BTF, or it was not asked for".to_owned(),
-        };
-        let raw: &mut RawTracePoint = program(ebpf, point.raw)?;
-        raw.load().map_err(failed(point.raw))?;
-        raw.attach(point.tracepoint).map_err(failed(point.raw))?;
-        let reason = format!("raw tracepoint instead of a BTF tracepoint: {why_not}");
-        into.add(
-            point.source,
-            point.raw,
-            format!("raw_tp/{}", point.tracepoint),
-            &reason,
-        );
     }
+}
+
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    point: &Tracepoint,
+    btf: Option<&Btf>,
+    into: &mut Attachment,
+) -> Result<(), KernelError> {
+    let why_not = match btf {
+        Some(btf) => match attach_btf(ebpf, point, btf) {
+            Ok(()) => {
+                into.add(
+                    point.source,
+                    point.btf,
+                    format!("tp_btf/{}", point.tracepoint),
+                    "BTF tracepoint: fields are plain loads",
+                );
+                return Ok(());
+            }
+            Err(error) => error.to_string(),
+        },
+        None => "there is no BTF, or it was not asked for".to_owned(),
+    };
+    let raw: &mut RawTracePoint = program(ebpf, point.raw)?;
+    raw.load().map_err(failed(point.raw))?;
+    raw.attach(point.tracepoint).map_err(failed(point.raw))?;
+    let reason = format!("raw tracepoint instead of a BTF tracepoint: {why_not}");
+    into.add(
+        point.source,
+        point.raw,
+        format!("raw_tp/{}", point.tracepoint),
+        &reason,
+    );
     Ok(())
 }
 
@@ -144,6 +159,84 @@ fn attach_btf(ebpf: &mut Ebpf, point: &Tracepoint, btf: &Btf) -> Result<(), Kern
     loaded.load(point.tracepoint, btf).map_err(failed(point.btf))?;
     loaded.attach().map_err(failed(point.btf))?;
     Ok(())
+}
+
+/// Is the time in NET_RX softirqs measured?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoftirqHooks {
+    /// Yes.
+    Attached,
+    /// Not asked for, or not to be had; everything else goes on.
+    Absent,
+}
+
+/// What the source is called.
+const NET_RX_SOURCE: &str = "net_rx_softirq";
+
+const SOFTIRQ_POINTS: [Tracepoint; 2] = [
+    Tracepoint {
+        source: NET_RX_SOURCE,
+        tracepoint: "softirq_entry",
+        btf: "softirq_entry",
+        raw: "softirq_entry_raw",
+    },
+    Tracepoint {
+        source: NET_RX_SOURCE,
+        tracepoint: "softirq_exit",
+        btf: "softirq_exit",
+        raw: "softirq_exit_raw",
+    },
+];
+
+/// Attaches the pair that times NET_RX softirqs: BTF tracepoints, else raw ones, else nothing, with the reason.
+pub fn attach_softirq(
+    ebpf: &mut Ebpf,
+    kind: Tracepoints,
+    wanted: NetRxTime,
+    into: &mut Attachment,
+) -> SoftirqHooks {
+    let how = match wanted {
+        NetRxTime::Every => "every run is timed",
+        NetRxTime::Sampled => "one run in 16 is timed, all are counted",
+        NetRxTime::Off => {
+            into.absent(NET_RX_SOURCE, "turned off: agent.net_rx_time");
+            return SoftirqHooks::Absent;
+        }
+    };
+    let mut attached = Attachment::default();
+    let btf = kernel_types(kind);
+    for point in &SOFTIRQ_POINTS {
+        if let Err(error) = attach_tracepoint(ebpf, point, btf.as_ref(), &mut attached) {
+            // A half is worth nothing: the entry alone would leave runs begun.
+            for done in &attached.programs {
+                unload(ebpf, done.program);
+            }
+            into.absent(
+                NET_RX_SOURCE,
+                &format!("this kernel lets no program see softirqs: {error}"),
+            );
+            return SoftirqHooks::Absent;
+        }
+    }
+    for source in &mut attached.sources {
+        source.reason = format!("{how}; {}", source.reason);
+    }
+    into.sources.append(&mut attached.sources);
+    into.programs.append(&mut attached.programs);
+    SoftirqHooks::Attached
+}
+
+/// Detaches a tracepoint program.
+fn unload(ebpf: &mut Ebpf, name: &str) {
+    use aya::programs::Program;
+    let result = match ebpf.program_mut(name) {
+        Some(Program::BtfTracePoint(program)) => program.unload(),
+        Some(Program::RawTracePoint(program)) => program.unload(),
+        _ => Ok(()),
+    };
+    if let Err(error) = result {
+        tracing::warn!(%error, program = name, "a program that is of no use stays attached");
+    }
 }
 
 /// Attaches one program of the object that the agent itself never attaches, for benches.
@@ -365,6 +458,14 @@ pub fn leave_tc_filter(ebpf: &mut Ebpf, interface: &str) -> Result<(), KernelErr
 }
 
 impl Attachment {
+    fn absent(&mut self, source: &'static str, reason: &str) {
+        self.sources.push(Source {
+            name: source,
+            hook: "none".into(),
+            reason: reason.to_owned(),
+        });
+    }
+
     fn add(&mut self, source: &'static str, program: &'static str, hook: String, reason: &str) {
         self.sources.push(Source {
             name: source,

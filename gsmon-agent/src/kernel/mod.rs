@@ -19,7 +19,10 @@ mod offsets;
 mod ports;
 pub mod probes;
 mod slab;
+mod softirq;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod tcp_info;
 
 use std::{
     collections::HashMap,
@@ -38,16 +41,6 @@ use gsmon_common::{
     stat::{STATS, Stat},
 };
 
-use self::{
-    attach::Attachment,
-    cost::{RunTimeSampler, map_size, program_runs},
-    flows::difference,
-    logger::KernelLogger,
-    object::{KernelArray, KernelHash, Object, ObjectOptions, Records},
-    ports::PortTables,
-    probes::ProbeTable,
-    tasks::TaskTable,
-};
 pub use self::{
     attach::{Attached, CgroupHooks, Tracepoints, remove_leftovers},
     cost::{MapSize, ProgramRun},
@@ -58,9 +51,21 @@ pub use self::{
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     probes::{CallCounts, ProbeBinding, ProbeError, ProbeReading, ProbeState},
     slab::{Plain, Slab},
+    softirq::NetRxCpu,
     tasks::{CountFrom, EndedThread, ServerTasks, ThreadReading},
 };
-use crate::config::{InterfaceSettings, Limits, ProbeSettings, StatsMode, TierTimeouts};
+use self::{
+    attach::{Attachment, SoftirqHooks},
+    cost::{RunTimeSampler, map_size, program_runs},
+    flows::difference,
+    logger::KernelLogger,
+    object::{KernelArray, KernelHash, Object, ObjectOptions, Records},
+    ports::PortTables,
+    probes::ProbeTable,
+    softirq::Softirqs,
+    tasks::TaskTable,
+};
+use crate::config::{InterfaceSettings, Limits, NetRxTime, ProbeSettings, StatsMode, TierTimeouts};
 
 /// Index of a server in the kernel's tables; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,7 +74,7 @@ pub struct ServerSlotId(pub u32);
 /// One source: which hook is in force and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`, `probe`.
+    /// `sched`, `fork`, `exec`, `exit`, `flow_ingress`, `flow_egress`, `probe`, `net_rx_softirq`.
     pub name: &'static str,
     /// For example `tp_btf/sched_switch`.
     pub hook: String,
@@ -98,6 +103,8 @@ pub struct KernelOptions {
     pub scope: Option<ScopeKind>,
     /// Which kind of tracepoint.
     pub tracepoints: Tracepoints,
+    /// Which NET_RX softirqs are timed.
+    pub net_rx_time: NetRxTime,
     /// Bits of the remote address that the bench programs vary.
     pub bench_flow_mask: u32,
     /// How function probes find their slots.
@@ -156,6 +163,8 @@ pub struct KernelDelta {
     pub exited_pids: Vec<u32>,
     /// Their wait statuses, in the same order.
     pub exit_statuses: Vec<u32>,
+    /// NET_RX softirqs of each CPU since the agent began; `None` where they are not timed.
+    pub net_rx: Option<Vec<NetRxCpu>>,
     /// Time the drain took.
     pub drain: Duration,
 }
@@ -202,6 +211,7 @@ pub struct Kernel {
     known_addresses: Vec<[u8; 16]>,
     followed: HashMap<ServerSlotId, ServerBase>,
     free_servers: Vec<ServerSlotId>,
+    softirqs: Option<Softirqs>,
     sampler: RunTimeSampler,
     sizes: Vec<MapSize>,
     last_drain: Instant,
@@ -226,6 +236,7 @@ pub fn available_hooks() -> Vec<(&'static str, bool)> {
     let has = |kind| is_program_supported(kind).unwrap_or(false);
     vec![
         ("tp_btf", offsets::has_btf_tracepoint("sched_switch")),
+        ("tp_btf/softirq", offsets::has_btf_tracepoint("softirq_entry")),
         ("raw_tp", has(ProgramType::RawTracePoint)),
         ("cgroup_skb", has(ProgramType::CgroupSkb)),
         ("xdp", has(ProgramType::Xdp)),
@@ -244,6 +255,7 @@ fn object_options(options: &KernelOptions) -> ObjectOptions {
         thread_ids: options.thread_ids,
         scope: options.scope.unwrap_or_else(best_scope),
         kernel_log: options.kernel_log,
+        net_rx_time: options.net_rx_time,
         bench_flow_mask: options.bench_flow_mask,
     }
 }
@@ -310,6 +322,7 @@ impl Kernel {
             known_addresses: Vec::new(),
             followed: HashMap::new(),
             free_servers: (1..=servers).rev().map(ServerSlotId).collect(),
+            softirqs: None,
             sampler: RunTimeSampler::new(options.run_time),
             sizes,
             last_drain: Instant::now(),
@@ -349,6 +362,15 @@ impl Kernel {
                         source,
                     })?;
             }
+        }
+        let attached = attach::attach_softirq(
+            &mut kernel.object.ebpf,
+            options.tracepoints,
+            options.net_rx_time,
+            &mut kernel.attachment,
+        );
+        if attached == SoftirqHooks::Attached {
+            kernel.softirqs = Some(Softirqs::new(&mut kernel.object)?);
         }
         give_back_memory();
         Ok(kernel)
@@ -568,6 +590,7 @@ impl Kernel {
             delta.servers.entry(id).or_default().probes = probes;
         }
         self.drain_servers(&mut delta);
+        delta.net_rx = self.softirqs.as_mut().and_then(Softirqs::read);
         delta.drain = start.elapsed();
         delta
     }

@@ -7,14 +7,14 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf, Stack},
 };
-use gsmon_common::{limits, probe::Registers, server::ScopeKind};
+use gsmon_common::{limits, probe::Registers, server::ScopeKind, softirq::SAMPLE_EVERY};
 
 use super::{
     KernelError,
     offsets::TaskOffsets,
     slab::{Plain, Slab},
 };
-use crate::config::Limits;
+use crate::config::{Limits, NetRxTime};
 
 /// The committed object, built by `cargo xtask ebpf`.
 static OBJECT: &[u8] = include_bytes_aligned!("gsmon.bpf.o");
@@ -30,6 +30,8 @@ pub struct ObjectOptions {
     pub scope: ScopeKind,
     /// Messages through aya-log.
     pub kernel_log: bool,
+    /// Which NET_RX softirqs are timed.
+    pub net_rx_time: NetRxTime,
     /// Bits of the remote address that the bench programs vary.
     pub bench_flow_mask: u32,
 }
@@ -51,6 +53,10 @@ impl Object {
         let candidate_mask = limits::CANDIDATES - 1;
         let registers = registers() as u32;
         let kernel_log = u32::from(options.kernel_log);
+        let softirq_mask = match options.net_rx_time {
+            NetRxTime::Every => 0,
+            NetRxTime::Sampled | NetRxTime::Off => SAMPLE_EVERY - 1,
+        };
         // Slot 0 of every table means "none".
         let flows = options.limits.flows + 1;
         let threads = options.limits.threads + 1;
@@ -71,6 +77,7 @@ impl Object {
             .override_global("BENCH_FLOW_MASK", &options.bench_flow_mask, true)
             .override_global("REGISTERS", &registers, true)
             .override_global("KERNEL_LOG", &kernel_log, true)
+            .override_global("SOFTIRQ_MASK", &softirq_mask, true)
             // The kernel rounds a hash's buckets up to a power of two: no entry more than can be used.
             .map_max_entries("FLOWS", options.limits.flows)
             .map_max_entries("FLOW_FREE", options.limits.flows)
@@ -123,6 +130,8 @@ pub type KernelArray<V> = Array<MapData, V>;
 pub type FreeStack = Stack<MapData, u32>;
 /// One value per CPU.
 pub type PerCpu = PerCpuArray<MapData, u32>;
+/// One value of any kind per CPU.
+pub type KernelPerCpu<V> = PerCpuArray<MapData, V>;
 /// The ring of rare facts.
 pub type Records = RingBuf<MapData>;
 

@@ -14,16 +14,17 @@ use super::{
 use gsmon_common::netcode::layouts::LayoutPlace;
 
 use crate::{
-    config::{Config, CustomNetcode, GameServer},
+    config::{AgentSettings, Config, CustomNetcode, GameServer, NetRxTime},
     games::{
         event::GameEvent,
         netcode::spoken,
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, Touched, UsageTracker,
-        platform,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, RegionSources, SchedSource, SocketWatch,
+        SoftnetTable, Touched, UsageTracker, WatchedServer, platform,
         process::{started_unix_ms, ticks_now},
+        socket_watch::History,
     },
     kernel::{
         CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ProbeBinding, ServerSlotId, SocketOwner,
@@ -33,6 +34,8 @@ use crate::{
         cell::SnapshotCell,
         companion::CompanionModel,
         model::{Interval, MainProcess, ServerModel},
+        net_rx::{NetRxInterval, NetRxModel},
+        region::Regions,
         snapshot::{
             AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
             QueryWorkers, ServerSnapshot, Snapshot, SourceReport,
@@ -64,6 +67,10 @@ pub(super) struct Engine {
     sockets: Vec<SocketOwner>,
     /// Formats of the configuration that the kernel has.
     netcode_in_force: Vec<CustomNetcode>,
+    socket_watch: SocketWatch,
+    softnet: SoftnetTable,
+    net_rx: NetRxModel,
+    regions: Arc<Regions>,
 }
 
 impl Engine {
@@ -73,6 +80,7 @@ impl Engine {
         state_directory: &Path,
     ) -> Result<Self, MonitorError> {
         voices::check(&config.servers)?;
+        let regions = read_regions(&config)?;
         let platform = Platform::detect();
         let (kernel, absent_because) = match load_kernel(&config, &platform) {
             Ok(kernel) => (Some(kernel), None),
@@ -102,6 +110,10 @@ impl Engine {
             late_intervals: 0,
             sockets: Vec::new(),
             netcode_in_force: Vec::new(),
+            socket_watch: SocketWatch::default(),
+            softnet: SoftnetTable::default(),
+            net_rx: NetRxModel::default(),
+            regions,
         };
         engine.follow()?;
         engine.look(None);
@@ -192,14 +204,21 @@ impl Engine {
 
     fn reload(&mut self, config: Config) -> Result<(), MonitorError> {
         config.check()?;
-        // What can fail comes first: a configuration is taken over whole or not at all.
+        // What can fail comes first: a configuration is taken over whole or not at all. Files of regions are read anew,
+        // since they may have changed while their names have not.
+        let regions = read_regions(&config)?;
         self.voices.set_servers(&self.effective(&config))?;
+        self.regions = regions;
         if let Some(kernel) = &mut self.kernel {
             kernel.reconfigure(config.agent.flow_timeouts, config.agent.kernel_run_time);
         }
         self.config = Config {
             limits: self.config.limits,
             interfaces: self.config.interfaces.clone(),
+            agent: AgentSettings {
+                net_rx_time: self.config.agent.net_rx_time,
+                ..config.agent
+            },
             ..config
         };
         for slot in self.companions.reload(&self.config, unix_ms()) {
@@ -449,7 +468,8 @@ impl Engine {
             }
         }
         self.watch_exits();
-        let servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
+        self.read_sockets();
+        let mut servers = self.advance(seconds, ended_ms, delta.as_ref(), &events);
         if let Some(kernel) = &mut self.kernel {
             for model in &self.models {
                 if let Some(slot) = model.slot {
@@ -457,6 +477,15 @@ impl Engine {
                 }
             }
         }
+        let host = self.net_rx.advance(
+            &NetRxInterval {
+                seconds,
+                cpus: delta.as_ref().and_then(|delta| delta.net_rx.as_deref()),
+                estimated: self.config.agent.net_rx_time == NetRxTime::Sampled,
+                packets: self.softnet.packets(),
+            },
+            &mut servers,
+        );
         self.sequence += 1;
         let snapshot = Snapshot {
             sequence: self.sequence,
@@ -466,10 +495,35 @@ impl Engine {
             interval_seconds: seconds,
             sources: self.sources(),
             servers,
+            host,
             agent: self.cost(delta.as_ref()),
             losses: self.losses(),
         };
         self.cell.store(snapshot);
+    }
+
+    /// What the game sockets hold and drop, where it is time to ask.
+    fn read_sockets(&mut self) {
+        let (found, namespaces) = self.discovery.found_and_namespaces();
+        // Nothing has been looked for since the servers changed.
+        if found.len() < self.models.len() {
+            return;
+        }
+        let servers: Vec<WatchedServer<'_>> = self
+            .models
+            .iter()
+            .zip(found)
+            .map(|(model, found)| WatchedServer {
+                name: &model.spec.name,
+                sockets: &found.sockets,
+                history: if model.counted_from_start() {
+                    History::Counts
+                } else {
+                    History::Unknown
+                },
+            })
+            .collect();
+        self.socket_watch.read(Instant::now(), &servers, namespaces);
     }
 
     fn advance(
@@ -506,6 +560,8 @@ impl Engine {
                 unix_ms,
                 kernel,
                 usage: &usage,
+                sockets: self.socket_watch.of(&name),
+                regions: &self.regions,
                 events: events.get(name.as_str()).map_or(&[][..], Vec::as_slice),
                 room_threads: rooms.as_ref().unwrap_or(&no_rooms),
             }));
@@ -525,6 +581,8 @@ impl Engine {
                 unix_ms,
                 kernel: of_slot(companion.measured.slot),
                 usage: &usage,
+                sockets: None,
+                regions: &self.regions,
                 events: &[],
                 room_threads: &no_rooms,
             };
@@ -587,6 +645,7 @@ impl Engine {
             "network_namespaces_refused",
             self.discovery.namespaces_refused,
         )));
+        losses.push(counter(("socket_readings_failed", self.socket_watch.failures)));
         losses
     }
 
@@ -674,6 +733,11 @@ fn room_threads(config: &Config) -> HashMap<String, RoomThreads> {
         .collect()
 }
 
+fn read_regions(config: &Config) -> Result<Arc<Regions>, MonitorError> {
+    let sources = RegionSources::load(&config.regions)?;
+    Ok(Arc::new(Regions::new(&config.regions, sources)))
+}
+
 /// From when on what a process uses is the server's.
 pub(super) fn count_from(usage: &UsageTracker, processes: &ProcessTable, pid: u32) -> CountFrom {
     let whole = processes
@@ -708,6 +772,7 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
         timeouts: config.agent.flow_timeouts,
         run_time: config.agent.kernel_run_time,
         kernel_log: config.agent.kernel_log,
+        net_rx_time: config.agent.net_rx_time,
         cgroup_root: platform.cgroup_root.clone(),
         interfaces: config.interfaces.clone(),
         thread_ids: platform.pid_max,

@@ -22,6 +22,7 @@ pub use self::engine::kernel_options;
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer},
     games::{push::PushSink, voices::VoicesError},
+    host::RegionError,
     kernel::KernelError,
     world::{
         cell::SnapshotCell,
@@ -57,6 +58,9 @@ pub enum MonitorError {
     /// A game cannot be listened to as asked.
     #[error(transparent)]
     Voices(#[from] VoicesError),
+    /// Regions cannot be told as asked.
+    #[error(transparent)]
+    Regions(#[from] RegionError),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -193,13 +193,30 @@ fn fact_lines(server: &ServerSnapshot) -> Vec<Line<'static>> {
     let point = |point: &Option<String>| point.clone().unwrap_or_else(|| "-".to_owned());
     vec![
         Line::from(format!("pids {pids}   {endpoints}")),
-        Line::from(format!("tick {tick}")),
+        Line::from(format!("tick {tick}{}", sends(server))),
         Line::from(format!(
             "counted in {} out {}",
             point(&server.counting.ingress),
             point(&server.counting.egress)
         )),
     ]
+}
+
+/// Its send cadence, and what its sockets dropped, as far as there is anything to say.
+fn sends(server: &ServerSnapshot) -> String {
+    let cadence = server.network_tick.map(|tick| {
+        format!(
+            "   sends {:.1} Hz, jitter {:.2} ms",
+            tick.rate_hz,
+            tick.jitter_ns / 1e6
+        )
+    });
+    let sockets = server.sockets.as_ref();
+    let drops = sockets
+        .and_then(|sockets| sockets.udp_receive_drops)
+        .filter(|drops| *drops > 0)
+        .map(|drops| format!("   {drops} datagrams dropped unread"));
+    [cadence, drops].into_iter().flatten().collect()
 }
 
 /// The session of the server as a whole, or the newest room's.

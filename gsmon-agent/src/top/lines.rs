@@ -64,6 +64,7 @@ pub fn netcode_text(network: Option<&NetworkSnapshot>) -> String {
         Some(KnownBy::Configuration) => "as configured",
         Some(KnownBy::Game) => "usual for the game",
         Some(KnownBy::Traffic) => "recognised from the traffic",
+        Some(KnownBy::Kernel) => "as the kernel knows its paths",
         None => "",
     };
     match (network.state, &network.netcode) {

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use gsmon_common::{flow::Traffic, proto};
@@ -14,19 +15,26 @@ use gsmon_common::{flow::Traffic, proto};
 use super::{
     network::{NetworkModel, Recognition},
     probe::{ProbeInterval, ProbeModel},
+    region::Regions,
+    remote::RemoteFacts,
+    server_sockets::SocketsSnapshot,
     session::{GameInterval, Life, Moment, Resources, SessionModel, rooms::NamedThreads},
     snapshot::{
-        CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, PacketTotals, ServerRates,
-        ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
+        CountingPoints, DirectionTotals, Endpoint, FlowDetail, FlowSnapshot, NetworkTickSnapshot,
+        PacketTotals, ServerRates, ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
     },
-    tick::{Detector, Evidence, ThreadWindow, TickEstimate},
+    tick::{
+        Detector, Evidence, ThreadWindow, TickEstimate,
+        cadence::{CadenceWatch, NetworkTick},
+    },
 };
 use crate::{
     config::{GameServer, Protocol},
     games::event::GameEvent,
-    host::ServerUsage,
+    host::{ServerSockets, ServerUsage},
     kernel::{
-        DetailReading, FlowReading, LayoutChoice, OutsideDelta, ServerDelta, ServerGrowth, ServerSlotId,
+        DetailReading, FlowReading, LayoutChoice, OutsideDelta, SeenFlow, ServerDelta, ServerGrowth,
+        ServerSlotId,
     },
 };
 
@@ -51,6 +59,8 @@ pub struct ServerModel {
     detector: Detector,
     tick: Option<TickSnapshot>,
     probes: ProbeModel,
+    cadence: CadenceWatch,
+    network_tick: Option<NetworkTick>,
     sessions: SessionModel,
     network: NetworkModel,
     main: Option<MainProcess>,
@@ -88,6 +98,10 @@ pub struct Interval<'a> {
     pub kernel: Option<&'a ServerDelta>,
     /// From /proc.
     pub usage: &'a ServerUsage,
+    /// Its game sockets, once they were read.
+    pub sockets: Option<&'a ServerSockets>,
+    /// What tells regions.
+    pub regions: &'a Arc<Regions>,
 }
 
 impl ServerModel {
@@ -112,6 +126,8 @@ impl ServerModel {
             detector: Detector::default(),
             tick: None,
             probes: ProbeModel::default(),
+            cadence: CadenceWatch::default(),
+            network_tick: None,
         }
     }
 
@@ -148,6 +164,11 @@ impl ServerModel {
     /// Its main process.
     pub fn main(&self) -> Option<u32> {
         self.main.map(|main| main.pid)
+    }
+
+    /// Has the agent followed its main process from its start?
+    pub fn counted_from_start(&self) -> bool {
+        self.main.is_some_and(|main| main.counted_from_start)
     }
 
     /// Would one join or leave decide whether anybody plays?
@@ -191,6 +212,8 @@ impl ServerModel {
             self.detector = Detector::default();
             self.tick = None;
             self.network.restart();
+            self.cadence = CadenceWatch::default();
+            self.network_tick = None;
         }
         self.state = match (pids.is_empty(), self.state) {
             (false, _) => ServerState::Up,
@@ -226,6 +249,16 @@ impl ServerModel {
         let usage = interval.usage;
         add_usage(&mut self.totals, usage);
         let up = self.state == ServerState::Up;
+        let tcp = interval.sockets.map(|sockets| sockets.tcp.clone());
+        let network = interval.kernel.map(|delta| {
+            self.network
+                .advance(&delta.flows.netcode, &delta.flows.seen, interval.unix_ms)
+        });
+        let mut remotes = RemoteFacts::new(tcp.unwrap_or_default(), interval.regions.clone());
+        if interval.regions.asks_latency() {
+            remotes = remotes.with_lines(self.network.shortest_rtt_ns());
+        }
+        let network = network.map(|network| network.or_by_tcp(remotes.connections()));
         let game_state = self.sessions.advance(&GameInterval {
             unix_ms: interval.unix_ms,
             seconds: interval.seconds,
@@ -245,6 +278,7 @@ impl ServerModel {
             flows: interval.kernel.map(|delta| &delta.flows.seen[..]),
             proxied: self.spec.proxied,
             room_threads: interval.room_threads,
+            remotes: &remotes,
         });
         self.ended_ms = None;
         if up {
@@ -252,11 +286,8 @@ impl ServerModel {
             self.faulted.take_if(|faulted| Some(*faulted) != main);
         } else {
             self.tick = None;
+            self.network_tick = None;
         }
-        let network = interval.kernel.map(|delta| {
-            self.network
-                .advance(&delta.flows.netcode, &delta.flows.seen, interval.unix_ms)
-        });
         let tick = self.stated_tick(interval.unix_ms).or_else(|| self.tick.clone());
         let counts = &game_state.player_counts;
         let probes = self.probes.advance(
@@ -273,6 +304,14 @@ impl ServerModel {
         ServerSnapshot {
             network,
             probes,
+            sockets: interval
+                .sockets
+                .and_then(|sockets| SocketsSnapshot::of(sockets, Instant::now())),
+            region: self.spec.region.clone(),
+            flows_by_region: interval
+                .kernel
+                .map(|delta| remotes.count_by_region(delta.flows.seen.iter().map(remote_of)))
+                .unwrap_or_default(),
             game_state,
             companions: Vec::new(),
             discovered: None,
@@ -293,6 +332,11 @@ impl ServerModel {
                 ServerRates::default()
             },
             tick,
+            network_tick: self.network_tick.map(|tick| NetworkTickSnapshot {
+                rate_hz: tick.rate_hz,
+                jitter_ns: tick.jitter_ns,
+                regular_ratio: tick.regular_ratio,
+            }),
             flows: interval.kernel.map(|delta| delta.flows.live),
             top_flows: interval
                 .kernel
@@ -301,7 +345,7 @@ impl ServerModel {
                         .flows
                         .top
                         .iter()
-                        .map(|flow| flow_snapshot(flow, interval.seconds))
+                        .map(|flow| flow_snapshot(flow, interval.seconds, &remotes))
                         .collect()
                 })
                 .unwrap_or_default(),
@@ -366,6 +410,7 @@ impl ServerModel {
             }
         }
         self.tick = estimate.map(tick_snapshot);
+        self.network_tick = self.cadence.update(interval.now_ns, &delta.batches_ns);
     }
 
     fn rates(&self, interval: &Interval<'_>) -> ServerRates {
@@ -401,6 +446,9 @@ impl ServerModel {
             rx_bytes_per_second: rate(bytes(now.rx), bytes(before.rx)),
             tx_packets_per_second: rate(packets(now.tx), packets(before.tx)),
             tx_bytes_per_second: rate(bytes(now.tx), bytes(before.tx)),
+            // Shared out over all servers (`net_rx`).
+            net_rx_share_ratio: None,
+            net_rx_cores: None,
         }
     }
 }
@@ -480,7 +528,7 @@ fn tick_snapshot(mut estimate: TickEstimate) -> TickSnapshot {
     }
 }
 
-fn flow_snapshot(flow: &FlowReading, seconds: f64) -> FlowSnapshot {
+fn flow_snapshot(flow: &FlowReading, seconds: f64, remotes: &RemoteFacts) -> FlowSnapshot {
     let per_second = |count: u64| {
         if seconds > 0.0 {
             count as f64 / seconds
@@ -488,13 +536,17 @@ fn flow_snapshot(flow: &FlowReading, seconds: f64) -> FlowSnapshot {
             0.0
         }
     };
+    let remote = SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port);
+    let protocol = if flow.key.protocol == proto::TCP {
+        Protocol::Tcp
+    } else {
+        Protocol::Udp
+    };
     FlowSnapshot {
-        remote: SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port),
-        protocol: if flow.key.protocol == proto::TCP {
-            Protocol::Tcp
-        } else {
-            Protocol::Udp
-        },
+        remote,
+        protocol,
+        tcp: (protocol == Protocol::Tcp).then(|| remotes.tcp(remote)).flatten(),
+        region: remotes.region(remote),
         rx: packets(flow.rx_total),
         tx: packets(flow.tx_total),
         rx_packets_per_second: per_second(flow.rx.packets),
@@ -513,6 +565,10 @@ fn flow_detail(detail: DetailReading) -> FlowDetail {
         rx_inter_arrival_p95_ns: detail.rx_inter_arrival_p95_ns,
         tx_inter_arrival_p50_ns: detail.tx_inter_arrival_p50_ns,
     }
+}
+
+fn remote_of(flow: &SeenFlow) -> SocketAddr {
+    SocketAddr::new(remote_address(flow.key.remote_addr), flow.key.remote_port)
 }
 
 fn remote_address(octets: [u8; 16]) -> IpAddr {
@@ -543,6 +599,8 @@ mod tests {
             now_ns: 0,
             kernel: None,
             usage: &ServerUsage::default(),
+            sockets: None,
+            regions: &Arc::default(),
         })
     }
 

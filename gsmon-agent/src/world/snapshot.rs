@@ -6,12 +6,14 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    histogram::TickHistogram, network::NetworkSnapshot, probe::ProbeSnapshot, session::GameSnapshot,
+    histogram::TickHistogram, net_rx::HostSnapshot, network::NetworkSnapshot, probe::ProbeSnapshot,
+    region::Region, remote::TcpPath, server_sockets::SocketsSnapshot, session::GameSnapshot,
 };
 use crate::{
     config::{Game, Protocol},
@@ -34,6 +36,8 @@ pub struct Snapshot {
     pub sources: Vec<SourceReport>,
     /// Servers in the order of the configuration.
     pub servers: Vec<ServerSnapshot>,
+    /// The host as a whole.
+    pub host: HostSnapshot,
     /// What gsmon itself costs.
     pub agent: AgentCost,
     /// Host-wide counters of what could not be counted as asked, by name (see `gsmon_common::stat`).
@@ -43,7 +47,7 @@ pub struct Snapshot {
 /// One measurement source: what is in force and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// `sched`, `process`, `flow_ingress`, `flow_egress`.
+    /// `sched`, `process`, `flow_ingress`, `flow_egress`, `net_rx_softirq`.
     pub source: String,
     /// Hook in force, for example `tp_btf/sched_switch`, `cgroup_skb/ingress`, `/proc`; `none` when absent.
     pub hook: String,
@@ -97,12 +101,20 @@ pub struct ServerSnapshot {
     pub rates: ServerRates,
     /// Tick of the game loop; absent when it cannot be told.
     pub tick: Option<TickSnapshot>,
+    /// How often and how evenly it sends; absent when it has no regular cadence.
+    pub network_tick: Option<NetworkTickSnapshot>,
     /// Live flows (remote endpoints with traffic both ways).
     pub flows: Option<u64>,
     /// The busiest flows by bytes of the interval, at most 64.
     pub top_flows: Vec<FlowSnapshot>,
     /// Round trips, loss and jitter of its players; absent without a kernel side.
     pub network: Option<NetworkSnapshot>,
+    /// Its game sockets: queues, drops, TCP connections; absent until they were read.
+    pub sockets: Option<SocketsSnapshot>,
+    /// Region that it is in, from the configuration.
+    pub region: Option<String>,
+    /// Live flows by region, those of which it is known; at most 64 regions, the rest as `other`.
+    pub flows_by_region: BTreeMap<Arc<str>, u64>,
     /// Sessions, phases and players.
     pub game_state: GameSnapshot,
     /// Functions that are probed, in the order of the configuration.
@@ -311,6 +323,10 @@ pub struct ServerRates {
     pub tx_packets_per_second: Option<f64>,
     /// Server to clients.
     pub tx_bytes_per_second: Option<f64>,
+    /// Packets from its clients among all that the host's network stack processed.
+    pub net_rx_share_ratio: Option<f64>,
+    /// That share of the time in NET_RX softirqs, in cores: an estimate.
+    pub net_rx_cores: Option<f64>,
 }
 
 /// How the tick was found.
@@ -346,6 +362,18 @@ pub struct TickSnapshot {
     pub thread: Option<u32>,
 }
 
+/// Send cadence on the wire, over the last interval (or the last four seconds, for slow ones), from when the server
+/// began to send to its clients each time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkTickSnapshot {
+    /// Send batches per second; one that is left out does not lower it.
+    pub rate_hz: f64,
+    /// Mean distance of the gaps between batches from the nearest whole number of periods.
+    pub jitter_ns: f64,
+    /// Share of gaps that are whole periods within 10 %: how far to trust it.
+    pub regular_ratio: f64,
+}
+
 /// One remote endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowSnapshot {
@@ -367,6 +395,10 @@ pub struct FlowSnapshot {
     pub tx_bytes_per_second: f64,
     /// Median packet size and inter-arrival, from the detail tier.
     pub detail: Option<FlowDetail>,
+    /// Round trip and retransmits as the kernel's TCP knows them; of TCP flows.
+    pub tcp: Option<TcpPath>,
+    /// Where it is, if that is known.
+    pub region: Option<Region>,
 }
 
 /// From the detail tier, over the life of the flow's detail slot.

@@ -728,7 +728,11 @@ fn by_period(counts: &mut NetcodeCounts, advance: u32, now_ns: u64) {
         return;
     }
     // A division takes as long as the rest of it.
-    let each_ns = if advance == 1 { gap_ns as u32 } else { gap_ns as u32 / advance };
+    let each_ns = if advance == 1 {
+        gap_ns as u32
+    } else {
+        gap_ns as u32 / advance
+    };
     let each_16ns = each_ns << 4;
     if counts.period_16ns == 0 {
         counts.period_16ns = each_16ns.max(1);

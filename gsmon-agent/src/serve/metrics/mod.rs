@@ -1,19 +1,21 @@
 //! A snapshot as Prometheus text, one file per subject. Conventional names, base units; what is absent has no series.
 //! Addresses, player names and PIDs are never labels.
 //!
-//! `server` what a server uses, `ticks` its game loop, `network` its players' lines, `games` its sessions, phases and
-//! players, `voices` how it is listened to, `companions` the processes beside it, `probes` its probed functions, `sessions`
-//! the series of each session (off by default), `agent` gsmon itself; `histogram` passes on histograms that the model has
-//! counted.
+//! `server` what a server uses, `sockets` what its sockets hold and drop, `ticks` its game loop, `network` its players'
+//! lines, `games` its sessions, phases and players, `voices` how it is listened to, `companions` the processes beside it,
+//! `probes` its probed functions, `sessions` the series of each session (off by default), `host` the machine, `agent` gsmon
+//! itself; `histogram` passes on histograms that the model has counted.
 
 mod agent;
 mod companions;
 mod games;
 mod histogram;
+mod host;
 mod network;
 mod probes;
 mod server;
 mod sessions;
+mod sockets;
 mod ticks;
 mod voices;
 
@@ -36,6 +38,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
         registry: Registry::new(),
     };
     page.servers(snapshot)?;
+    page.sockets(snapshot)?;
     page.ticks(snapshot)?;
     page.network(snapshot)?;
     page.games(snapshot)?;
@@ -43,6 +46,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     page.companions(snapshot)?;
     page.probes(snapshot)?;
     page.sessions(snapshot, settings)?;
+    page.host(snapshot)?;
     page.agent(snapshot)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&page.registry.gather(), &mut text)?;

@@ -15,7 +15,25 @@ impl Page {
             "How the tick of each server is known at the moment.",
             &["server", "method"],
         )?;
+        let region = self.gauge(
+            "gsmon_server_region_info",
+            "Region that each server is in, where the configuration says so.",
+            &["server", "region"],
+        )?;
+        let flows = self.gauge(
+            "gsmon_server_region_flows",
+            "Remote endpoints with traffic both ways by region, those of which it is known; other beyond 64 regions.",
+            &["server", "region"],
+        )?;
         for server in &snapshot.servers {
+            if let Some(name) = &server.region {
+                region.with_label_values(&[&server.name, name]).set(1.0);
+            }
+            for (name, count) in &server.flows_by_region {
+                flows
+                    .with_label_values(&[server.name.as_str(), name])
+                    .set(*count as f64);
+            }
             let game = word(&server.game);
             info.with_label_values(&[&server.name, &game]).set(1.0);
             if let Some(tick) = &server.tick {

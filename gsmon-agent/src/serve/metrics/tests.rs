@@ -6,14 +6,16 @@ use crate::{
     games::{event::Phase, log::LogStatistics},
     world::{
         histogram::TickHistogram,
+        net_rx::{NetRxCpuSnapshot, NetRxSnapshot},
         probe::{ProbeMode, ProbeRates, ProbeSnapshot, ProbeTotals},
+        server_sockets::{NamespaceErrors, SocketsSnapshot, TcpSummary, UdpSocketSnapshot},
         session::{
             ask::tests::{a_session, a_snapshot},
             picture::SessionSnapshot,
         },
         snapshot::{
-            CountingPoints, DirectionTotals, DiscoveredSnapshot, LossCounter, PacketTotals, QuerySnapshot,
-            ServerRates, ServerState, ServerTotals, TickMethod, TickSnapshot,
+            CountingPoints, DirectionTotals, DiscoveredSnapshot, LossCounter, NetworkTickSnapshot,
+            PacketTotals, QuerySnapshot, ServerRates, ServerState, ServerTotals, TickMethod, TickSnapshot,
         },
     },
 };
@@ -66,8 +68,20 @@ pub fn sample(full: bool) -> Snapshot {
                 ..ServerRates::default()
             },
             tick: full.then_some(tick),
+            network_tick: full.then_some(NetworkTickSnapshot {
+                rate_hz: 20.0,
+                jitter_ns: 250_000.0,
+                regular_ratio: 0.98,
+            }),
             flows: full.then_some(2),
             top_flows: Vec::new(),
+            sockets: full.then(sockets),
+            region: full.then(|| "eu".into()),
+            flows_by_region: if full {
+                [("eu".into(), 2)].into()
+            } else {
+                Default::default()
+            },
             game_state: crate::world::session::GameSnapshot::default(),
             companions: Vec::new(),
             probes: if full { vec![probe()] } else { Vec::new() },
@@ -127,6 +141,42 @@ fn probe() -> ProbeSnapshot {
     }
 }
 
+/// Sockets with drops, and one TCP connection.
+fn sockets() -> SocketsSnapshot {
+    SocketsSnapshot {
+        age_seconds: 0.0,
+        udp: vec![UdpSocketSnapshot {
+            local: "127.0.0.1:27960".parse().unwrap(),
+            receive_queue_bytes: 50,
+            receive_buffer_bytes: 200,
+            send_queue_bytes: 0,
+            send_buffer_bytes: 100,
+            drops: 7,
+        }],
+        udp_receive_drops: Some(9),
+        udp_receive_drops_by_port: [(27_960, 7), (0, 2)].into(),
+        tcp: Some(TcpSummary {
+            connections: 1,
+            rtt_p50_ns: Some(20_000_000),
+            rtt_p95_ns: Some(30_000_000),
+            segments_sent: 100,
+            retransmits: 3,
+            send_queue_bytes: 12,
+            receive_queue_bytes: 0,
+            fullest_send_buffer_ratio: Some(0.5),
+        }),
+        namespace_errors: Some(NamespaceErrors {
+            netns: 4_026_531_840,
+            udp_send_buffer: 4,
+            udp_receive_buffer: 9,
+            udp_memory: 0,
+            udp_checksum: 0,
+            ip_out_discards: 0,
+            ip_out_no_routes: 0,
+        }),
+    }
+}
+
 #[test]
 fn a_probe_has_calls_time_and_what_it_costs() {
     let text = encode(&sample(true), &MetricsSettings::default()).unwrap();
@@ -140,6 +190,54 @@ fn a_probe_has_calls_time_and_what_it_costs() {
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
+}
+
+#[test]
+fn softirqs_are_shown_by_cpu() {
+    let mut snapshot = sample(true);
+    snapshot.host.packets_processed = Some(77);
+    snapshot.host.net_rx = Some(NetRxSnapshot {
+        estimated: true,
+        cpus: vec![
+            NetRxCpuSnapshot::default(),
+            NetRxCpuSnapshot {
+                runs: 160,
+                timed_runs: 10,
+                time_ns: 1_500_000_000,
+            },
+        ],
+        cores: None,
+        ns_per_packet: None,
+    });
+    snapshot.servers[0].rates.net_rx_share_ratio = Some(0.25);
+    let text = encode(&snapshot, &MetricsSettings::default()).unwrap();
+    for part in [
+        r#"gsmon_host_net_rx_softirq_seconds_total{cpu="1"} 1.5"#,
+        r#"gsmon_host_net_rx_softirq_runs_total{cpu="1",kind="timed"} 10"#,
+        "gsmon_host_packets_processed_total 77",
+        "gsmon_server_net_rx_share_ratio",
+        r#"gsmon_server_region_flows{region="eu",server="odd \"name\"\\"} 2"#,
+        r#"gsmon_server_region_info{region="eu",server="odd \"name\"\\"} 1"#,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn sockets_are_shown_by_port_and_the_namespace_by_its_name() {
+    let text = encode(&sample(true), &MetricsSettings::default()).unwrap();
+    for part in [
+        r#"gsmon_server_udp_receive_drops_total{port="27960",server="odd \"name\"\\"} 7"#,
+        r#"gsmon_server_udp_receive_drops_total{port="other",server="odd \"name\"\\"} 2"#,
+        r#"gsmon_server_socket_queue_bytes{direction="receive",server="odd \"name\"\\"} 50"#,
+        r#"gsmon_server_socket_buffer_fill_ratio{direction="transmit",server="odd \"name\"\\"} 0.5"#,
+        r#"gsmon_server_namespace_errors_total{kind="udp_send_buffer",server="odd \"name\"\\"} 4"#,
+        r#"gsmon_server_tcp_rtt_seconds{server="odd \"name\"\\",statistic="p95"} 0.03"#,
+        r#"gsmon_server_tcp_retransmits_total{server="odd \"name\"\\"} 3"#,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("4026531840"), "no inode in any label");
 }
 
 #[test]
@@ -159,6 +257,11 @@ fn values_come_in_base_units_with_escaped_labels() {
         "{text}"
     );
     assert!(text.contains("gsmon_server_log_lag_bytes") && text.contains("discovery_confidence_ratio"));
+    assert!(
+        text.contains("gsmon_server_network_tick_rate_hertz")
+            && text.contains(r#"gsmon_server_network_tick_jitter_seconds{server="odd \"name\"\\"} 0.00025"#),
+        "{text}"
+    );
     assert!(!text.contains("4242"), "no PID in any label");
 }
 

@@ -30,6 +30,18 @@ impl Page {
             "How narrow and complete the evidence for the tick is, 0 to 1.",
             |server| server.tick.as_ref().map(|tick| tick.confidence),
         )?;
+        self.server_gauge(
+            s,
+            "gsmon_server_network_tick_rate_hertz",
+            "Send batches per second on the wire; absent when the server sends without a regular cadence.",
+            |server| server.network_tick.map(|tick| tick.rate_hz),
+        )?;
+        self.server_gauge(
+            s,
+            "gsmon_server_network_tick_jitter_seconds",
+            "Mean distance of the gaps between send batches from the nearest whole number of periods, in the last interval.",
+            |server| server.network_tick.map(|tick| tick.jitter_ns / 1e9),
+        )?;
         let times = self.gauge(
             "gsmon_server_tick_time_seconds",
             "Busy wall time of one tick in the last interval, by statistic (p50, p95, p99).",

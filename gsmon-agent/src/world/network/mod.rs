@@ -25,6 +25,7 @@ use self::{
 use super::session::traffic::remote;
 use crate::{
     games::netcode::{Candidate, Spoken},
+    host::socket_state::TcpState,
     kernel::{LayoutChoice, NetcodeReading, SeenFlow},
 };
 
@@ -58,6 +59,51 @@ pub struct NetworkSnapshot {
     pub totals: NetworkTotals,
     /// Line by line, at most 256.
     pub lines: Vec<PlayerLine>,
+}
+
+impl NetworkSnapshot {
+    /// Of a server whose players come by TCP, what the kernel's TCP knows of their paths: smoothed round trip, the
+    /// shortest that it remembers, and the share of segments that were sent again, since the connection began. It takes
+    /// an acknowledgement that the client delays for a part of the round trip.
+    pub fn or_by_tcp(self, connections: &HashMap<SocketAddr, TcpState>) -> Self {
+        if self.state != NetcodeState::Off || connections.is_empty() {
+            return self;
+        }
+        let mut lines: Vec<PlayerLine> = connections
+            .values()
+            .map(|connection| {
+                let ns = |value: Option<u64>| value.map(|value| value as f64);
+                let sent = connection.segments_sent;
+                PlayerLine {
+                    remote: connection.remote,
+                    line: LineSnapshot {
+                        rtt_min_ns: ns(connection.min_rtt_ns),
+                        rtt_p50_ns: ns(connection.rtt_ns),
+                        loss_down_ratio: (sent > 0)
+                            .then(|| (f64::from(connection.retransmits) / f64::from(sent)).min(1.0)),
+                        ..LineSnapshot::default()
+                    },
+                }
+            })
+            .collect();
+        let slow = |line: &PlayerLine| line.line.rtt_p50_ns.unwrap_or(-1.0);
+        lines.sort_unstable_by(|a, b| slow(b).total_cmp(&slow(a)).then_with(|| a.remote.cmp(&b.remote)));
+        let retransmits: u64 = connections.values().map(|one| u64::from(one.retransmits)).sum();
+        let sent: u64 = connections.values().map(|one| u64::from(one.segments_sent)).sum();
+        let measured = lines.len() as u64;
+        let rtt = Quantiles::of(lines.iter().filter_map(|line| line.line.rtt_p50_ns).collect());
+        lines.truncate(TOLD_LINES);
+        Self {
+            netcode: Some("tcp".into()),
+            state: NetcodeState::Reading,
+            known_by: Some(KnownBy::Kernel),
+            measured,
+            rtt,
+            loss_down_ratio: (sent > 0).then(|| retransmits as f64 / sent as f64),
+            lines,
+            ..self
+        }
+    }
 }
 
 /// The line of one remote endpoint.
@@ -102,6 +148,15 @@ impl NetworkModel {
     pub fn restart(&mut self) {
         self.recognition.restart();
         self.lines.clear();
+    }
+
+    /// Shortest round trip of each measured line.
+    pub fn shortest_rtt_ns(&self) -> HashMap<SocketAddr, u64> {
+        self.lines
+            .iter()
+            .filter(|(_, line)| line.is_in_order())
+            .filter_map(|(key, line)| Some((remote(key), line.told().rtt_min_ns? as u64)))
+            .collect()
     }
 
     /// Adds an interval.

@@ -58,6 +58,8 @@ pub enum KnownBy {
     Game,
     /// It fits the traffic best.
     Traffic,
+    /// The kernel's own TCP knows.
+    Kernel,
 }
 
 /// What a candidate made of packets.

@@ -72,6 +72,7 @@ pub fn a_player(number: u64, name: &str, kind: PlayerKind, session: &str) -> Pla
         left_unix_ms: None,
         left_reason: None,
         in_game_ms: 90_000,
+        region: None,
         flow: (kind == PlayerKind::Human).then(|| PlayerFlow {
             remote: "192.0.2.7:27960".parse().unwrap(),
             by: FlowMatch::Endpoint,
@@ -87,6 +88,7 @@ pub fn a_player(number: u64, name: &str, kind: PlayerKind, session: &str) -> Pla
             rx_bytes_per_second: 2_400.0,
             tx_packets_per_second: 20.0,
             tx_bytes_per_second: 9_000.0,
+            tcp: None,
         }),
     }
 }
@@ -190,8 +192,12 @@ pub fn a_snapshot() -> Snapshot {
         totals: ServerTotals::default(),
         rates: ServerRates::default(),
         tick: None,
+        network_tick: None,
         flows: None,
         top_flows: Vec::new(),
+        sockets: None,
+        region: None,
+        flows_by_region: BTreeMap::new(),
         game_state: GameSnapshot::default(),
         companions: Vec::new(),
         probes: Vec::new(),

@@ -214,6 +214,7 @@ impl World {
             flows: act.flows.map(|_| &[][..]),
             proxied: false,
             room_threads: &threads,
+            remotes: &Default::default(),
         });
     }
 

@@ -10,7 +10,7 @@ use super::{
     rooms::{self, NamedThreads, RoomCourse, RoomFigures},
     traffic::Matches,
 };
-use crate::{config::SessionBounds, games::event::GameEvent, kernel::SeenFlow};
+use crate::{config::SessionBounds, games::event::GameEvent, kernel::SeenFlow, world::remote::RemoteFacts};
 
 /// Rooms whose totals are kept, those included that threads are named after and nobody has spoken of.
 const MOST_COURSES: usize = 2_048;
@@ -40,6 +40,8 @@ pub struct GameInterval<'a> {
     pub proxied: bool,
     /// Threads that carry the name of a room.
     pub room_threads: &'a BTreeMap<Arc<str>, NamedThreads>,
+    /// What is known of remote endpoints beyond their traffic.
+    pub remotes: &'a RemoteFacts,
 }
 
 /// Sessions, phases and players of one server.
@@ -238,7 +240,7 @@ impl SessionModel {
                 .iter()
                 .map(|session| picture::session(machine, &machine.track, session, now_ms));
             next.ended_sessions = Arc::new(ended.collect());
-            next.departed_players = Arc::new(picture::departed_players(machine));
+            next.departed_players = Arc::new(picture::departed_players(machine, interval.remotes));
             next.transitions = Arc::new(transitions.records().to_vec());
             let durations = transitions
                 .durations()
@@ -259,11 +261,11 @@ impl SessionModel {
             next.starts_and_stops = Arc::new(transitions.lives().to_vec());
         }
         if machine.roster.speaks {
-            next.players = picture::named_players(machine, &self.matches, now_ms);
+            next.players = picture::named_players(machine, &self.matches, interval.remotes, now_ms);
         } else if !self.matches.proxied {
             let session = machine.track.session.as_ref().map(|session| &session.id);
             let steady = steady.unwrap_or_default();
-            next.players = PlayerList::of_flows(steady, session, interval.seconds, now_ms);
+            next.players = PlayerList::of_flows(steady, session, interval.remotes, interval.seconds, now_ms);
         }
         self.last = next.clone();
         next

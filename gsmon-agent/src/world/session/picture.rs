@@ -17,7 +17,11 @@ use super::{
 };
 use crate::{
     games::event::{KindEvidence, Phase, PlayerKind, Witness},
-    world::snapshot::PacketTotals,
+    world::{
+        region::Region,
+        remote::{RemoteFacts, TcpPath},
+        snapshot::PacketTotals,
+    },
 };
 
 /// Sessions and players of one server.
@@ -177,6 +181,8 @@ pub struct PlayerSnapshot {
     pub left_reason: Option<Arc<str>>,
     /// Time in the game.
     pub in_game_ms: i64,
+    /// Where it is, if that is known.
+    pub region: Option<Region>,
     /// Its flow on the wire.
     pub flow: Option<PlayerFlow>,
 }
@@ -212,6 +218,8 @@ pub struct PlayerFlow {
     pub tx_packets_per_second: f64,
     /// Bytes per second to the player.
     pub tx_bytes_per_second: f64,
+    /// Round trip and retransmits as the kernel's TCP knows them; of games over TCP.
+    pub tcp: Option<TcpPath>,
 }
 
 /// What was told and did not fit, since start.
@@ -259,7 +267,7 @@ impl From<gsmon_common::flow::Traffic> for PacketTotals {
 }
 
 /// Players as the roster knows them.
-pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> PlayerList {
+pub fn named_players(machine: &Machine, matches: &Matches, remotes: &RemoteFacts, now_ms: i64) -> PlayerList {
     let session_of = |room: Option<&Arc<str>>| {
         room.and_then(|room| machine.rooms.get(room))
             .unwrap_or(&machine.track)
@@ -300,6 +308,10 @@ pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> Playe
                 } else {
                     0
                 },
+                region: remotes.region_of_player(
+                    player.who.address,
+                    matches.of(player.number).map(|traffic| traffic.remote),
+                ),
                 flow: matches.of(player.number).map(|traffic| PlayerFlow {
                     remote: traffic.remote,
                     by: traffic.by,
@@ -309,6 +321,7 @@ pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> Playe
                     rx_bytes_per_second: traffic.rx_bytes_per_second,
                     tx_packets_per_second: traffic.tx_packets_per_second,
                     tx_bytes_per_second: traffic.tx_bytes_per_second,
+                    tcp: remotes.tcp(traffic.remote),
                 }),
             }
         })
@@ -316,7 +329,7 @@ pub fn named_players(machine: &Machine, matches: &Matches, now_ms: i64) -> Playe
 }
 
 /// Players who have left.
-pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
+pub fn departed_players(machine: &Machine, remotes: &RemoteFacts) -> Vec<PlayerSnapshot> {
     machine
         .departed
         .iter()
@@ -336,6 +349,7 @@ pub fn departed_players(machine: &Machine) -> Vec<PlayerSnapshot> {
                 left_unix_ms: Some(gone.who.left_ms),
                 left_reason: gone.who.reason.clone(),
                 in_game_ms: gone.who.left_ms - gone.who.joined_ms,
+                region: remotes.region_of_player(gone.who.who.address, None),
                 flow: None,
             }
         })

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     games::event::{KindEvidence, PlayerKind},
     kernel::SeenFlow,
-    world::snapshot::PacketTotals,
+    world::{remote::RemoteFacts, snapshot::PacketTotals},
 };
 
 /// Players, shared by all who hold the list. It reads as a slice; the first look at the players of flows makes them.
@@ -33,6 +33,7 @@ enum Source {
 struct FlowPlayers {
     flows: Vec<FlowPlayer>,
     session: Option<Arc<str>>,
+    remotes: RemoteFacts,
     seconds: f64,
     unix_ms: i64,
     made: OnceLock<Vec<PlayerSnapshot>>,
@@ -54,10 +55,17 @@ pub struct FlowPlayer {
 impl PlayerList {
     /// Flows that stand for players where nobody names any; they are in the session of the whole process, if there is
     /// one.
-    pub fn of_flows(flows: Vec<FlowPlayer>, session: Option<&Arc<str>>, seconds: f64, unix_ms: i64) -> Self {
+    pub fn of_flows(
+        flows: Vec<FlowPlayer>,
+        session: Option<&Arc<str>>,
+        remotes: &RemoteFacts,
+        seconds: f64,
+        unix_ms: i64,
+    ) -> Self {
         Self(Arc::new(Source::Flows(FlowPlayers {
             flows,
             session: session.cloned(),
+            remotes: remotes.clone(),
             seconds,
             unix_ms,
             made: OnceLock::new(),
@@ -124,6 +132,7 @@ impl FlowPlayers {
             left_unix_ms: None,
             left_reason: None,
             in_game_ms: flow.age_ms,
+            region: self.remotes.region(remote),
             flow: Some(PlayerFlow {
                 remote,
                 by: FlowMatch::FlowOnly,
@@ -133,6 +142,7 @@ impl FlowPlayers {
                 rx_bytes_per_second: rate(flow.rx_new.bytes),
                 tx_packets_per_second: rate(flow.tx_new.packets),
                 tx_bytes_per_second: rate(flow.tx_new.bytes),
+                tcp: self.remotes.tcp(remote),
             }),
         }
     }
@@ -211,7 +221,13 @@ mod tests {
             },
             ..SeenFlow::default()
         };
-        let list = PlayerList::of_flows(vec![(&flow).into(), (&flow).into()], None, 1.0, 60_000);
+        let list = PlayerList::of_flows(
+            vec![(&flow).into(), (&flow).into()],
+            None,
+            &RemoteFacts::default(),
+            1.0,
+            60_000,
+        );
         assert_eq!((list.len(), list.told().len(), list.iter().count()), (2, 0, 2));
         let text = serde_json::to_string(&list).unwrap();
         assert_eq!(text, serde_json::to_string(&list.to_vec()).unwrap());

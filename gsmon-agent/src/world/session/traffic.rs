@@ -356,7 +356,13 @@ mod tests {
     fn a_flow_without_a_name_plays_in_the_session_of_the_process() {
         let session: std::sync::Arc<str> = "1-1".into();
         let flows = vec![(&flow(7, 1_000, 10, 5_000)).into()];
-        let players = super::super::players::PlayerList::of_flows(flows, Some(&session), 1.0, 60_000);
+        let players = super::super::players::PlayerList::of_flows(
+            flows,
+            Some(&session),
+            &Default::default(),
+            1.0,
+            60_000,
+        );
         assert_eq!(players[0].session, Some(session));
         assert_eq!(players[0].joined_unix_ms, 55_000);
     }

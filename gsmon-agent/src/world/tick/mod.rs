@@ -10,6 +10,7 @@
 //! for. What it does not do: read a tick that the game itself states (log, query, probe), which would override it.
 
 mod bursts;
+pub mod cadence;
 mod series;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@ mod logs;
 mod probes;
 mod programs;
 mod queries;
+mod sockets;
+mod softirqs;
 
 use anyhow::Result;
 
@@ -54,9 +56,11 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 11] = [
+const PARTS: [(&str, Part, Needs); 13] = [
     ("packets", programs::packets, Needs::Root),
     ("switches", programs::switches, Needs::Root),
+    ("softirqs", softirqs::run, Needs::Root),
+    ("sockets", sockets::run, Needs::Nothing),
     ("drain", programs::drain, Needs::Root),
     ("probes", probes::run, Needs::Root),
     ("echo", echo::run, Needs::Root),

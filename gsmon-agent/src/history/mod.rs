@@ -1,0 +1,12 @@
+//! The last hour of every server, in memory: `measure` is what a frame can hold, `frame` makes frames of snapshots,
+//! `ring` keeps them within bounds, `store` has one ring per server and answers who asks.
+//!
+//! Not here: disk, and any judgement (the analysis room).
+
+pub mod frame;
+pub mod measure;
+
+pub use self::{
+    frame::{Frame, HostFigures, PlayerPoint},
+    measure::Measure,
+};

@@ -4,6 +4,8 @@
 //! to a server, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
 //! changed anything, `why` puts together what a ticket needs. Not here: measuring, keeping, showing.
 
+pub mod lag;
+pub mod netcode;
 pub mod series;
 #[cfg(test)]
 mod simulate;

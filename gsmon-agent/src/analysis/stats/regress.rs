@@ -19,7 +19,8 @@ pub struct Fit {
     pub coefficients: Vec<f64>,
     /// What the line leaves.
     pub residuals: Vec<f64>,
-    errors: Vec<f64>,
+    /// Standard errors of the coefficients.
+    pub errors: Vec<f64>,
     freedom: f64,
 }
 
@@ -49,8 +50,18 @@ impl Design {
         self.rows.is_empty()
     }
 
-    /// Fits; `None` when there are too few rows or the columns cannot be told apart.
+    /// Fits rows in the order of time; `None` when there are too few or the columns cannot be told apart.
     pub fn fit(&self, y: &[f64]) -> Option<Fit> {
+        self.fit_with(y, Self::meat)
+    }
+
+    /// Fits rows that do not depend on each other but may scatter differently (MacKinnon and White's HC1), as Welch's
+    /// test does for two groups.
+    pub fn fit_independent(&self, y: &[f64]) -> Option<Fit> {
+        self.fit_with(y, Self::independent_meat)
+    }
+
+    fn fit_with(&self, y: &[f64], meat: impl Fn(&Self, &[f64], &[f64]) -> (Vec<f64>, f64)) -> Option<Fit> {
         let (n, p) = (self.len(), self.columns);
         if n != y.len() || n < p + 3 {
             return None;
@@ -94,7 +105,7 @@ impl Design {
             .zip(y)
             .map(|(row, y)| y - row.iter().zip(&scaled).map(|(x, b)| x * b).sum::<f64>())
             .collect();
-        let (meat, freedom) = self.meat(&x, &residuals);
+        let (meat, freedom) = meat(self, &x, &residuals);
         let correction = n as f64 / (n - p) as f64;
         let mut coefficients = scaled.clone();
         let mut errors = vec![0.0; p];
@@ -115,6 +126,19 @@ impl Design {
             errors,
             freedom,
         })
+    }
+
+    fn independent_meat(&self, x: &[f64], residuals: &[f64]) -> (Vec<f64>, f64) {
+        let p = self.columns;
+        let mut meat = vec![0.0; p * p];
+        for (row, residual) in x.chunks_exact(p).zip(residuals) {
+            for i in 0..p {
+                for j in 0..p {
+                    meat[i * p + j] += row[i] * row[j] * residual * residual;
+                }
+            }
+        }
+        (meat, (self.len() - p) as f64)
     }
 
     /// The middle of the sandwich, and its degrees of freedom.

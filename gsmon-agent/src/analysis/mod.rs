@@ -6,6 +6,7 @@
 
 pub mod lag;
 pub mod netcode;
+pub mod network;
 pub mod series;
 #[cfg(test)]
 mod simulate;

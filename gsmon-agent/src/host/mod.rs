@@ -12,6 +12,7 @@ mod kept;
 pub mod platform;
 pub mod process;
 pub mod sockets;
+pub mod steal;
 pub mod usage;
 
 pub use self::{
@@ -21,5 +22,6 @@ pub use self::{
     platform::Platform,
     process::{Process, ProcessTable, Touched},
     sockets::{BoundSocket, NetnsId, SocketError},
+    steal::StealMeter,
     usage::{SchedSource, ServerUsage, UsageTracker},
 };

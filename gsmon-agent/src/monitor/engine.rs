@@ -18,10 +18,11 @@ use crate::{
         voices::{self, Reachable, Voices},
     },
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, Touched, UsageTracker,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, StealMeter, Touched, UsageTracker,
         platform,
         process::{started_unix_ms, ticks_now},
     },
+    history::{History, HostFigures},
     kernel::{
         CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
     },
@@ -54,6 +55,8 @@ pub(super) struct Engine {
     exits: Option<ExitWatch>,
     own_netns: Option<NetnsId>,
     pub(super) cell: Arc<SnapshotCell>,
+    pub(super) history: Arc<History>,
+    steal: StealMeter,
     sequence: u64,
     last: Instant,
     late_intervals: u64,
@@ -91,6 +94,8 @@ impl Engine {
             exits: None,
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
+            history: Arc::default(),
+            steal: StealMeter::default(),
             sequence: 0,
             last: Instant::now(),
             late_intervals: 0,
@@ -433,6 +438,10 @@ impl Engine {
             agent: self.cost(delta.as_ref()),
             losses: self.losses(),
         };
+        let host = HostFigures {
+            steal_ratio: self.steal.read(),
+        };
+        self.history.record(&snapshot, host);
         self.cell.store(snapshot);
     }
 

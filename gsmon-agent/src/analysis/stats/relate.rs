@@ -1,9 +1,9 @@
 //! Correlation of two series once what others explain of both is taken away.
 
-use super::{Estimate, normal_quantile, regress::Design, robust::autocorrelation, two_sided};
+use super::{Estimate, normal_quantile, regress::Design, robust::autocorrelations, two_sided};
 
 /// Lags whose autocorrelation makes two series tell less than their length.
-const MOST_LAGS: usize = 60;
+const MOST_LAGS: usize = 40;
 
 /// Correlation of `x` and `y` at equal times, controlled for `controls` (rows beside `x`). The interval is Fisher's, with
 /// as many observations as independent ones would tell as much (Bartlett). `None` when either does not move.
@@ -14,7 +14,7 @@ pub fn partial_correlation(x: &[f64], y: &[f64], controls: &[Vec<f64>]) -> Optio
         _ => {
             let mut design = Design::new(taken + 1);
             controls.iter().for_each(|row| design.push(row));
-            match (design.fit(x), design.fit(y)) {
+            match (design.fit_independent(x), design.fit_independent(y)) {
                 (Some(x), Some(y)) => (x.residuals, y.residuals),
                 // Controls that do not move take nothing away.
                 _ => (centred(x), centred(y)),
@@ -28,10 +28,12 @@ pub fn partial_correlation(x: &[f64], y: &[f64], controls: &[Vec<f64>]) -> Optio
         return None;
     }
     let r = (dot(&x, &y) / (xx * yy).sqrt()).clamp(-0.999_999, 0.999_999);
-    let together: f64 = (1..MOST_LAGS.min(n / 4))
-        .map(|lag| {
-            (1.0 - lag as f64 / n as f64) * autocorrelation(&x, lag) * autocorrelation(&y, lag)
-        })
+    let similar = |values: &[f64]| autocorrelations(values, MOST_LAGS.min(n / 4));
+    let together: f64 = similar(&x)
+        .into_iter()
+        .zip(similar(&y))
+        .enumerate()
+        .map(|(index, (x, y))| (1.0 - (index + 1) as f64 / n as f64) * x * y)
         .sum();
     let effective = (n as f64 / (1.0 + 2.0 * together.max(0.0))).max(5.0);
     let freedom = (effective - 2.0 - taken as f64).max(1.0);
@@ -75,7 +77,7 @@ mod tests {
         let mut related = 0;
         for seed in 0..200 {
             let mut noise = Noise::new(1_000 + seed);
-            let mut slow = |noise: &mut Noise| {
+            let slow = |noise: &mut Noise| {
                 let mut at = 0.0;
                 (0..300)
                     .map(|_| {

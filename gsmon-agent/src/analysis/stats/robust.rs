@@ -105,6 +105,19 @@ pub fn autocorrelation(values: &[f64], lag: usize) -> f64 {
     shared / variance
 }
 
+/// Autocorrelations at lags 1 up to, and without, a lag.
+pub fn autocorrelations(values: &[f64], until: usize) -> Vec<f64> {
+    let mean = mean(values).unwrap_or(0.0);
+    let off: Vec<f64> = values.iter().map(|value| value - mean).collect();
+    let variance: f64 = off.iter().map(|off| off * off).sum();
+    if variance <= 0.0 {
+        return vec![0.0; until.saturating_sub(1)];
+    }
+    (1..until.min(off.len()))
+        .map(|lag| off[lag..].iter().zip(&off).map(|(later, earlier)| later * earlier).sum::<f64>() / variance)
+        .collect()
+}
+
 /// Autocorrelations beyond which nothing is added up.
 const MOST_LAGS: usize = 60;
 

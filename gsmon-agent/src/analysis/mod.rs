@@ -12,3 +12,4 @@ pub mod series;
 mod simulate;
 pub mod spikes;
 pub mod stats;
+pub mod why;

@@ -66,7 +66,9 @@ fn by(servers: &[Series<'_>], fleet: Fleet, basis: LagBasis) -> Option<LagCost> 
     for server in servers {
         let mut own: Vec<([f64; 2], f64)> = Vec::new();
         for frame in server.frames {
-            let (Some(lag), Some(players), Some(cost)) = (lag(frame), frame.get(Measure::Players), frame.get(cost)) else {
+            let (Some(lag), Some(players), Some(cost)) =
+                (lag(frame), frame.get(Measure::Players), frame.get(cost))
+            else {
                 continue;
             };
             own.push(([lag, players], cost));
@@ -83,7 +85,10 @@ fn by(servers: &[Series<'_>], fleet: Fleet, basis: LagBasis) -> Option<LagCost> 
         if fleet == Fleet::Different {
             let count = own.len() as f64;
             let mean = own.iter().fold(([0.0; 2], 0.0), |(sum, all), (row, cost)| {
-                ([sum[0] + row[0] / count, sum[1] + row[1] / count], all + cost / count)
+                (
+                    [sum[0] + row[0] / count, sum[1] + row[1] / count],
+                    all + cost / count,
+                )
             });
             for (row, cost) in &mut own {
                 *row = [row[0] - mean.0[0], row[1] - mean.0[1]];

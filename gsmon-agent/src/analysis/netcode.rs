@@ -88,10 +88,14 @@ impl NetcodeFigure {
             Self::RxBytesPerPlayerSecond => (get(Measure::RxBytesPerSecond)?, players),
             Self::TxPacketsPerPlayerSecond => (get(Measure::TxPacketsPerSecond)?, players),
             Self::RxPacketsPerPlayerSecond => (get(Measure::RxPacketsPerSecond)?, players),
-            Self::TxBytesPerPlayerTick => (get(Measure::TxBytesPerSecond)?, players * get(Measure::TickRateHz)?),
-            Self::TxPacketsPerPlayerTick => {
-                (get(Measure::TxPacketsPerSecond)?, players * get(Measure::TickRateHz)?)
-            }
+            Self::TxBytesPerPlayerTick => (
+                get(Measure::TxBytesPerSecond)?,
+                players * get(Measure::TickRateHz)?,
+            ),
+            Self::TxPacketsPerPlayerTick => (
+                get(Measure::TxPacketsPerSecond)?,
+                players * get(Measure::TickRateHz)?,
+            ),
             Self::CpuNsPerPacket => (
                 get(Measure::CpuCores)? * 1e9,
                 get(Measure::TxPacketsPerSecond)? + get(Measure::RxPacketsPerSecond)?,
@@ -187,9 +191,16 @@ impl Kinds {
         let Some(players) = frame.get(Measure::Players).filter(|players| *players >= 1.0) else {
             return 0.0;
         };
-        let (low, high) = ((players / CALIPER).ceil() as u64, (players * CALIPER).floor() as u64);
+        let (low, high) = (
+            (players / CALIPER).ceil() as u64,
+            (players * CALIPER).floor() as u64,
+        );
         match low <= high {
-            true => self.0.range((frame.phase, low)..=(frame.phase, high)).map(|(_, seconds)| seconds).sum(),
+            true => self
+                .0
+                .range((frame.phase, low)..=(frame.phase, high))
+                .map(|(_, seconds)| seconds)
+                .sum(),
             false => 0.0,
         }
     }
@@ -204,8 +215,14 @@ pub fn compare_netcode(before: &[Frame], after: &[Frame]) -> NetcodeReport {
             .filter(|index| other.like(&frames[*index]) >= FEWEST_LIKE_SECONDS)
             .collect()
     };
-    let matched_before: Vec<&Frame> = matched(before, &kinds_after).into_iter().map(|index| &before[index]).collect();
-    let matched_after: Vec<&Frame> = matched(after, &kinds_before).into_iter().map(|index| &after[index]).collect();
+    let matched_before: Vec<&Frame> = matched(before, &kinds_after)
+        .into_iter()
+        .map(|index| &before[index])
+        .collect();
+    let matched_after: Vec<&Frame> = matched(after, &kinds_before)
+        .into_iter()
+        .map(|index| &after[index])
+        .collect();
     let (blocks_before, blocks_after) = (blocks(&matched_before), blocks(&matched_after));
     let mut compared = Vec::new();
     let mut not_compared = Vec::new();
@@ -227,7 +244,10 @@ pub fn compare_netcode(before: &[Frame], after: &[Frame]) -> NetcodeReport {
     };
     let players = |frames: &[&Frame]| mean_of(frames, |frame| Some((frame.get(Measure::Players)?, 1.0)));
     NetcodeReport {
-        before_seconds: (length(&before.iter().collect::<Vec<_>>()), length(&matched_before)),
+        before_seconds: (
+            length(&before.iter().collect::<Vec<_>>()),
+            length(&matched_before),
+        ),
         after_seconds: (length(&after.iter().collect::<Vec<_>>()), length(&matched_after)),
         before_players: players(&matched_before),
         after_players: players(&matched_after),
@@ -282,7 +302,10 @@ struct Block {
 fn summarise(figure: NetcodeFigure, block: &[&Frame]) -> Option<Block> {
     let value = mean_of(block, |frame| figure.of(frame))?;
     let players = mean_of(block, |frame| Some((frame.get(Measure::Players)?, 1.0)))?;
-    let active = block.iter().filter(|frame| frame.phase == Some(Phase::Active)).count();
+    let active = block
+        .iter()
+        .filter(|frame| frame.phase == Some(Phase::Active))
+        .count();
     Some(Block {
         // A figure that is zero in a block (loss) has no logarithm; such a figure is compared on none.
         log_figure: (value > 0.0).then(|| value.ln())?,
@@ -293,7 +316,10 @@ fn summarise(figure: NetcodeFigure, block: &[&Frame]) -> Option<Block> {
 
 fn compare(figure: NetcodeFigure, before: &[Vec<&Frame>], after: &[Vec<&Frame>]) -> Option<Compared> {
     let summary = |blocks: &[Vec<&Frame>]| -> Vec<Block> {
-        blocks.iter().filter_map(|block| summarise(figure, block)).collect()
+        blocks
+            .iter()
+            .filter_map(|block| summarise(figure, block))
+            .collect()
     };
     let (first, second) = (summary(before), summary(after));
     if first.len() < FEWEST_BLOCKS || second.len() < FEWEST_BLOCKS {
@@ -326,7 +352,9 @@ fn compare(figure: NetcodeFigure, before: &[Vec<&Frame>], after: &[Vec<&Frame>])
     let inflation = ((1.0 + resemblance) / (1.0 - resemblance)).sqrt();
     let freedom = (all.len() as f64 * (1.0 - resemblance) / (1.0 + resemblance) - taken as f64).max(3.0);
     let log = Estimate::from_error(fit.coefficients[1], fit.errors[1] * inflation, freedom, all.len())?;
-    let flat = |blocks: &[Vec<&Frame>]| -> Vec<Frame> { blocks.iter().flatten().map(|frame| (*frame).clone()).collect() };
+    let flat = |blocks: &[Vec<&Frame>]| -> Vec<Frame> {
+        blocks.iter().flatten().map(|frame| (*frame).clone()).collect()
+    };
     let mean = |blocks: &[Vec<&Frame>]| {
         let frames = flat(blocks);
         mean_of(&frames.iter().collect::<Vec<_>>(), |frame| figure.of(frame))
@@ -375,7 +403,10 @@ mod tests {
             different += u32::from(report.verdict == NetcodeVerdict::Changed);
         }
         assert!(different * 100 <= 7 * runs as u32, "{different} of {runs}");
-        assert!(too_little <= 10, "{too_little} of {runs} found too little that is alike");
+        assert!(
+            too_little <= 10,
+            "{too_little} of {runs} found too little that is alike"
+        );
     }
 
     #[test]
@@ -399,7 +430,10 @@ mod tests {
             held += u32::from(bytes.change_ratio.low <= 0.1 && 0.1 <= bytes.change_ratio.high);
         }
         assert!(found * 100 >= 80 * runs as u32, "found {found} of {runs}");
-        assert!(held * 100 >= 85 * runs as u32, "the interval held it in {held} of {runs}");
+        assert!(
+            held * 100 >= 85 * runs as u32,
+            "the interval held it in {held} of {runs}"
+        );
     }
 
     #[test]
@@ -420,7 +454,11 @@ mod tests {
             }
         }
         let report = compare_netcode(&few, &many);
-        assert_eq!(report.verdict, NetcodeVerdict::TooLittle, "no frame finds one of like players");
+        assert_eq!(
+            report.verdict,
+            NetcodeVerdict::TooLittle,
+            "no frame finds one of like players"
+        );
         assert_eq!(report.before_seconds.1, 0.0);
     }
 
@@ -429,9 +467,17 @@ mod tests {
         let report = compare_netcode(&[], &[]);
         assert_eq!(report.verdict, NetcodeVerdict::TooLittle);
         assert_eq!(report.not_compared.len(), NetcodeFigure::ALL.len());
-        let without = Made { rtt: false, ..window() };
+        let without = Made {
+            rtt: false,
+            ..window()
+        };
         let report = two(1, without, without);
         assert!(report.not_compared.contains(&NetcodeFigure::RttMs));
-        assert!(report.compared.iter().all(|one| one.figure != NetcodeFigure::RttMs));
+        assert!(
+            report
+                .compared
+                .iter()
+                .all(|one| one.figure != NetcodeFigure::RttMs)
+        );
     }
 }

@@ -110,11 +110,17 @@ impl Made {
         let mut frames = Vec::with_capacity(self.frames);
         for index in 0..self.frames {
             let joins = noise.poisson(0.03 * (30.0 - players).max(0.0) / 10.0) as f64;
-            let leaves = (noise.poisson(0.03 * players / 20.0) as f64).min(players - 2.0).max(0.0);
+            let leaves = (noise.poisson(0.03 * players / 20.0) as f64)
+                .min(players - 2.0)
+                .max(0.0);
             players += joins - leaves;
             let changed = noise.uniform() < self.phase_changes;
             if changed {
-                phase = if phase == Phase::Active { Phase::Lobby } else { Phase::Active };
+                phase = if phase == Phase::Active {
+                    Phase::Lobby
+                } else {
+                    Phase::Active
+                };
             }
             let busy = if phase == Phase::Active { 1.0 } else { 0.8 };
             let mut next = |which: usize| slow[which].next(noise);
@@ -126,7 +132,8 @@ impl Made {
             let rx = 30.0 * players * (1.0 + 0.05 * next(2));
             let wire = next(4);
             let tx = 20.0 * players * busy * self.tx_packets * (1.0 + 0.03 * wire);
-            let tx_bytes = 20.0 * players * busy * 140.0 * self.tx_bytes * (1.0 + 0.05 * wire + 0.04 * next(5));
+            let tx_bytes =
+                20.0 * players * busy * 140.0 * self.tx_bytes * (1.0 + 0.05 * wire + 0.04 * next(5));
             let wait = (0.01 * (1.0 + 0.4 * next(6))).max(0.0);
             let others = (1.5 + 0.25 * next(7)).max(0.0);
             let steal = (0.004 * (1.0 + 0.7 * next(8))).max(0.0);

@@ -138,7 +138,9 @@ impl Cause {
 
     fn compared(self) -> Compared {
         match self {
-            Self::PacketBurst | Self::RttStep | Self::RunQueueWait | Self::OtherServers | Self::Steal => Compared::Rise,
+            Self::PacketBurst | Self::RttStep | Self::RunQueueWait | Self::OtherServers | Self::Steal => {
+                Compared::Rise
+            }
             _ => Compared::Count,
         }
     }
@@ -248,8 +250,14 @@ fn explain_run(frames: &[Frame]) -> Vec<Spike> {
         let end = (spike.until + LEAD).min(frames.len());
         usual[spike.from.saturating_sub(LEAD)..end].fill(false);
     }
-    let columns: Vec<CauseColumn> = Cause::ALL.into_iter().flat_map(|cause| CauseColumn::all(cause, frames)).collect();
-    found.iter().map(|spike| explain(spike, frames, &columns, &usual)).collect()
+    let columns: Vec<CauseColumn> = Cause::ALL
+        .into_iter()
+        .flat_map(|cause| CauseColumn::all(cause, frames))
+        .collect();
+    found
+        .iter()
+        .map(|spike| explain(spike, frames, &columns, &usual))
+        .collect()
 }
 
 fn find(of: SpikeOf, values: &[f64]) -> Vec<Found> {
@@ -264,7 +272,10 @@ fn find(of: SpikeOf, values: &[f64]) -> Vec<Found> {
             before.push(value);
             continue;
         };
-        let spread = spread(before.sorted()).unwrap_or(0.0).max(0.01 * usual.abs()).max(1e-9);
+        let spread = spread(before.sorted())
+            .unwrap_or(0.0)
+            .max(0.01 * usual.abs())
+            .max(1e-9);
         let deviations = (value - usual) / spread;
         if before.len() < FEWEST_BEFORE || deviations < HIGH {
             before.push(value);
@@ -369,7 +380,10 @@ fn explain(spike: &Found, frames: &[Frame], columns: &[CauseColumn], usual: &[bo
     Spike {
         of: spike.of,
         unix_ms: frames[spike.from].unix_ms,
-        seconds: frames[spike.from..spike.until].iter().map(|frame| frame.seconds).sum(),
+        seconds: frames[spike.from..spike.until]
+            .iter()
+            .map(|frame| frame.seconds)
+            .sum(),
         peak: spike.peak,
         usual: spike.usual,
         deviations: spike.deviations,
@@ -433,7 +447,10 @@ fn evidence(
         usual,
         usual_range: (quantile(plain, 0.05)?, quantile(plain, 0.95)?),
         p_value,
-        lead_seconds: frames[at.min(spike.from)..spike.from].iter().map(|frame| frame.seconds).sum(),
+        lead_seconds: frames[at.min(spike.from)..spike.from]
+            .iter()
+            .map(|frame| frame.seconds)
+            .sum(),
         observations: plain.len(),
     })
 }
@@ -441,7 +458,11 @@ fn evidence(
 /// How fast the tail of a figure falls: mean of what lies above its 90 % quantile, less that.
 fn tail(values: &[f64], compared: Compared) -> f64 {
     let high = quantile(values, 0.9).unwrap_or(0.0);
-    let above: Vec<f64> = values.iter().filter(|value| **value > high).map(|value| value - high).collect();
+    let above: Vec<f64> = values
+        .iter()
+        .filter(|value| **value > high)
+        .map(|value| value - high)
+        .collect();
     let mean = above.iter().sum::<f64>() / above.len().max(1) as f64;
     let spread = spread(values).unwrap_or(0.0) * 0.5;
     let least = match compared {

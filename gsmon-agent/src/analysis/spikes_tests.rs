@@ -138,5 +138,10 @@ fn what_is_not_measured_is_said_and_never_named() {
     rise(&mut frames, 300, &mut noise);
     let spike = explained(&frames, 300).unwrap();
     assert!(spike.not_measured.contains(&Cause::RttStep) && spike.not_measured.contains(&Cause::Loss));
-    assert!(spike.causes.iter().all(|evidence| evidence.cause != Cause::RttStep));
+    assert!(
+        spike
+            .causes
+            .iter()
+            .all(|evidence| evidence.cause != Cause::RttStep)
+    );
 }

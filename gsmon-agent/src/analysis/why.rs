@@ -171,7 +171,12 @@ fn blame(no_frames: bool, spikes: &[Spike], worse: &[Worse], player: Option<&Pla
         blames.push(Blame::NetworkPath);
     }
     let mut seen: Vec<Blame> = Vec::new();
-    blames.retain(|blame| !seen.contains(blame) && { seen.push(*blame); true });
+    blames.retain(|blame| {
+        !seen.contains(blame) && {
+            seen.push(*blame);
+            true
+        }
+    });
     if blames.is_empty() {
         blames.push(Blame::Nothing);
     }
@@ -271,7 +276,8 @@ fn line(player: &str, frames: &[Frame], window: Window) -> PlayerLine {
     let mut figures = Vec::new();
     for (measure, figure, too_much, step) in FIGURES {
         let now: Vec<f64> = inside.iter().filter_map(|frame| of(frame, figure)).collect();
-        let (Some(value), Some(low), Some(high)) = (median(&now), quantile(&now, 0.1), quantile(&now, 0.9)) else {
+        let (Some(value), Some(low), Some(high)) = (median(&now), quantile(&now, 0.1), quantile(&now, 0.9))
+        else {
             continue;
         };
         let other_times: Vec<f64> = frames
@@ -291,7 +297,11 @@ fn line(player: &str, frames: &[Frame], window: Window) -> PlayerLine {
         let (others_now, others_before) = (all_others(true), all_others(false));
         let worse = |usual: f64, now: f64| now > usual * 1.5 && now - usual > step;
         // The mean for loss: a median hides what comes in bursts.
-        let felt = if step < 1.0 { mean(&now).unwrap_or(value) } else { value };
+        let felt = if step < 1.0 {
+            mean(&now).unwrap_or(value)
+        } else {
+            value
+        };
         let others = median(&others_now);
         let bad = felt > too_much || usual.is_some_and(|usual| worse(usual, felt));
         let others_worse_too = others
@@ -387,11 +397,19 @@ mod tests {
         let report = why("arena", &mine, window, Some("Ann"));
         assert_eq!(report.blame[0], Blame::PlayersLine, "{report:?}");
         let line = report.player.unwrap();
-        assert_eq!((line.frames, line.figures[0].value, line.figures[0].usual), (40, 180.0, Some(40.0)));
+        assert_eq!(
+            (line.frames, line.figures[0].value, line.figures[0].usual),
+            (40, 180.0, Some(40.0))
+        );
         assert_eq!(line.figures[0].others_worse_ratio, Some(0.0));
         let mut shared = frames(3);
-        give_players(&mut shared, |index, _| if (500..540).contains(&index) { 180.0 } else { 40.0 });
-        assert_eq!(why("arena", &shared, window, Some("Ann")).blame[0], Blame::NetworkPath);
+        give_players(&mut shared, |index, _| {
+            if (500..540).contains(&index) { 180.0 } else { 40.0 }
+        });
+        assert_eq!(
+            why("arena", &shared, window, Some("Ann")).blame[0],
+            Blame::NetworkPath
+        );
         let nobody = why("arena", &shared, window, Some("Eve")).player.unwrap();
         assert!(nobody.frames == 0 && nobody.figures.is_empty());
     }

@@ -31,7 +31,11 @@ fn moment(text: &str, now: &ZonedDateTime) -> Result<i64, TimeError> {
     }
     let zoned = match Time::from_str(text) {
         Ok(time) if text.contains(':') && !text.contains(['T', '-']) => {
-            let today = now.date().to_datetime(time).to_zoned_datetime(now.time_zone().clone()).map_err(|_| wrong())?;
+            let today = now
+                .date()
+                .to_datetime(time)
+                .to_zoned_datetime(now.time_zone().clone())
+                .map_err(|_| wrong())?;
             match today > *now {
                 // Nothing has been measured in the future: the evening before is meant.
                 true => today.checked_sub(1.day()).map_err(|_| wrong())?,
@@ -40,7 +44,9 @@ fn moment(text: &str, now: &ZonedDateTime) -> Result<i64, TimeError> {
         }
         _ => {
             let local = DateTime::from_str(text).map_err(|_| wrong())?;
-            local.to_zoned_datetime(now.time_zone().clone()).map_err(|_| wrong())?
+            local
+                .to_zoned_datetime(now.time_zone().clone())
+                .map_err(|_| wrong())?
         }
     };
     Ok(zoned.timestamp().as_millisecond())
@@ -61,7 +67,9 @@ pub struct Span {
 }
 
 fn span(text: &str, now: &ZonedDateTime) -> Result<Span, TimeError> {
-    let (from, to) = text.split_once("..").ok_or_else(|| TimeError::Window(text.to_owned()))?;
+    let (from, to) = text
+        .split_once("..")
+        .ok_or_else(|| TimeError::Window(text.to_owned()))?;
     let span = Span {
         from_unix_ms: moment(from, now)?,
         to_unix_ms: moment(to, now)?,
@@ -90,7 +98,11 @@ pub fn date_and_time(unix_ms: i64) -> String {
 fn formatted(unix_ms: i64, format: &str) -> String {
     Timestamp::from_millisecond(unix_ms).map_or_else(
         |_| unix_ms.to_string(),
-        |time| time.to_zoned_datetime(TimeZone::system()).strftime(format).to_string(),
+        |time| {
+            time.to_zoned_datetime(TimeZone::system())
+                .strftime(format)
+                .to_string()
+        },
     )
 }
 
@@ -105,7 +117,9 @@ mod tests {
     }
 
     fn told(text: &str) -> String {
-        Timestamp::from_millisecond(moment(text, &now()).unwrap()).unwrap().to_string()
+        Timestamp::from_millisecond(moment(text, &now()).unwrap())
+            .unwrap()
+            .to_string()
     }
 
     #[test]
@@ -130,7 +144,10 @@ mod tests {
         let half_hour = span("19:30..20:00", &now()).unwrap();
         assert_eq!(half_hour.to_unix_ms - half_hour.from_unix_ms, 1_800_000);
         assert!(matches!(span("19:30", &now()), Err(TimeError::Window(_))));
-        assert!(matches!(span("20:00..19:30", &now()), Err(TimeError::Backwards(_))));
+        assert!(matches!(
+            span("20:00..19:30", &now()),
+            Err(TimeError::Backwards(_))
+        ));
         let over_midnight = span("23:50..00:10", &now()).unwrap();
         assert_eq!(over_midnight.to_unix_ms - over_midnight.from_unix_ms, 1_200_000);
     }

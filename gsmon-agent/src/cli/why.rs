@@ -47,7 +47,9 @@ pub fn run(args: &WhyArgs) -> Outcome {
             to_unix_ms: now,
         },
     };
-    let frames = runtime()?.block_on(frames_of(&args.socket, &args.server))?.frames();
+    let frames = runtime()?
+        .block_on(frames_of(&args.socket, &args.server))?
+        .frames();
     let report = why(&args.server, &frames, window, args.player.as_deref());
     if report.blame == [Blame::NotKnown] {
         let kept = match (frames.first(), frames.last()) {
@@ -180,24 +182,39 @@ fn spikes_part(text: &mut String, spikes: &[Spike]) {
         let _ = writeln!(text, "\nNo spike of tick time or CPU.");
         return;
     }
-    let _ = writeln!(text, "\n### Spikes of the server\n\n| time | what | cause | evidence |\n|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "\n### Spikes of the server\n\n| time | what | cause | evidence |\n|---|---|---|---|"
+    );
     for spike in spikes {
         let what = match spike.of {
             SpikeOf::TickTime => format!("tick time {:.1} ms (usually {:.1})", spike.peak, spike.usual),
             SpikeOf::Cpu => format!("CPU {:.2} cores (usually {:.2})", spike.peak, spike.usual),
         };
         let (cause, evidence) = match spike.causes.split_first() {
-            None => ("unexplained".to_owned(), "nothing that is measured fits".to_owned()),
+            None => (
+                "unexplained".to_owned(),
+                "nothing that is measured fits".to_owned(),
+            ),
             Some((first, rest)) => {
                 let mut evidence = evidence_words(first);
                 for other in rest.iter().take(2) {
-                    let _ = write!(evidence, "; also {}: {}", other.cause.words(), evidence_words(other));
+                    let _ = write!(
+                        evidence,
+                        "; also {}: {}",
+                        other.cause.words(),
+                        evidence_words(other)
+                    );
                 }
                 (first.cause.words().to_owned(), evidence)
             }
         };
         let time = times::time_of_day(spike.unix_ms);
-        let _ = writeln!(text, "| {time} | {what}, {:.0} s | {cause} | {evidence} |", spike.seconds);
+        let _ = writeln!(
+            text,
+            "| {time} | {what}, {:.0} s | {cause} | {evidence} |",
+            spike.seconds
+        );
     }
     let mut absent: Vec<&str> = spikes
         .iter()
@@ -237,12 +254,18 @@ fn player_part(text: &mut String, player: &PlayerLine) {
         );
         return;
     }
-    let _ = writeln!(text, "| figure | in the window | middle 80 % | at other times | other players | |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "| figure | in the window | middle 80 % | at other times | other players | |\n|---|---|---|---|---|---|"
+    );
     for line in &player.figures {
         let _ = writeln!(text, "{}", line_row(line));
     }
     if player.others_too {
-        let _ = writeln!(text, "\nThe other players were worse off at that time too: a path that they share.");
+        let _ = writeln!(
+            text,
+            "\nThe other players were worse off at that time too: a path that they share."
+        );
     }
 }
 
@@ -307,7 +330,18 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
-        let quiet = markdown(&why("arena", &frames[..200], Window { from_unix_ms: 0, to_unix_ms: i64::MAX }, None));
-        assert!(quiet.contains("nothing out of the ordinary") && quiet.contains("No spike"), "{quiet}");
+        let quiet = markdown(&why(
+            "arena",
+            &frames[..200],
+            Window {
+                from_unix_ms: 0,
+                to_unix_ms: i64::MAX,
+            },
+            None,
+        ));
+        assert!(
+            quiet.contains("nothing out of the ordinary") && quiet.contains("No spike"),
+            "{quiet}"
+        );
     }
 }

@@ -170,7 +170,10 @@ pub(super) mod tests {
         assert!((again.rtt_ms.unwrap() - 41.37).abs() <= 0.026);
         assert!((again.loss_up_ratio.unwrap() - 0.0125).abs() < 1e-5);
         assert_eq!((again.jitter_ms, again.loss_down_ratio), (None, None));
-        assert_eq!(unpack(pack(Some(1e9), RTT), RTT).map(|rtt| rtt > 3_000.0), Some(true));
+        assert_eq!(
+            unpack(pack(Some(1e9), RTT), RTT).map(|rtt| rtt > 3_000.0),
+            Some(true)
+        );
         assert_eq!(size_of::<Row>(), 48);
     }
 

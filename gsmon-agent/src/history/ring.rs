@@ -49,7 +49,10 @@ impl Ring {
     /// Adds a frame, and its players as far as `most_points` rows of them are kept. One that is older than the newest is of a clock that was set back: everything before is forgotten,
     /// since times would no longer say which came first.
     pub fn push(&mut self, frame: &Frame, most_points: usize) {
-        if self.newest_unix_ms().is_some_and(|newest| frame.unix_ms <= newest) {
+        if self
+            .newest_unix_ms()
+            .is_some_and(|newest| frame.unix_ms <= newest)
+        {
             *self = Self::default();
         }
         self.points.push(frame.unix_ms, &frame.players, most_points);
@@ -143,7 +146,11 @@ impl Merged {
             }
         }
         // Intervals are never exactly as long as asked for.
-        if self.frame.as_ref().is_some_and(|frame| frame.seconds >= 0.9 * seconds) {
+        if self
+            .frame
+            .as_ref()
+            .is_some_and(|frame| frame.seconds >= 0.9 * seconds)
+        {
             complete.extend(self.frame.take());
         }
         complete
@@ -232,7 +239,12 @@ impl Columns {
     }
 
     fn bytes(&self) -> usize {
-        let figures: usize = self.figures.iter().flatten().map(|column| column.capacity() * size_of::<f32>()).sum();
+        let figures: usize = self
+            .figures
+            .iter()
+            .flatten()
+            .map(|column| column.capacity() * size_of::<f32>())
+            .sum();
         let each = size_of::<i64>() + size_of::<f32>() + size_of::<bool>() + size_of::<Option<Phase>>();
         figures + self.times.capacity() * each
     }
@@ -280,11 +292,17 @@ mod tests {
         let mut ring = Ring::default();
         for second in 0..10_000 {
             let mut full = frame(second);
-            Measure::ALL.iter().for_each(|measure| full.set(*measure, Some(1.0)));
+            Measure::ALL
+                .iter()
+                .for_each(|measure| full.set(*measure, Some(1.0)));
             full.players = vec![point("somebody", 40.0); 100].into();
             ring.push(&full, 4_000);
         }
-        assert!(ring.bytes() < 360 << 10, "{} B with everything and 100 players", ring.bytes());
+        assert!(
+            ring.bytes() < 360 << 10,
+            "{} B with everything and 100 players",
+            ring.bytes()
+        );
     }
 
     #[test]
@@ -299,7 +317,10 @@ mod tests {
         }
         let frames = ring.frames(i64::MIN, i64::MAX);
         let rtt = |index: usize| frames[index].players.first().and_then(|point| point.rtt_ms);
-        assert_eq!([rtt(3), rtt(7), rtt(30), rtt(60)], [Some(0.0), Some(5.0), Some(15.0), None]);
+        assert_eq!(
+            [rtt(3), rtt(7), rtt(30), rtt(60)],
+            [Some(0.0), Some(5.0), Some(15.0), None]
+        );
     }
 
     #[test]
@@ -312,8 +333,10 @@ mod tests {
             ring.push(&frame, 4_000);
         }
         let frames = ring.frames(i64::MIN, i64::MAX);
-        let shape: Vec<(i64, bool, Option<Phase>)> =
-            frames.iter().map(|frame| (frame.unix_ms, frame.begins_anew, frame.phase)).collect();
+        let shape: Vec<(i64, bool, Option<Phase>)> = frames
+            .iter()
+            .map(|frame| (frame.unix_ms, frame.begins_anew, frame.phase))
+            .collect();
         assert_eq!(
             shape,
             [

@@ -57,7 +57,12 @@ impl History {
     ///
     /// # Errors
     /// With the servers that there are, when this is none of them.
-    pub fn frames(&self, server: &str, from_unix_ms: i64, to_unix_ms: i64) -> Result<ServerFrames, UnknownServer> {
+    pub fn frames(
+        &self,
+        server: &str,
+        from_unix_ms: i64,
+        to_unix_ms: i64,
+    ) -> Result<ServerFrames, UnknownServer> {
         let servers = self.lock();
         let Some(kept) = servers.get(server) else {
             let mut known: Vec<String> = servers.keys().cloned().collect();
@@ -123,16 +128,24 @@ impl ServerFrames {
     pub fn of(server: &str, frames: &[Frame]) -> Self {
         let mut columns = BTreeMap::new();
         for measure in Measure::ALL {
-            let column: Vec<Option<f32>> =
-                frames.iter().map(|frame| frame.get(*measure).map(|value| value as f32)).collect();
+            let column: Vec<Option<f32>> = frames
+                .iter()
+                .map(|frame| frame.get(*measure).map(|value| value as f32))
+                .collect();
             if column.iter().any(Option::is_some) {
                 columns.insert(measure.name().to_owned(), column);
             }
         }
         let mut players: Vec<PlayersAt> = Vec::new();
-        for (index, frame) in frames.iter().enumerate().filter(|(_, frame)| !frame.players.is_empty()) {
+        for (index, frame) in frames
+            .iter()
+            .enumerate()
+            .filter(|(_, frame)| !frame.players.is_empty())
+        {
             match players.last_mut() {
-                Some(last) if last.frame + last.frames == index && Arc::ptr_eq(&last.points, &frame.players) => {
+                Some(last)
+                    if last.frame + last.frames == index && Arc::ptr_eq(&last.points, &frame.players) =>
+                {
                     last.frames += 1;
                 }
                 _ => players.push(PlayersAt {
@@ -145,8 +158,13 @@ impl ServerFrames {
         Self {
             server: server.to_owned(),
             unix_ms: frames.iter().map(|frame| frame.unix_ms).collect(),
-            seconds: frames.iter().map(|frame| (frame.seconds * 1e3).round() / 1e3).collect(),
-            begins_anew: (0..frames.len()).filter(|index| frames[*index].begins_anew).collect(),
+            seconds: frames
+                .iter()
+                .map(|frame| (frame.seconds * 1e3).round() / 1e3)
+                .collect(),
+            begins_anew: (0..frames.len())
+                .filter(|index| frames[*index].begins_anew)
+                .collect(),
             phase: frames.iter().map(|frame| frame.phase).collect(),
             columns,
             players,
@@ -171,7 +189,9 @@ impl ServerFrames {
         }
         for (name, column) in &self.columns {
             // A newer agent may have columns that this program does not know.
-            let Some(measure) = Measure::named(name) else { continue };
+            let Some(measure) = Measure::named(name) else {
+                continue;
+            };
             for (frame, value) in frames.iter_mut().zip(column) {
                 frame.set(measure, value.map(f64::from));
             }
@@ -200,7 +220,12 @@ mod tests {
             snapshot.servers[0].state = ServerState::Up;
             snapshot.servers[0].rates.cpu_cores = Some(f64::from(second) / 10.0);
             snapshot.servers[1].state = ServerState::Waiting;
-            history.record(&snapshot, HostFigures { steal_ratio: Some(0.0) });
+            history.record(
+                &snapshot,
+                HostFigures {
+                    steal_ratio: Some(0.0),
+                },
+            );
         }
         let name = snapshot.servers[0].name.clone();
         let answer = history.frames(&name, i64::MIN, i64::MAX).unwrap();
@@ -211,9 +236,22 @@ mod tests {
         let text = serde_json::to_string(&answer).unwrap();
         let again: ServerFrames = serde_json::from_str(&text).unwrap();
         assert_eq!(ServerFrames::of(&name, &again.frames()), answer);
-        assert!(history.frames(&snapshot.servers[1].name, i64::MIN, i64::MAX).unwrap().unix_ms.is_empty());
+        assert!(
+            history
+                .frames(&snapshot.servers[1].name, i64::MIN, i64::MAX)
+                .unwrap()
+                .unix_ms
+                .is_empty()
+        );
         let newest = *answer.unix_ms.last().unwrap();
-        assert_eq!(history.frames(&name, newest - 4_000, newest).unwrap().unix_ms.len(), 5);
+        assert_eq!(
+            history
+                .frames(&name, newest - 4_000, newest)
+                .unwrap()
+                .unix_ms
+                .len(),
+            5
+        );
         let unknown = history.frames("x", 0, 1).unwrap_err();
         assert_eq!(unknown.known.len(), 2);
         snapshot.servers.truncate(1);

@@ -35,7 +35,9 @@ fn counters(text: &str) -> Option<(u64, u64)> {
         .take(8)
         .map_while(|word| word.parse().ok())
         .collect();
-    let all = ticks.iter().try_fold(0u64, |sum, ticks| sum.checked_add(*ticks))?;
+    let all = ticks
+        .iter()
+        .try_fold(0u64, |sum, ticks| sum.checked_add(*ticks))?;
     Some((*ticks.get(7)?, all))
 }
 

@@ -17,12 +17,12 @@ use crate::{
         event::GameEvent,
         voices::{self, Reachable, Voices},
     },
+    history::{History, HostFigures},
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, StealMeter, Touched, UsageTracker,
-        platform,
+        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, StealMeter, Touched,
+        UsageTracker, platform,
         process::{started_unix_ms, ticks_now},
     },
-    history::{History, HostFigures},
     kernel::{
         CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ServerSlotId, SocketOwner, Tracepoints,
     },

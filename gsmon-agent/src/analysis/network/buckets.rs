@@ -107,7 +107,11 @@ pub struct BucketRow {
 /// Median round trip of a frame.
 pub(super) fn round_trip(frame: &Frame) -> Option<f64> {
     frame.get(Measure::RttP50Ms).or_else(|| {
-        let all: Vec<f64> = frame.players.iter().filter_map(|point| point.rtt_ms.map(f64::from)).collect();
+        let all: Vec<f64> = frame
+            .players
+            .iter()
+            .filter_map(|point| point.rtt_ms.map(f64::from))
+            .collect();
         median(&all)
     })
 }
@@ -165,7 +169,9 @@ pub(super) fn rows(frames: &[Frame], regions: Regions, buckets: &Buckets) -> Vec
             // The server's own figures belong to the bucket, not to one of its regions.
             let of_server = (regions == Regions::LeftOut).then(|| server.clone()).flatten();
             rows.push(BucketRow {
-                players: Some(seen.iter().map(|in_frame| in_frame.players).sum::<f64>() / by_player.len() as f64),
+                players: Some(
+                    seen.iter().map(|in_frame| in_frame.players).sum::<f64>() / by_player.len() as f64,
+                ),
                 cores_per_further_player: costs.get(cell).copied(),
                 packets_per_player_second: series(|in_frame| &in_frame.packets),
                 loss_up_ratio: series(|in_frame| &in_frame.loss_up),
@@ -205,9 +211,12 @@ fn cells(frame: &Frame, regions: Regions, buckets: &Buckets) -> BTreeMap<Cell, I
 /// What one more player of each cell costs. Cells whose number of players never changes cannot be told from the server's
 /// base.
 fn further_players(frames: &[(&Frame, BTreeMap<Cell, InFrame>)], cells: &[Cell]) -> BTreeMap<Cell, Estimate> {
-    let count = |in_frame: &BTreeMap<Cell, InFrame>, cell: &Cell| in_frame.get(cell).map_or(0.0, |cell| cell.players);
-    let used: Vec<&(&Frame, BTreeMap<Cell, InFrame>)> =
-        frames.iter().filter(|(frame, _)| frame.get(Measure::CpuCores).is_some()).collect();
+    let count =
+        |in_frame: &BTreeMap<Cell, InFrame>, cell: &Cell| in_frame.get(cell).map_or(0.0, |cell| cell.players);
+    let used: Vec<&(&Frame, BTreeMap<Cell, InFrame>)> = frames
+        .iter()
+        .filter(|(frame, _)| frame.get(Measure::CpuCores).is_some())
+        .collect();
     let moving: Vec<&Cell> = cells
         .iter()
         .filter(|cell| {
@@ -266,7 +275,9 @@ fn packets(frame: &Frame) -> Option<f64> {
 /// Softirq and receive time per packet, nanoseconds; either alone where the other is not measured.
 fn overhead(frame: &Frame) -> Option<f64> {
     let parts = [frame.get(Measure::SoftirqCores), frame.get(Measure::ReceiveRatio)];
-    let received = frame.get(Measure::RxPacketsPerSecond).filter(|packets| *packets > 0.0)?;
+    let received = frame
+        .get(Measure::RxPacketsPerSecond)
+        .filter(|packets| *packets > 0.0)?;
     parts
         .iter()
         .any(Option::is_some)
@@ -279,7 +290,9 @@ pub(super) fn overhead_by_latency(frames: &[Frame]) -> Option<Estimate> {
     let mut alone = Design::new(2);
     let mut y = Vec::new();
     for frame in frames {
-        if let (Some(rtt), Some(overhead), Some(players)) = (round_trip(frame), overhead(frame), players(frame)) {
+        if let (Some(rtt), Some(overhead), Some(players)) =
+            (round_trip(frame), overhead(frame), players(frame))
+        {
             design.push(&[rtt / 100.0, players]);
             alone.push(&[rtt / 100.0]);
             y.push(overhead);
@@ -343,14 +356,21 @@ mod tests {
     fn buckets_tell_players_their_cost_and_their_loss() {
         let report = network_resource_correlation(&fleet(3), Regions::Included, &Buckets::default());
         let of = |region: &str| {
-            report.buckets.iter().find(|row| row.region.as_deref() == Some(region)).unwrap()
+            report
+                .buckets
+                .iter()
+                .find(|row| row.region.as_deref() == Some(region))
+                .unwrap()
         };
         let (near, far) = (of("EU"), of("NA"));
         assert_eq!((near.from_ms, near.to_ms), (0.0, Some(50.0)));
         assert_eq!((far.from_ms, far.to_ms), (100.0, Some(200.0)));
         for (row, cost) in [(near, 0.010), (far, 0.015)] {
             let told = row.cores_per_further_player.unwrap();
-            assert!((told.value / cost - 1.0).abs() < 0.1, "{told:?} instead of {cost}");
+            assert!(
+                (told.value / cost - 1.0).abs() < 0.1,
+                "{told:?} instead of {cost}"
+            );
             assert!((row.packets_per_player_second.unwrap().value - 50.0).abs() < 1e-3);
         }
         assert!((far.loss_up_ratio.unwrap().value - 0.02).abs() < 1e-6);
@@ -371,13 +391,20 @@ mod tests {
             frame.set(Measure::SoftirqCores, Some(cores));
         }
         let told = overhead_by_latency(&frames).unwrap();
-        assert!((told.value - 400.0).abs() < 40.0 && told.excludes_zero(), "{told:?}");
+        assert!(
+            (told.value - 400.0).abs() < 40.0 && told.excludes_zero(),
+            "{told:?}"
+        );
         assert_eq!(overhead_by_latency(&Made::default().frames(&mut noise)), None);
     }
 
     #[test]
     fn without_round_trips_there_are_no_buckets() {
-        let frames = Made { rtt: false, ..Made::default() }.frames(&mut Noise::new(1));
+        let frames = Made {
+            rtt: false,
+            ..Made::default()
+        }
+        .frames(&mut Noise::new(1));
         let report = network_resource_correlation(&frames, Regions::LeftOut, &Buckets::default());
         assert!(report.buckets.is_empty() && report.round_trips_seconds == 0.0);
     }
@@ -388,7 +415,10 @@ mod tests {
         assert_eq!(Buckets::new(vec![0.0, 100.0, 50.0]), Err(BucketsError::Order));
         assert_eq!(Buckets::new(vec![f64::NAN]), Err(BucketsError::Order));
         let buckets = Buckets::default();
-        assert_eq!([0.0, 49.9, 50.0, 9e9].map(|rtt| buckets.of(rtt)), [Some(0), Some(0), Some(1), Some(4)]);
+        assert_eq!(
+            [0.0, 49.9, 50.0, 9e9].map(|rtt| buckets.of(rtt)),
+            [Some(0), Some(0), Some(1), Some(4)]
+        );
         assert_eq!(Buckets::new(vec![20.0]).unwrap().of(10.0), None);
     }
 }

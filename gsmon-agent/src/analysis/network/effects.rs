@@ -55,9 +55,21 @@ const THRESHOLD: f64 = 0.05;
 const OF: [(Measure, f64, &str); 5] = [
     (Measure::RttP50Ms, 10.0, "10 ms more of median round trip"),
     (Measure::JitterMs, 1.0, "1 ms more of jitter"),
-    (Measure::LossUpRatio, 0.01, "1 percentage point more loss on the way to the server"),
-    (Measure::LossDownRatio, 0.01, "1 percentage point more loss on the way to players"),
-    (Measure::RxPacketsPerSecond, 100.0, "100 packets per second more from clients"),
+    (
+        Measure::LossUpRatio,
+        0.01,
+        "1 percentage point more loss on the way to the server",
+    ),
+    (
+        Measure::LossDownRatio,
+        0.01,
+        "1 percentage point more loss on the way to players",
+    ),
+    (
+        Measure::RxPacketsPerSecond,
+        100.0,
+        "100 packets per second more from clients",
+    ),
 ];
 const ON: [(Measure, &str); 2] = [(Measure::CpuCores, "CPU"), (Measure::TickP50Ms, "tick time")];
 
@@ -67,15 +79,19 @@ pub(super) fn effects(frames: &[Frame]) -> Vec<Effect> {
     let mut pairs = Vec::new();
     for (of, step, more) in OF {
         for (on, name) in ON {
-            let tried: Vec<(f64, Estimate, Option<(Estimate, f64)>)> =
-                LAGS.iter().filter_map(|lag| at_lag(&runs, of, on, *lag)).collect();
+            let tried: Vec<(f64, Estimate, Option<(Estimate, f64)>)> = LAGS
+                .iter()
+                .filter_map(|lag| at_lag(&runs, of, on, *lag))
+                .collect();
             if !tried.is_empty() {
                 pairs.push((of, step, more, on, name, tried));
             }
         }
     }
-    let p_values: Vec<f64> =
-        pairs.iter().flat_map(|pair| pair.5.iter().map(|(_, correlation, _)| correlation.p_value)).collect();
+    let p_values: Vec<f64> = pairs
+        .iter()
+        .flat_map(|pair| pair.5.iter().map(|(_, correlation, _)| correlation.p_value))
+        .collect();
     let mut corrected = holm(&p_values).into_iter();
     pairs
         .into_iter()
@@ -135,13 +151,18 @@ fn words(more: &str, name: &str, lag: f64, r: &Estimate, ratio: Option<Estimate>
 /// The runs of the frame length that most frames have: a delay of one frame must mean one thing.
 fn alike(frames: &[Frame]) -> Vec<&[Frame]> {
     let runs = runs(frames);
-    let length = |run: &&[Frame]| run.iter().map(|frame| frame.seconds).sum::<f64>() / run.len().max(1) as f64;
+    let length =
+        |run: &&[Frame]| run.iter().map(|frame| frame.seconds).sum::<f64>() / run.len().max(1) as f64;
     let near = |a: f64, b: f64| (a / b.max(1e-9)).ln().abs() < 0.7;
     let most = runs
         .iter()
         .map(|run| {
             let own = length(run);
-            let like: usize = runs.iter().filter(|run| near(length(run), own)).map(|run| run.len()).sum();
+            let like: usize = runs
+                .iter()
+                .filter(|run| near(length(run), own))
+                .map(|run| run.len())
+                .sum();
             (like, own)
         })
         .max_by_key(|(like, _)| *like);
@@ -153,13 +174,20 @@ fn alike(frames: &[Frame]) -> Vec<&[Frame]> {
 
 /// Correlation, and slope with the mean of `on`, where the network comes `lag` frames earlier.
 #[allow(clippy::type_complexity)]
-fn at_lag(runs: &[&[Frame]], of: Measure, on: Measure, lag: usize) -> Option<(f64, Estimate, Option<(Estimate, f64)>)> {
+fn at_lag(
+    runs: &[&[Frame]],
+    of: Measure,
+    on: Measure,
+    lag: usize,
+) -> Option<(f64, Estimate, Option<(Estimate, f64)>)> {
     let (mut x, mut y, mut controls) = (Vec::new(), Vec::new(), Vec::new());
     let mut seconds = 0.0;
     for run in runs {
         for index in lag..run.len() {
             let (cause, effect) = (&run[index - lag], &run[index]);
-            if let (Some(of), Some(on), Some(players)) = (cause.get(of), effect.get(on), effect.get(Measure::Players)) {
+            if let (Some(of), Some(on), Some(players)) =
+                (cause.get(of), effect.get(on), effect.get(Measure::Players))
+            {
                 x.push(of);
                 y.push(on);
                 let active = f64::from(u8::from(effect.phase == Some(Phase::Active)));
@@ -180,7 +208,10 @@ fn at_lag(runs: &[&[Frame]], of: Measure, on: Measure, lag: usize) -> Option<(f6
         design.push(&row);
     }
     let mean = y.iter().sum::<f64>() / y.len() as f64;
-    let slope = design.fit(&y).and_then(|fit| fit.estimate(1)).map(|slope| (slope, mean));
+    let slope = design
+        .fit(&y)
+        .and_then(|fit| fit.estimate(1))
+        .map(|slope| (slope, mean));
     Some((seconds / x.len() as f64 * lag as f64, correlation, slope))
 }
 
@@ -189,7 +220,9 @@ fn moving(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let columns: Vec<usize> = (0..rows.first().map_or(0, Vec::len))
         .filter(|column| rows.iter().any(|row| row[*column] != rows[0][*column]))
         .collect();
-    rows.iter().map(|row| columns.iter().map(|column| row[*column]).collect()).collect()
+    rows.iter()
+        .map(|row| columns.iter().map(|column| row[*column]).collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -198,7 +231,10 @@ mod tests {
     use crate::analysis::simulate::{Made, Noise, add};
 
     fn find(effects: &[Effect], of: Measure, on: Measure) -> &Effect {
-        effects.iter().find(|effect| effect.of == of && effect.on == on).unwrap()
+        effects
+            .iter()
+            .find(|effect| effect.of == of && effect.on == on)
+            .unwrap()
     }
 
     #[test]
@@ -210,7 +246,10 @@ mod tests {
         }
         .frames(&mut Noise::new(11));
         // Each ms of jitter costs 10 ms of CPU, two seconds later.
-        let jitter: Vec<f64> = frames.iter().map(|frame| frame.get(Measure::JitterMs).unwrap()).collect();
+        let jitter: Vec<f64> = frames
+            .iter()
+            .map(|frame| frame.get(Measure::JitterMs).unwrap())
+            .collect();
         for index in 2..frames.len() {
             add(&mut frames[index], Measure::CpuCores, 0.01 * jitter[index - 2]);
         }
@@ -219,7 +258,11 @@ mod tests {
         assert_eq!(effect.strongest_lag_seconds, 2.0);
         let change = effect.change_per_step.unwrap();
         assert!((change.value - 0.01).abs() < 0.003, "{change:?}");
-        assert!(effect.corrected_p_value < 0.05 && effect.words.contains("goes with +"), "{}", effect.words);
+        assert!(
+            effect.corrected_p_value < 0.05 && effect.words.contains("goes with +"),
+            "{}",
+            effect.words
+        );
     }
 
     #[test]
@@ -227,13 +270,15 @@ mod tests {
         let mut said = 0;
         let runs = 24;
         for seed in 0..runs {
-            let made = Made { frames: 600, ..Made::default() };
+            let made = Made {
+                frames: 600,
+                ..Made::default()
+            };
             let frames = made.frames(&mut Noise::new(600 + seed));
-            said += u64::from(
-                effects(&frames)
-                    .iter()
-                    .any(|effect| effect.of != Measure::RxPacketsPerSecond && effect.corrected_p_value < 0.05),
-            );
+            said +=
+                u64::from(effects(&frames).iter().any(|effect| {
+                    effect.of != Measure::RxPacketsPerSecond && effect.corrected_p_value < 0.05
+                }));
         }
         assert!(said <= 3, "{said} of {runs}");
     }
@@ -242,12 +287,19 @@ mod tests {
     fn players_alone_make_no_effect_of_their_packets() {
         let mut said = 0;
         for seed in 0..20 {
-            let made = Made { frames: 600, phase_changes: 0.0, ..Made::default() };
+            let made = Made {
+                frames: 600,
+                phase_changes: 0.0,
+                ..Made::default()
+            };
             let frames = made.frames(&mut Noise::new(900 + seed));
             let effects = effects(&frames);
             let effect = find(&effects, Measure::RxPacketsPerSecond, Measure::CpuCores);
             said += u32::from(effect.corrected_p_value < 0.05);
         }
-        assert!(said <= 2, "{said} of 20: packets grow with players, and so does CPU");
+        assert!(
+            said <= 2,
+            "{said} of 20: packets grow with players, and so does CPU"
+        );
     }
 }

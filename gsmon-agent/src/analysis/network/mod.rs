@@ -41,9 +41,9 @@ pub struct NetworkReport {
 
 /// Looks at one server.
 pub fn network_resource_correlation(frames: &[Frame], regions: Regions, buckets: &Buckets) -> NetworkReport {
-    let with_round_trips = frames
-        .iter()
-        .filter(|frame| buckets::round_trip(frame).is_some() || frame.players.iter().any(|point| point.rtt_ms.is_some()));
+    let with_round_trips = frames.iter().filter(|frame| {
+        buckets::round_trip(frame).is_some() || frame.players.iter().any(|point| point.rtt_ms.is_some())
+    });
     NetworkReport {
         seconds: frames.iter().map(|frame| frame.seconds).sum(),
         round_trips_seconds: with_round_trips.map(|frame| frame.seconds).sum(),

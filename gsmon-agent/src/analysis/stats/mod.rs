@@ -114,6 +114,9 @@ mod tests {
         let adjusted = holm(&[0.04, 0.01, 0.03]);
         assert!((adjusted[1] - 0.03).abs() < 1e-12);
         assert!((adjusted[2] - 0.06).abs() < 1e-12);
-        assert!((adjusted[0] - 0.06).abs() < 1e-12, "never less than the one before");
+        assert!(
+            (adjusted[0] - 0.06).abs() < 1e-12,
+            "never less than the one before"
+        );
     }
 }

@@ -72,7 +72,11 @@ impl Design {
         for column in 1..p {
             let values = || (0..n).map(move |row| self.rows[row * p + column]);
             centre[column] = values().sum::<f64>() / n as f64;
-            scale[column] = (values().map(|value| (value - centre[column]).powi(2)).sum::<f64>() / n as f64).sqrt();
+            scale[column] = (values()
+                .map(|value| (value - centre[column]).powi(2))
+                .sum::<f64>()
+                / n as f64)
+                .sqrt();
             if !(scale[column] > 1e-12 * (1.0 + centre[column].abs())) {
                 return None;
             }
@@ -164,7 +168,9 @@ impl Design {
             let mut sums = vec![0.0; p];
             for (row, scores) in scores.chunks_exact(p).enumerate() {
                 let wave = (step * (row as f64 + 0.5)).cos();
-                sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += wave * score);
+                sums.iter_mut()
+                    .zip(scores)
+                    .for_each(|(sum, score)| *sum += wave * score);
             }
             for i in 0..p {
                 for j in 0..p {

@@ -23,7 +23,11 @@ pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let low = *low;
     let high = rest.iter().copied().fold(f64::INFINITY, f64::min);
     let part = at - at.floor();
-    Some(if part > 0.0 { low + (high - low) * part } else { low })
+    Some(if part > 0.0 {
+        low + (high - low) * part
+    } else {
+        low
+    })
 }
 
 /// Standard deviation as the median absolute deviation tells it.
@@ -114,7 +118,14 @@ pub fn autocorrelations(values: &[f64], until: usize) -> Vec<f64> {
         return vec![0.0; until.saturating_sub(1)];
     }
     (1..until.min(off.len()))
-        .map(|lag| off[lag..].iter().zip(&off).map(|(later, earlier)| later * earlier).sum::<f64>() / variance)
+        .map(|lag| {
+            off[lag..]
+                .iter()
+                .zip(&off)
+                .map(|(later, earlier)| later * earlier)
+                .sum::<f64>()
+                / variance
+        })
         .collect()
 }
 
@@ -166,14 +177,19 @@ mod tests {
         let mut running = RunningMedian::new(7);
         for (index, value) in values.iter().enumerate() {
             running.push(*value);
-            assert_eq!(running.get(), median(&values[(index + 1).saturating_sub(7)..=index]));
+            assert_eq!(
+                running.get(),
+                median(&values[(index + 1).saturating_sub(7)..=index])
+            );
         }
         assert_eq!(running.len(), 7);
     }
 
     #[test]
     fn slow_series_tell_less_than_their_length() {
-        let slow: Vec<f64> = (0..400).map(|index| (f64::from(index / 20) * 1.7).sin()).collect();
+        let slow: Vec<f64> = (0..400)
+            .map(|index| (f64::from(index / 20) * 1.7).sin())
+            .collect();
         let fast: Vec<f64> = (0..400)
             .map(|index| f64::from((index * 7_919 + 13) % 101))
             .collect();

@@ -36,12 +36,15 @@ pub struct NetcodeArgs {
 }
 
 pub fn run(args: &NetcodeArgs) -> Outcome {
-    if args.before.from_unix_ms <= args.after.to_unix_ms && args.after.from_unix_ms <= args.before.to_unix_ms {
+    if args.before.from_unix_ms <= args.after.to_unix_ms && args.after.from_unix_ms <= args.before.to_unix_ms
+    {
         return Err(Failure::Usage(anyhow::anyhow!(
             "the two windows overlap: a frame cannot be both before and after"
         )));
     }
-    let frames = runtime()?.block_on(frames_of(&args.socket, &args.server))?.frames();
+    let frames = runtime()?
+        .block_on(frames_of(&args.socket, &args.server))?
+        .frames();
     let within = |span: Span| -> Vec<Frame> {
         frames
             .iter()
@@ -82,7 +85,10 @@ fn text(server: &str, report: &NetcodeReport) -> String {
                 .collect();
             writeln!(text, "changed: {}", changed.join("; "))
         }
-        NetcodeVerdict::NoDifferenceShown => writeln!(text, "no difference is shown; the intervals say how large one may be"),
+        NetcodeVerdict::NoDifferenceShown => writeln!(
+            text,
+            "no difference is shown; the intervals say how large one may be"
+        ),
         NetcodeVerdict::TooLittle => writeln!(
             text,
             "too few frames of equal phase and players: take longer windows, or such with as many players"

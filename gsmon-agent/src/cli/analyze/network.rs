@@ -107,12 +107,18 @@ fn text(answer: &NetworkAnswer) -> String {
         report.round_trips_seconds
     );
     if report.buckets.is_empty() {
-        let _ = writeln!(text, "  no player's round trip is measured here, so there are no latency buckets");
+        let _ = writeln!(
+            text,
+            "  no player's round trip is measured here, so there are no latency buckets"
+        );
     } else {
         text += &buckets_table(&report.buckets);
     }
     if report.effects.is_empty() {
-        let _ = writeln!(text, "  less than a minute of packets and players: no links can be looked for yet");
+        let _ = writeln!(
+            text,
+            "  less than a minute of packets and players: no links can be looked for yet"
+        );
     }
     for effect in &report.effects {
         let _ = writeln!(text, "  {}", effect.words);
@@ -126,13 +132,19 @@ fn text(answer: &NetworkAnswer) -> String {
             );
         }
         None => {
-            let _ = writeln!(text, "  packet processing time is not measured, or round trips are not");
+            let _ = writeln!(
+                text,
+                "  packet processing time is not measured, or round trips are not"
+            );
         }
     }
     match &answer.lag_compensation {
         Some(cost) => text += &lag_words(cost),
         None => {
-            let _ = writeln!(text, "  lag compensation: round trips are not measured, or do not move");
+            let _ = writeln!(
+                text,
+                "  lag compensation: round trips are not measured, or do not move"
+            );
         }
     }
     text
@@ -190,14 +202,16 @@ fn buckets_table(rows: &[BucketRow]) -> String {
                 None => server.and_then(of_server),
             };
             cells.extend([
-                row.players.map_or_else(|| "-".to_owned(), |players| format!("{players:.1}")),
+                row.players
+                    .map_or_else(|| "-".to_owned(), |players| format!("{players:.1}")),
                 told(row.cores_per_further_player, 1e3, 2),
                 told(server.and_then(|server| server.cpu_cores_per_player), 1e3, 2),
                 told(server.and_then(|server| server.tick_p50_ms), 1.0, 2),
                 told(
-                    or(row.packets_per_player_second, |server: &crate::analysis::network::FrameFigures| {
-                        server.packets_per_player_second
-                    }),
+                    or(
+                        row.packets_per_player_second,
+                        |server: &crate::analysis::network::FrameFigures| server.packets_per_player_second,
+                    ),
                     1.0,
                     0,
                 ),
@@ -230,7 +244,10 @@ mod tests {
             .map(|second| {
                 let players = 8.0 + (second / 30 % 3) as f64;
                 let mut frame = Frame::new(second * 1_000, 1.0)
-                    .with(Measure::CpuCores, 0.05 + 0.01 * players + (second % 5) as f64 / 1e3)
+                    .with(
+                        Measure::CpuCores,
+                        0.05 + 0.01 * players + (second % 5) as f64 / 1e3,
+                    )
                     .with(Measure::TickP50Ms, 2.0 + (second % 7) as f64 / 10.0)
                     .with(Measure::TickRateHz, 20.0)
                     .with(Measure::Players, players)
@@ -249,7 +266,13 @@ mod tests {
         NetworkAnswer {
             server: "arena".into(),
             report: network_resource_correlation(frames, Regions::LeftOut, &Buckets::default()),
-            lag_compensation: lag_compensation_cost(&[Series { server: "arena", frames }], Fleet::Different),
+            lag_compensation: lag_compensation_cost(
+                &[Series {
+                    server: "arena",
+                    frames,
+                }],
+                Fleet::Different,
+            ),
         }
     }
 
@@ -258,14 +281,25 @@ mod tests {
         let known = frames(true);
         let with = answer(&known);
         let words = text(&with);
-        for part in ["0-50", "50-100", "lag compensation costs", "by regression", "round trip and CPU"] {
+        for part in [
+            "0-50",
+            "50-100",
+            "lag compensation costs",
+            "by regression",
+            "round trip and CPU",
+        ] {
             assert!(words.contains(part), "{part} is not in\n{words}");
         }
         assert!(!words.contains("LOSSUP%"), "{words}");
         let picture = plot::svg("arena <1>", &known, &with.report).unwrap();
-        assert!(picture.starts_with("<svg") && picture.contains("round trip") && !picture.contains("arena <1>"));
+        assert!(
+            picture.starts_with("<svg") && picture.contains("round trip") && !picture.contains("arena <1>")
+        );
         let without = text(&answer(&frames(false)));
-        assert!(without.contains("no player's round trip is measured"), "{without}");
+        assert!(
+            without.contains("no player's round trip is measured"),
+            "{without}"
+        );
         plot::svg("arena", &frames(false), &answer(&frames(false)).report).unwrap();
         plot::svg("arena", &[], &answer(&[]).report).unwrap();
     }

@@ -4,8 +4,8 @@
 use plotters::{
     coord::Shift,
     prelude::{
-        BLUE, ChartBuilder, Circle, Color, DrawingArea, DrawingAreaErrorKind, ErrorBar, IntoDrawingArea, RED, SVGBackend,
-        WHITE,
+        BLUE, ChartBuilder, Circle, Color, DrawingArea, DrawingAreaErrorKind, ErrorBar, IntoDrawingArea, RED,
+        SVGBackend, WHITE,
     },
 };
 
@@ -61,7 +61,10 @@ fn cost(area: &Area<'_>, server: &str, frames: &[Frame], report: &NetworkReport)
     };
     let (right, top) = (end(|point| point.0), end(|point| point.1));
     let mut chart = ChartBuilder::on(area)
-        .caption(format!("{}: CPU per player", harmless(server)), ("sans-serif", 18))
+        .caption(
+            format!("{}: CPU per player", harmless(server)),
+            ("sans-serif", 18),
+        )
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(60)
@@ -77,8 +80,9 @@ fn cost(area: &Area<'_>, server: &str, frames: &[Frame], report: &NetworkReport)
         let told = row.server.as_ref()?.cpu_cores_per_player?.scaled(1e3);
         let to = row.to_ms.unwrap_or(right).min(right);
         let centre = (row.from_ms + to) / 2.0;
-        (against == Measure::RttP50Ms && to > row.from_ms && told.high <= top)
-            .then(|| ErrorBar::new_vertical(centre, told.low.max(0.0), told.value, told.high, RED.filled(), 12))
+        (against == Measure::RttP50Ms && to > row.from_ms && told.high <= top).then(|| {
+            ErrorBar::new_vertical(centre, told.low.max(0.0), told.value, told.high, RED.filled(), 12)
+        })
     });
     chart.draw_series(bars)?;
     Ok(())
@@ -93,7 +97,10 @@ fn effects(area: &Area<'_>, report: &NetworkReport) -> Result<(), DrawError> {
         .map(|effect| format!("{} / {}", effect.of.name(), effect.on.name()))
         .collect();
     let mut chart = ChartBuilder::on(area)
-        .caption("partial correlation with its 95 % interval, players and phase taken away", ("sans-serif", 16))
+        .caption(
+            "partial correlation with its 95 % interval, players and phase taken away",
+            ("sans-serif", 16),
+        )
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(290)
@@ -105,7 +112,10 @@ fn effects(area: &Area<'_>, report: &NetworkReport) -> Result<(), DrawError> {
         .y_label_formatter(&|at: &f64| {
             let near = at.round();
             let named = (at - near).abs() < 1e-6 && near >= 0.0;
-            named.then(|| names.get(near as usize).cloned()).flatten().unwrap_or_default()
+            named
+                .then(|| names.get(near as usize).cloned())
+                .flatten()
+                .unwrap_or_default()
         })
         .x_desc("r")
         .draw()?;
@@ -115,10 +125,15 @@ fn effects(area: &Area<'_>, report: &NetworkReport) -> Result<(), DrawError> {
             .iter()
             .find(|at| at.lag_seconds == effect.strongest_lag_seconds)
             .map(|at| at.correlation);
-        let colour = if effect.corrected_p_value < 0.05 { RED } else { BLUE };
-        chart.draw_series(strongest.map(|r| {
-            ErrorBar::new_horizontal(index as f64, r.low, r.value, r.high, colour.filled(), 8)
-        }))?;
+        let colour = if effect.corrected_p_value < 0.05 {
+            RED
+        } else {
+            BLUE
+        };
+        chart
+            .draw_series(strongest.map(|r| {
+                ErrorBar::new_horizontal(index as f64, r.low, r.value, r.high, colour.filled(), 8)
+            }))?;
     }
     Ok(())
 }

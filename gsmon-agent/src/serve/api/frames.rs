@@ -42,7 +42,9 @@ async fn frames(State(history): State<Arc<History>>, query: Parameters) -> Answe
         serde_json::to_vec(&frames).map_err(|_| Refusal::Answer)
     });
     match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
-        Ok(Ok(body)) => Ok::<Response, Refusal>(([(header::CONTENT_TYPE, "application/json")], body?).into_response()),
+        Ok(Ok(body)) => {
+            Ok::<Response, Refusal>(([(header::CONTENT_TYPE, "application/json")], body?).into_response())
+        }
         _ => Err(Refusal::Answer),
     }
 }
@@ -101,7 +103,10 @@ mod tests {
         ] {
             let (told, body) = ask(path).await;
             let said: Value = serde_json::from_str(&body).unwrap();
-            assert!(told == status && said["error"].as_str().unwrap().contains(word), "{path}: {body}");
+            assert!(
+                told == status && said["error"].as_str().unwrap().contains(word),
+                "{path}: {body}"
+            );
         }
     }
 }

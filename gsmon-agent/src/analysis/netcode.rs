@@ -161,11 +161,11 @@ pub enum NetcodeVerdict {
 /// Corrected p values below this count.
 const THRESHOLD: f64 = 0.05;
 /// Blocks that a window is cut into, where it is long enough.
-const BLOCKS: usize = 24;
+const BLOCKS: usize = 16;
 /// A block is no shorter, seconds.
-const SHORTEST_BLOCK_SECONDS: f64 = 8.0;
+const SHORTEST_BLOCK_SECONDS: f64 = 15.0;
 /// With fewer blocks a window says nothing.
-const FEWEST_BLOCKS: usize = 6;
+const FEWEST_BLOCKS: usize = 8;
 
 /// A frame needs so many seconds of like frames in the other window.
 const FEWEST_LIKE_SECONDS: f64 = 8.0;
@@ -347,8 +347,10 @@ fn compare(figure: NetcodeFigure, before: &[Vec<&Frame>], after: &[Vec<&Frame>])
         }
         Some((design.fit_independent(&y)?, controls.len() + 2))
     })?;
-    // Blocks that still resemble their neighbours say less than their number.
-    let resemblance = autocorrelation(&fit.residuals, 1).clamp(0.0, 0.9);
+    // Blocks that still resemble their neighbours say less than their number; of few blocks, too small a resemblance is
+    // read (Kendall's correction).
+    let read = autocorrelation(&fit.residuals, 1);
+    let resemblance = (read + (1.0 + 3.0 * read.max(0.0)) / all.len() as f64).clamp(0.0, 0.9);
     let inflation = ((1.0 + resemblance) / (1.0 - resemblance)).sqrt();
     let freedom = (all.len() as f64 * (1.0 - resemblance) / (1.0 + resemblance) - taken as f64).max(3.0);
     let log = Estimate::from_error(fit.coefficients[1], fit.errors[1] * inflation, freedom, all.len())?;
@@ -395,16 +397,17 @@ mod tests {
 
     #[test]
     fn two_windows_of_one_netcode_are_rarely_called_different() {
-        let runs = 200;
+        let runs = 600;
         let (mut different, mut too_little) = (0, 0);
         for seed in 0..runs {
             let report = two(30_000 + seed, window(), window());
             too_little += u32::from(report.verdict == NetcodeVerdict::TooLittle);
             different += u32::from(report.verdict == NetcodeVerdict::Changed);
         }
+        println!("A/A: {different} of {runs} called different, {too_little} too little");
         assert!(different * 100 <= 7 * runs as u32, "{different} of {runs}");
         assert!(
-            too_little <= 10,
+            too_little <= 30,
             "{too_little} of {runs} found too little that is alike"
         );
     }
@@ -429,6 +432,7 @@ mod tests {
             found += u32::from(bytes.significant && bytes.change_ratio.value > 0.0);
             held += u32::from(bytes.change_ratio.low <= 0.1 && 0.1 <= bytes.change_ratio.high);
         }
+        println!("10 %: found {found}, interval held {held} of {runs}");
         assert!(found * 100 >= 80 * runs as u32, "found {found} of {runs}");
         assert!(
             held * 100 >= 85 * runs as u32,

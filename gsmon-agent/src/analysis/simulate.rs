@@ -101,7 +101,7 @@ impl Default for Made {
 impl Made {
     /// Frames of one second each.
     pub fn frames(&self, noise: &mut Noise) -> Vec<Frame> {
-        let mut slow: Vec<Slow> = [0.7, 0.7, 0.8, 0.95, 0.9, 0.6, 0.6, 0.9, 0.5, 0.8]
+        let mut slow: Vec<Slow> = [0.7, 0.7, 0.8, 0.95, 0.9, 0.6, 0.6, 0.9, 0.5, 0.8, 0.8]
             .iter()
             .map(|memory| Slow::new(*memory, noise))
             .collect();
@@ -136,6 +136,7 @@ impl Made {
                 20.0 * players * busy * 140.0 * self.tx_bytes * (1.0 + 0.05 * wire + 0.04 * next(5));
             let wait = (0.01 * (1.0 + 0.4 * next(6))).max(0.0);
             let others = (1.5 + 0.25 * next(7)).max(0.0);
+            let processes = (0.5 + 0.15 * next(10)).max(0.0);
             let steal = (0.004 * (1.0 + 0.7 * next(8))).max(0.0);
             let jitter = (4.0 + 0.8 * next(9)).max(0.1);
             let mut frame = Frame::new(self.first_unix_ms + 1_000 * index as i64, 1.0);
@@ -157,6 +158,7 @@ impl Made {
                 (Measure::PhaseChanges, f64::from(u8::from(changed))),
                 (Measure::Actions, noise.poisson(0.15 * players) as f64),
                 (Measure::OtherServersCpuCores, others),
+                (Measure::OtherProcessesCpuCores, processes),
                 (Measure::StealRatio, steal),
                 (Measure::RunQueueWaitRatio, wait),
                 (Measure::MajorFaultsPerSecond, noise.poisson(0.02) as f64),

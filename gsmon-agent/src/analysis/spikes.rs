@@ -47,6 +47,8 @@ pub enum Cause {
     RunQueueWait,
     /// Other servers of this host used more CPU.
     OtherServers,
+    /// Anything else on this host used more CPU.
+    OtherProcesses,
     /// The hypervisor took the CPU away.
     Steal,
     /// Memory came from storage.
@@ -76,7 +78,7 @@ enum Compared {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PacketBurst,
         Self::Loss,
         Self::RttStep,
@@ -87,6 +89,7 @@ impl Cause {
         Self::PlayerActions,
         Self::RunQueueWait,
         Self::OtherServers,
+        Self::OtherProcesses,
         Self::Steal,
         Self::MajorFaults,
     ];
@@ -96,7 +99,7 @@ impl Cause {
         match self {
             Self::PacketBurst | Self::Loss | Self::RttStep | Self::Drops => Side::Network,
             Self::Joins | Self::Leaves | Self::PhaseChange | Self::PlayerActions => Side::Server,
-            Self::RunQueueWait | Self::OtherServers | Self::Steal | Self::MajorFaults => Side::Host,
+            Self::RunQueueWait | Self::OtherServers | Self::OtherProcesses | Self::Steal | Self::MajorFaults => Side::Host,
         }
     }
 
@@ -113,6 +116,7 @@ impl Cause {
             Self::PlayerActions => "more player actions than usual",
             Self::RunQueueWait => "waiting for a CPU that others used",
             Self::OtherServers => "other servers on this host using more CPU",
+            Self::OtherProcesses => "other processes on this host using more CPU",
             Self::Steal => "the hypervisor giving CPU time to other machines",
             Self::MajorFaults => "memory that had to be read from storage",
         }
@@ -131,6 +135,7 @@ impl Cause {
             Self::PlayerActions => &[Measure::Actions],
             Self::RunQueueWait => &[Measure::RunQueueWaitRatio],
             Self::OtherServers => &[Measure::OtherServersCpuCores],
+            Self::OtherProcesses => &[Measure::OtherProcessesCpuCores],
             Self::Steal => &[Measure::StealRatio],
             Self::MajorFaults => &[Measure::MajorFaultsPerSecond],
         }
@@ -138,9 +143,12 @@ impl Cause {
 
     fn compared(self) -> Compared {
         match self {
-            Self::PacketBurst | Self::RttStep | Self::RunQueueWait | Self::OtherServers | Self::Steal => {
-                Compared::Rise
-            }
+            Self::PacketBurst
+            | Self::RttStep
+            | Self::RunQueueWait
+            | Self::OtherServers
+            | Self::OtherProcesses
+            | Self::Steal => Compared::Rise,
             _ => Compared::Count,
         }
     }

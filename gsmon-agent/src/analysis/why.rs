@@ -210,9 +210,10 @@ fn worse(frames: &[Frame], window: Window) -> Vec<Worse> {
         if plain.len() < FEWEST {
             return None;
         }
-        // The highest of so many means, wherever else it could have been.
+        // The highest of so many means, wherever else it could have been. Windows that overlap would count one time of
+        // trouble as many.
         let highest: Vec<f64> = plain
-            .windows(inside.len().min(plain.len()))
+            .chunks_exact(inside.len().min(plain.len()))
             .map(|window| window.iter().copied().fold(f64::NEG_INFINITY, f64::max))
             .collect();
         let as_high = highest.iter().filter(|other| **other >= value).count();

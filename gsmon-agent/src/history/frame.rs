@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::measure::Measure;
 use crate::{
     games::event::Phase,
-    world::snapshot::{ServerSnapshot, ServerState, Snapshot},
+    world::{
+        session::picture::CountBasis,
+        snapshot::{ServerSnapshot, ServerState, Snapshot},
+    },
 };
 
 /// One server in one interval.
@@ -86,6 +89,8 @@ impl Frame {
 pub struct HostFigures {
     /// See [`Measure::StealRatio`].
     pub steal_ratio: Option<f64>,
+    /// CPU of everything on this host, in cores.
+    pub busy_cores: Option<f64>,
 }
 
 /// What must be remembered of a server to take differences.
@@ -97,13 +102,23 @@ pub struct Before {
     joins: u64,
     leaves: u64,
     actions: u64,
+    players: Option<u64>,
+    /// Nobody tells who comes and goes.
+    only_counted: bool,
 }
 
 impl Before {
     /// Of this interval, for the next.
     pub fn of(snapshot: &Snapshot, server: &ServerSnapshot) -> Self {
         let game = &server.game_state;
+        let counts = &game.player_counts;
+        let known = [counts.humans, counts.bots, counts.unknown];
         Self {
+            players: known
+                .iter()
+                .any(Option::is_some)
+                .then(|| known.into_iter().flatten().sum()),
+            only_counted: counts.by != Some(CountBasis::Roster),
             unix_ms: unix_ms(snapshot),
             starts: server.starts,
             phase: game.phase,
@@ -142,11 +157,15 @@ pub fn frame_of(
     let (rates, counts) = (&server.rates, &server.game_state.player_counts);
     let tick = server.tick.as_ref();
     let ms = |ns: Option<f64>| ns.map(|ns| ns / 1e6);
-    let known: Vec<u64> = [counts.humans, counts.bots, counts.unknown]
-        .into_iter()
-        .flatten()
-        .collect();
     let since = |of: fn(&Before) -> u64| before.map(|before| of(&now).saturating_sub(of(before)) as f64);
+    // Where players are only counted, who comes and who goes is what the count changes by.
+    let change = before
+        .filter(|before| before.only_counted && now.only_counted)
+        .and_then(|before| Some(now.players? as f64 - before.players? as f64));
+    let come_and_gone = |told: Option<f64>, counted: Option<f64>| match (told, counted) {
+        (Some(told), Some(counted)) => Some(told.max(counted)),
+        (told, _) => told,
+    };
     let others: f64 = snapshot
         .servers
         .iter()
@@ -166,11 +185,14 @@ pub fn frame_of(
         (Measure::TxBytesPerSecond, rates.tx_bytes_per_second),
         (
             Measure::Players,
-            (!known.is_empty()).then(|| known.iter().sum::<u64>() as f64),
+            now.players.map(|players| players as f64),
         ),
         (Measure::Bots, counts.bots.map(|bots| bots as f64)),
-        (Measure::Joins, since(|at| at.joins)),
-        (Measure::Leaves, since(|at| at.leaves)),
+        (Measure::Joins, come_and_gone(since(|at| at.joins), change)),
+        (
+            Measure::Leaves,
+            come_and_gone(since(|at| at.leaves), change.map(|change| -change)),
+        ),
         (Measure::Actions, since(|at| at.actions)),
         (
             Measure::PhaseChanges,
@@ -179,6 +201,13 @@ pub fn frame_of(
         (
             Measure::OtherServersCpuCores,
             (snapshot.servers.len() > 1).then_some(others),
+        ),
+        (
+            Measure::OtherProcessesCpuCores,
+            host.busy_cores.map(|busy| {
+                let servers = others + rates.cpu_cores.unwrap_or(0.0);
+                (busy - servers).max(0.0)
+            }),
         ),
         (Measure::StealRatio, host.steal_ratio),
         (Measure::RssBytes, bytes(rates.rss_bytes)),
@@ -214,10 +243,12 @@ mod tests {
         second.servers[0].game_state.counters.joins += 3;
         let host = HostFigures {
             steal_ratio: Some(0.02),
+            busy_cores: Some(1.0),
         };
         let frame = frame_of(&second, &second.servers[0], Some(&before), host).unwrap();
         assert!(!frame.begins_anew);
         assert_eq!(frame.get(Measure::Joins), Some(3.0));
+        assert_eq!(frame.get(Measure::OtherProcessesCpuCores), Some(0.25));
         assert!((frame.get(Measure::StealRatio).unwrap() - 0.02).abs() < 1e-6);
         second.servers[0].starts += 1;
         let anew = frame_of(&second, &second.servers[0], Some(&before), host).unwrap();

@@ -75,6 +75,8 @@ measures! {
     Actions = "actions", Sum;
     /// CPU of all other servers that the agent follows.
     OtherServersCpuCores = "other_servers_cpu_cores", Mean;
+    /// CPU of everything on this host that is no server which the agent follows, the agent itself included.
+    OtherProcessesCpuCores = "other_processes_cpu_cores", Mean;
     /// CPU time of this machine that the hypervisor gave to others, over all CPU time.
     StealRatio = "steal_ratio", Mean;
     /// Resident memory.

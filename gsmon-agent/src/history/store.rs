@@ -77,6 +77,11 @@ impl History {
         Ok(ServerFrames::of(server, &frames))
     }
 
+    /// Memory that the figures take, names of players aside.
+    pub fn bytes(&self) -> usize {
+        self.lock().values().map(|kept| kept.ring.bytes()).sum()
+    }
+
     // Nothing in here is left half done by a panic elsewhere.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,6 +229,7 @@ mod tests {
                 &snapshot,
                 HostFigures {
                     steal_ratio: Some(0.0),
+                    busy_cores: None,
                 },
             );
         }

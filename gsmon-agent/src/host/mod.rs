@@ -7,21 +7,21 @@ pub mod autodiscovery;
 mod bounded;
 pub mod container;
 pub mod discovery;
+pub mod host_cpu;
 pub mod instance;
 mod kept;
 pub mod platform;
 pub mod process;
 pub mod sockets;
-pub mod steal;
 pub mod usage;
 
 pub use self::{
     autodiscovery::{AutoDiscovery, Candidate},
     discovery::{Discovery, Found, OwnedSocket},
+    host_cpu::{HostCpu, HostCpuMeter},
     instance::{InstanceError, InstanceLock},
     platform::Platform,
     process::{Process, ProcessTable, Touched},
     sockets::{BoundSocket, NetnsId, SocketError},
-    steal::StealMeter,
     usage::{SchedSource, ServerUsage, UsageTracker},
 };

@@ -19,7 +19,7 @@ use crate::{
     },
     history::{History, HostFigures},
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, StealMeter, Touched,
+        Discovery, HostCpuMeter, NetnsId, OwnedSocket, Platform, ProcessTable, SchedSource, Touched,
         UsageTracker, platform,
         process::{started_unix_ms, ticks_now},
     },
@@ -56,7 +56,7 @@ pub(super) struct Engine {
     own_netns: Option<NetnsId>,
     pub(super) cell: Arc<SnapshotCell>,
     pub(super) history: Arc<History>,
-    steal: StealMeter,
+    host_cpu: HostCpuMeter,
     sequence: u64,
     last: Instant,
     late_intervals: u64,
@@ -95,7 +95,7 @@ impl Engine {
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
             history: Arc::default(),
-            steal: StealMeter::default(),
+            host_cpu: HostCpuMeter::default(),
             sequence: 0,
             last: Instant::now(),
             late_intervals: 0,
@@ -438,8 +438,10 @@ impl Engine {
             agent: self.cost(delta.as_ref()),
             losses: self.losses(),
         };
+        let host = self.host_cpu.read();
         let host = HostFigures {
-            steal_ratio: self.steal.read(),
+            steal_ratio: host.map(|host| host.steal_ratio),
+            busy_cores: host.map(|host| host.busy_cores),
         };
         self.history.record(&snapshot, host);
         self.cell.store(snapshot);

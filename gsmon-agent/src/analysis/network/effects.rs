@@ -183,7 +183,8 @@ fn at_lag(
     let (mut x, mut y, mut controls) = (Vec::new(), Vec::new(), Vec::new());
     let mut seconds = 0.0;
     for run in runs {
-        for index in lag..run.len() {
+        let settled = settled(run);
+        for index in (lag..run.len()).filter(|index| settled[*index]) {
             let (cause, effect) = (&run[index - lag], &run[index]);
             if let (Some(of), Some(on), Some(players)) =
                 (cause.get(of), effect.get(on), effect.get(Measure::Players))
@@ -213,6 +214,28 @@ fn at_lag(
         .and_then(|fit| fit.estimate(1))
         .map(|slope| (slope, mean));
     Some((seconds / x.len() as f64 * lag as f64, correlation, slope))
+}
+
+/// Frames on either side over which the number of players is compared.
+const NEAR: usize = 5;
+/// It counts as settled when it differs by no more.
+const SETTLED_RATIO: f64 = 0.1;
+
+/// Frames in which the number of players is settled. A player costs packets at once and is counted seconds later, which
+/// would look as if packets and CPU went together at equal players.
+fn settled(run: &[Frame]) -> Vec<bool> {
+    let players = |index: usize| run[index].get(Measure::Players);
+    (0..run.len())
+        .map(|index| {
+            let (Some(before), Some(after)) = (
+                players(index.saturating_sub(NEAR)),
+                players((index + NEAR).min(run.len() - 1)),
+            ) else {
+                return false;
+            };
+            (after - before).abs() <= SETTLED_RATIO * before.max(1.0)
+        })
+        .collect()
 }
 
 /// Controls without the columns that never change.

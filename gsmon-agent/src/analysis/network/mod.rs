@@ -45,8 +45,8 @@ pub fn network_resource_correlation(frames: &[Frame], regions: Regions, buckets:
         buckets::round_trip(frame).is_some() || frame.players.iter().any(|point| point.rtt_ms.is_some())
     });
     NetworkReport {
-        seconds: frames.iter().map(|frame| frame.seconds).sum(),
-        round_trips_seconds: with_round_trips.map(|frame| frame.seconds).sum(),
+        seconds: frames.iter().fold(0.0, |sum, frame| sum + frame.seconds),
+        round_trips_seconds: with_round_trips.fold(0.0, |sum, frame| sum + frame.seconds),
         buckets: buckets::rows(frames, regions, buckets),
         overhead_ns_per_packet_100_ms: buckets::overhead_by_latency(frames),
         effects: effects::effects(frames),

@@ -55,13 +55,13 @@ impl Design {
         self.fit_with(y, Self::meat)
     }
 
-    /// Fits rows that do not depend on each other but may scatter differently (MacKinnon and White's HC1), as Welch's
-    /// test does for two groups.
+    /// Fits rows that do not depend on each other but may scatter differently (MacKinnon and White's HC3, which holds
+    /// for few rows), as Welch's test does for two groups.
     pub fn fit_independent(&self, y: &[f64]) -> Option<Fit> {
         self.fit_with(y, Self::independent_meat)
     }
 
-    fn fit_with(&self, y: &[f64], meat: impl Fn(&Self, &[f64], &[f64]) -> (Vec<f64>, f64)) -> Option<Fit> {
+    fn fit_with(&self, y: &[f64], meat: impl Fn(&Self, &[f64], &[f64], &[f64]) -> (Vec<f64>, f64)) -> Option<Fit> {
         let (n, p) = (self.len(), self.columns);
         if n != y.len() || n < p + 3 {
             return None;
@@ -109,8 +109,7 @@ impl Design {
             .zip(y)
             .map(|(row, y)| y - row.iter().zip(&scaled).map(|(x, b)| x * b).sum::<f64>())
             .collect();
-        let (meat, freedom) = meat(self, &x, &residuals);
-        let correction = n as f64 / (n - p) as f64;
+        let (meat, freedom) = meat(self, &x, &residuals, &inverse);
         let mut coefficients = scaled.clone();
         let mut errors = vec![0.0; p];
         for i in 0..p {
@@ -120,7 +119,7 @@ impl Design {
                     variance += inverse[i * p + a] * meat[a * p + b] * inverse[b * p + i];
                 }
             }
-            errors[i] = (variance * correction).max(0.0).sqrt() / scale[i];
+            errors[i] = variance.max(0.0).sqrt() / scale[i];
             coefficients[i] = scaled[i] / scale[i];
         }
         coefficients[0] = scaled[0] - (1..p).map(|i| coefficients[i] * centre[i]).sum::<f64>();
@@ -132,10 +131,17 @@ impl Design {
         })
     }
 
-    fn independent_meat(&self, x: &[f64], residuals: &[f64]) -> (Vec<f64>, f64) {
+    fn independent_meat(&self, x: &[f64], residuals: &[f64], inverse: &[f64]) -> (Vec<f64>, f64) {
         let p = self.columns;
         let mut meat = vec![0.0; p * p];
         for (row, residual) in x.chunks_exact(p).zip(residuals) {
+            let mut leverage = 0.0;
+            for i in 0..p {
+                for j in 0..p {
+                    leverage += row[i] * inverse[i * p + j] * row[j];
+                }
+            }
+            let residual = residual / (1.0 - leverage).max(0.02);
             for i in 0..p {
                 for j in 0..p {
                     meat[i * p + j] += row[i] * row[j] * residual * residual;
@@ -146,7 +152,7 @@ impl Design {
     }
 
     /// The middle of the sandwich, and its degrees of freedom.
-    fn meat(&self, x: &[f64], residuals: &[f64]) -> (Vec<f64>, f64) {
+    fn meat(&self, x: &[f64], residuals: &[f64], _: &[f64]) -> (Vec<f64>, f64) {
         let (n, p) = (self.len(), self.columns);
         let scores: Vec<f64> = x
             .chunks_exact(p)
@@ -162,6 +168,7 @@ impl Design {
             .fold(0.0, f64::max);
         let transforms = 0.4 * (n as f64).powf(2.0 / 3.0) * ((1.0 - slowest) / 0.5).min(1.0);
         let transforms = (transforms.round() as usize).clamp(4, (n / 4).max(4));
+        let correction = n as f64 / (n - p) as f64;
         let mut meat = vec![0.0; p * p];
         for transform in 1..=transforms {
             let step = std::f64::consts::PI * transform as f64 / n as f64;
@@ -174,7 +181,7 @@ impl Design {
             }
             for i in 0..p {
                 for j in 0..p {
-                    meat[i * p + j] += 2.0 * sums[i] * sums[j] / transforms as f64;
+                    meat[i * p + j] += correction * 2.0 * sums[i] * sums[j] / transforms as f64;
                 }
             }
         }

@@ -396,6 +396,7 @@ fn sessions_and_players_of_a_running_agent_are_told() {
         ticks_per_snapshot: 1,
         max_players: 64,
         lifetime_seconds: 60,
+        lag: gsmon_agent::demo::lag::LagArgs::default(),
         diary: DiaryArgs {
             log: Some(log.clone()),
             log_family: Some(LogFamily::Quake3),

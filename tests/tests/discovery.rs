@@ -137,6 +137,7 @@ fn real_servers_are_found_named_and_rated_and_others_are_not() {
             max_players: 16,
             lifetime_seconds: 120,
             diary: gsmon_agent::demo::diary::DiaryArgs::default(),
+            lag: gsmon_agent::demo::lag::LagArgs::default(),
         },
     )
     .unwrap();

@@ -40,6 +40,7 @@ fn server_args(address: IpAddr, port: u16) -> ServerArgs {
         max_players: 64,
         lifetime_seconds: 60,
         diary: gsmon_agent::demo::diary::DiaryArgs::default(),
+        lag: gsmon_agent::demo::lag::LagArgs::default(),
     }
 }
 

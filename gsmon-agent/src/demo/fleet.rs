@@ -6,6 +6,7 @@ use super::{
     bots::{BotsArgs, Homes},
     diary::{DiaryArgs, LogFamily},
     game_loop::LoopKind,
+    lag::LagArgs,
     process::{DemoError, DemoProcess},
     protocol::Header,
     server::ServerArgs,
@@ -72,6 +73,7 @@ fn member(
         max_players: 256,
         lifetime_seconds: 3_600,
         diary: DiaryArgs::default(),
+        lag: LagArgs::default(),
     };
     Member {
         name: name.to_owned(),

@@ -2,7 +2,8 @@
 //! `gsmon selftest` and the integration tests.
 //!
 //! `protocol` is what they say to each other, `server` and `game_loop` the servers, `diary` the logs that they write,
-//! `bots` the players, `truth` what both report, `planted` and `companion` do what they are told and say exactly what it
+//! `lag` their lag
+//! compensation, `bots` the players, `truth` what both report, `planted` and `companion` do what they are told and say exactly what it
 //! cost, `process` and `fleet` how a parent runs them. Not here: any judgement of the agent (cli/selftest).
 
 pub mod bots;
@@ -10,6 +11,7 @@ pub mod companion;
 pub mod diary;
 pub mod fleet;
 pub mod game_loop;
+pub mod lag;
 pub mod planted;
 pub mod process;
 pub mod protocol;

@@ -88,6 +88,13 @@ impl DemoProcess {
             ("--max-players", args.max_players.to_string()),
             ("--lifetime-seconds", args.lifetime_seconds.to_string()),
         ];
+        if args.lag.is_on() {
+            let round_trips: Vec<String> = args.lag.player_rtt_ms.iter().map(u64::to_string).collect();
+            words.extend([
+                ("--lag-us-per-100ms", args.lag.lag_us_per_100ms.to_string()),
+                ("--player-rtt-ms", round_trips.join(",")),
+            ]);
+        }
         let diary = &args.diary;
         if let (Some(path), Some(family)) = (&diary.log, &diary.log_family) {
             words.extend([

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use super::{
     diary::{Diary, DiaryArgs},
     game_loop::{LoopKind, Work, burn},
+    lag::{LagArgs, LagTruth},
     protocol::{Header, Kind, SNAPSHOT_BYTES, SNAPSHOT_BYTES_PER_PLAYER, decode, encode, name},
     truth::{CpuTruth, Ready, Request, ServerTruth, Wire, answer, requests},
 };
@@ -56,6 +57,9 @@ pub struct ServerArgs {
     /// Its log.
     #[command(flatten)]
     pub diary: DiaryArgs,
+    /// Its lag compensation.
+    #[command(flatten)]
+    pub lag: LagArgs,
 }
 
 /// Work for one packet of a server that wakes for each.
@@ -70,6 +74,7 @@ const KEPT_TICKS: usize = 100_000;
 struct Player {
     last_seen: Instant,
     received: u32,
+    rtt: Duration,
 }
 
 struct Server {
@@ -85,6 +90,8 @@ struct Server {
     mark: Instant,
     tick_times_ns: Vec<u64>,
     ticks: u64,
+    joined: usize,
+    lag: LagTruth,
 }
 
 /// Runs a server until its parent or its time says so.
@@ -112,6 +119,8 @@ pub fn run(args: ServerArgs) -> std::io::Result<()> {
         mark: Instant::now(),
         tick_times_ns: Vec::new(),
         ticks: 0,
+        joined: 0,
+        lag: LagTruth::default(),
     };
     server.play(&inbox, end);
     if let Some(diary) = &mut server.diary {
@@ -135,6 +144,9 @@ impl Server {
             work.tick(Duration::from_micros(
                 self.args.base_work_us + players * self.args.work_per_player_us,
             ));
+            if players > 0 {
+                self.compensate_lag();
+            }
             number += 1;
             if number.is_multiple_of(self.args.ticks_per_snapshot.max(1)) {
                 self.send_snapshots();
@@ -182,6 +194,15 @@ impl Server {
                     true => players + u64::from(self.args.diary.house_bots),
                     false => 0,
                 }
+            }
+        }
+    }
+
+    /// Takes the world back for every player.
+    fn compensate_lag(&mut self) {
+        if self.args.lag.is_on() {
+            for player in self.players.values() {
+                self.lag.compensate(&self.args.lag, player.rtt);
             }
         }
     }
@@ -235,13 +256,16 @@ impl Server {
             match kind {
                 Kind::Connect => {
                     if self.players.len() < self.args.max_players || self.players.contains_key(&from) {
-                        self.players.insert(
-                            from,
+                        let player = self.players.entry(from).or_insert_with(|| {
+                            self.joined += 1;
                             Player {
                                 last_seen: Instant::now(),
                                 received: sequence,
-                            },
-                        );
+                                rtt: self.args.lag.rtt(self.joined - 1),
+                            }
+                        });
+                        player.last_seen = Instant::now();
+                        player.received = sequence;
                         if let Some(diary) = &mut self.diary {
                             let called = name(self.args.header, &buffer[..length]);
                             diary.joined(from, called.unwrap_or("nameless"), Instant::now());
@@ -315,6 +339,7 @@ impl Server {
             received: self.received,
             sent: self.sent,
             send_failures: self.send_failures,
+            lag: self.lag,
             cpu: CpuTruth::read(),
         }
     }

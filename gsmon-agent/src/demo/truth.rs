@@ -11,6 +11,8 @@ use std::{
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
+use super::lag::LagTruth;
+
 /// First line of every demo process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -101,6 +103,8 @@ pub struct ServerTruth {
     pub sent: Wire,
     /// Datagrams that the kernel would not take.
     pub send_failures: u64,
+    /// Lag compensation, since start.
+    pub lag: LagTruth,
     /// Since start.
     pub cpu: CpuTruth,
 }

@@ -74,6 +74,7 @@ pub fn run() -> Result<Vec<Row>> {
                 max_players: 256,
                 lifetime_seconds: 300,
                 diary: gsmon_agent::demo::diary::DiaryArgs::default(),
+                lag: gsmon_agent::demo::lag::LagArgs::default(),
             },
         )?;
         let port = server.ready.port;

@@ -99,7 +99,11 @@ impl Cause {
         match self {
             Self::PacketBurst | Self::Loss | Self::RttStep | Self::Drops => Side::Network,
             Self::Joins | Self::Leaves | Self::PhaseChange | Self::PlayerActions => Side::Server,
-            Self::RunQueueWait | Self::OtherServers | Self::OtherProcesses | Self::Steal | Self::MajorFaults => Side::Host,
+            Self::RunQueueWait
+            | Self::OtherServers
+            | Self::OtherProcesses
+            | Self::Steal
+            | Self::MajorFaults => Side::Host,
         }
     }
 

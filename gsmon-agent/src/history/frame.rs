@@ -183,10 +183,7 @@ pub fn frame_of(
         (Measure::RxBytesPerSecond, rates.rx_bytes_per_second),
         (Measure::TxPacketsPerSecond, rates.tx_packets_per_second),
         (Measure::TxBytesPerSecond, rates.tx_bytes_per_second),
-        (
-            Measure::Players,
-            now.players.map(|players| players as f64),
-        ),
+        (Measure::Players, now.players.map(|players| players as f64)),
         (Measure::Bots, counts.bots.map(|bots| bots as f64)),
         (Measure::Joins, come_and_gone(since(|at| at.joins), change)),
         (

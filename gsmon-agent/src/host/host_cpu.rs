@@ -57,11 +57,16 @@ fn counters(text: &str) -> Option<Counters> {
         .take(8)
         .map_while(|word| word.parse().ok())
         .collect();
-    let of_one = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
+    let of_one = |line: &&str| {
+        line.strip_prefix("cpu")
+            .is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()))
+    };
     Some(Counters {
         stolen: *ticks.get(7)?,
         idle: ticks[3].checked_add(ticks[4])?,
-        all: ticks.iter().try_fold(0u64, |sum, ticks| sum.checked_add(*ticks))?,
+        all: ticks
+            .iter()
+            .try_fold(0u64, |sum, ticks| sum.checked_add(*ticks))?,
         cpus: text.lines().filter(of_one).count() as u64,
     })
 }

@@ -61,7 +61,11 @@ impl Design {
         self.fit_with(y, Self::independent_meat)
     }
 
-    fn fit_with(&self, y: &[f64], meat: impl Fn(&Self, &[f64], &[f64], &[f64]) -> (Vec<f64>, f64)) -> Option<Fit> {
+    fn fit_with(
+        &self,
+        y: &[f64],
+        meat: impl Fn(&Self, &[f64], &[f64], &[f64]) -> (Vec<f64>, f64),
+    ) -> Option<Fit> {
         let (n, p) = (self.len(), self.columns);
         if n != y.len() || n < p + 3 {
             return None;

@@ -292,6 +292,9 @@ fn mean_of(frames: &[&Frame], of: impl Fn(&Frame) -> Option<(f64, f64)>) -> Opti
     (sums.1 > 0.0).then(|| sums.0 / sums.1)
 }
 
+/// What is accounted for.
+type Control = fn(&Block) -> f64;
+
 /// A block: the figure, the players, and the share of its most frequent phase's frames.
 struct Block {
     log_figure: f64,
@@ -332,7 +335,7 @@ fn compare(figure: NetcodeFigure, before: &[Vec<&Frame>], after: &[Vec<&Frame>])
         .collect();
     let y: Vec<f64> = all.iter().map(|(block, _)| block.log_figure).collect();
     // Controls that do not move are left out; the fit refuses them.
-    let controls: [&[fn(&Block) -> f64]; 4] = [
+    let controls: [&[Control]; 4] = [
         &[|block| block.log_players, |block| block.active_ratio],
         &[|block| block.log_players],
         &[|block| block.active_ratio],

@@ -42,9 +42,10 @@ fn plant(cause: Cause, frames: &mut [Frame], at: usize, noise: &mut Noise) {
 /// A spike of a second or two, of a size that players notice.
 fn rise(frames: &mut [Frame], at: usize, noise: &mut Noise) {
     let by = 1.6 + noise.uniform();
-    for index in at..at + 1 + usize::from(noise.uniform() < 0.3) {
-        multiply(&mut frames[index], Measure::TickP99Ms, by);
-        multiply(&mut frames[index], Measure::CpuCores, 1.0 + 0.5 * (by - 1.0));
+    let length = 1 + usize::from(noise.uniform() < 0.3);
+    for frame in &mut frames[at..at + length] {
+        multiply(frame, Measure::TickP99Ms, by);
+        multiply(frame, Measure::CpuCores, 1.0 + 0.5 * (by - 1.0));
     }
 }
 

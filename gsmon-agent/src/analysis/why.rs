@@ -202,7 +202,7 @@ fn worse(frames: &[Frame], window: Window) -> Vec<Worse> {
     .into_iter()
     .filter_map(|measure| {
         let means = means(frames, measure);
-        let (inside, outside): (Vec<(i64, f64)>, Vec<(i64, f64)>) = means
+        let (inside, outside): (Vec<Mean>, Vec<Mean>) = means
             .into_iter()
             .partition(|(at, _)| (window.from_unix_ms..=window.to_unix_ms + MEAN_MS).contains(at));
         let value = inside.iter().map(|(_, mean)| *mean).max_by(f64::total_cmp)?;
@@ -237,9 +237,12 @@ fn worse(frames: &[Frame], window: Window) -> Vec<Worse> {
     worse
 }
 
-/// Five-second means with their ends.
-fn means(frames: &[Frame], measure: Measure) -> Vec<(i64, f64)> {
-    let mut means: Vec<(i64, f64)> = Vec::new();
+/// A mean with the end of its time.
+type Mean = (i64, f64);
+
+/// Five-second means.
+fn means(frames: &[Frame], measure: Measure) -> Vec<Mean> {
+    let mut means: Vec<Mean> = Vec::new();
     let (mut sum, mut seconds, mut begin) = (0.0, 0.0, None);
     for frame in frames {
         let Some(value) = frame.get(measure) else { continue };

@@ -73,60 +73,89 @@ const OF: [(Measure, f64, &str); 5] = [
 ];
 const ON: [(Measure, &str); 2] = [(Measure::CpuCores, "CPU"), (Measure::TickP50Ms, "tick time")];
 
+/// A pair at one delay.
+#[derive(Clone, Copy)]
+struct Tried {
+    lag_seconds: f64,
+    correlation: Estimate,
+    /// More of the one per unit of the other, and the mean that it is relative to.
+    slope: Option<(Estimate, f64)>,
+}
+
+/// A pair at all delays.
+struct Pair {
+    of: (Measure, f64, &'static str),
+    on: (Measure, &'static str),
+    tried: Vec<Tried>,
+}
+
 /// All pairs that are measured.
 pub(super) fn effects(frames: &[Frame]) -> Vec<Effect> {
     let runs = alike(frames);
     let mut pairs = Vec::new();
-    for (of, step, more) in OF {
-        for (on, name) in ON {
-            let tried: Vec<(f64, Estimate, Option<(Estimate, f64)>)> = LAGS
+    for of in OF {
+        for on in ON {
+            let tried: Vec<Tried> = LAGS
                 .iter()
-                .filter_map(|lag| at_lag(&runs, of, on, *lag))
+                .filter_map(|lag| at_lag(&runs, of.0, on.0, *lag))
                 .collect();
             if !tried.is_empty() {
-                pairs.push((of, step, more, on, name, tried));
+                pairs.push(Pair { of, on, tried });
             }
         }
     }
     let p_values: Vec<f64> = pairs
         .iter()
-        .flat_map(|pair| pair.5.iter().map(|(_, correlation, _)| correlation.p_value))
+        .flat_map(|pair| pair.tried.iter().map(|tried| tried.correlation.p_value))
         .collect();
     let mut corrected = holm(&p_values).into_iter();
     pairs
-        .into_iter()
-        .filter_map(|(of, step, more, on, name, tried)| {
-            let (_, best) = corrected
-                .by_ref()
-                .take(tried.len())
-                .zip(&tried)
-                .map(|(p, tried)| (p, *tried))
-                .map(|(p, tried)| (p, (p, tried)))
-                .max_by(|a, b| a.1.1.1.value.abs().total_cmp(&b.1.1.1.value.abs()))?;
-            let (corrected_p_value, (lag_seconds, correlation, slope)) = best;
-            let change = slope.map(|(slope, _)| slope.scaled(step));
-            let ratio = slope
-                .filter(|(_, mean)| *mean > 0.0)
-                .map(|(slope, mean)| slope.scaled(step / mean));
-            Some(Effect {
-                of,
-                on,
-                correlations: tried
-                    .iter()
-                    .map(|(lag_seconds, correlation, _)| LagCorrelation {
-                        lag_seconds: *lag_seconds,
-                        correlation: *correlation,
-                    })
-                    .collect(),
-                strongest_lag_seconds: lag_seconds,
-                corrected_p_value,
-                change_per_step: change,
-                change_ratio_per_step: ratio,
-                step,
-                words: words(more, name, lag_seconds, &correlation, ratio, corrected_p_value),
-            })
+        .iter()
+        .filter_map(|pair| {
+            let p_values: Vec<f64> = corrected.by_ref().take(pair.tried.len()).collect();
+            effect(pair, &p_values)
         })
         .collect()
+}
+
+fn effect(pair: &Pair, corrected: &[f64]) -> Option<Effect> {
+    let (of, step, more) = pair.of;
+    let (on, name) = pair.on;
+    let strength = |tried: &Tried| tried.correlation.value.abs();
+    let (best, corrected_p_value) = pair
+        .tried
+        .iter()
+        .zip(corrected)
+        .max_by(|a, b| strength(a.0).total_cmp(&strength(b.0)))?;
+    let ratio = best
+        .slope
+        .filter(|(_, mean)| *mean > 0.0)
+        .map(|(slope, mean)| slope.scaled(step / mean));
+    Some(Effect {
+        of,
+        on,
+        correlations: pair
+            .tried
+            .iter()
+            .map(|tried| LagCorrelation {
+                lag_seconds: tried.lag_seconds,
+                correlation: tried.correlation,
+            })
+            .collect(),
+        strongest_lag_seconds: best.lag_seconds,
+        corrected_p_value: *corrected_p_value,
+        change_per_step: best.slope.map(|(slope, _)| slope.scaled(step)),
+        change_ratio_per_step: ratio,
+        step,
+        words: words(
+            more,
+            name,
+            best.lag_seconds,
+            &best.correlation,
+            ratio,
+            *corrected_p_value,
+        ),
+    })
 }
 
 fn words(more: &str, name: &str, lag: f64, r: &Estimate, ratio: Option<Estimate>, p: f64) -> String {
@@ -173,13 +202,7 @@ fn alike(frames: &[Frame]) -> Vec<&[Frame]> {
 }
 
 /// Correlation, and slope with the mean of `on`, where the network comes `lag` frames earlier.
-#[allow(clippy::type_complexity)]
-fn at_lag(
-    runs: &[&[Frame]],
-    of: Measure,
-    on: Measure,
-    lag: usize,
-) -> Option<(f64, Estimate, Option<(Estimate, f64)>)> {
+fn at_lag(runs: &[&[Frame]], of: Measure, on: Measure, lag: usize) -> Option<Tried> {
     let (mut x, mut y, mut controls) = (Vec::new(), Vec::new(), Vec::new());
     let mut seconds = 0.0;
     for run in runs {
@@ -213,7 +236,11 @@ fn at_lag(
         .fit(&y)
         .and_then(|fit| fit.estimate(1))
         .map(|slope| (slope, mean));
-    Some((seconds / x.len() as f64 * lag as f64, correlation, slope))
+    Some(Tried {
+        lag_seconds: seconds / x.len() as f64 * lag as f64,
+        correlation,
+        slope,
+    })
 }
 
 /// Frames on either side over which the number of players is compared.

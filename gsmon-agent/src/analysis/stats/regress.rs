@@ -81,7 +81,7 @@ impl Design {
                 .sum::<f64>()
                 / n as f64)
                 .sqrt();
-            if !(scale[column] > 1e-12 * (1.0 + centre[column].abs())) {
+            if scale[column].is_nan() || scale[column] <= 1e-12 * (1.0 + centre[column].abs()) {
                 return None;
             }
         }
@@ -201,7 +201,7 @@ fn inverse(matrix: &[f64], p: usize) -> Option<Vec<f64>> {
             let sum: f64 = (0..j).map(|k| lower[i * p + k] * lower[j * p + k]).sum();
             let rest = matrix[i * p + j] - sum;
             if i == j {
-                if !(rest > 1e-9 * matrix[i * p + i]) {
+                if rest.is_nan() || rest <= 1e-9 * matrix[i * p + i] {
                     return None;
                 }
                 lower[i * p + i] = rest.sqrt();
@@ -260,10 +260,10 @@ mod tests {
         for index in 0..20 {
             design.push(&[f64::from(index), 2.0 * f64::from(index) + 1.0]);
         }
-        assert!(design.fit(&vec![1.0; 20]).is_none());
+        assert!(design.fit(&[1.0; 20]).is_none());
         let mut constant = Design::new(2);
         (0..20).for_each(|_| constant.push(&[5.0]));
-        assert!(constant.fit(&vec![1.0; 20]).is_none());
+        assert!(constant.fit(&[1.0; 20]).is_none());
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub fn partial_correlation(x: &[f64], y: &[f64], controls: &[Vec<f64>]) -> Optio
     let n = x.len();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let (xx, yy) = (dot(&x, &x), dot(&y, &y));
-    if n < 8 || n != y.len() || !(xx > 1e-18) || !(yy > 1e-18) {
+    let moves = |squares: f64| squares > 1e-18;
+    if n < 8 || n != y.len() || !moves(xx) || !moves(yy) {
         return None;
     }
     let r = (dot(&x, &y) / (xx * yy).sqrt()).clamp(-0.999_999, 0.999_999);

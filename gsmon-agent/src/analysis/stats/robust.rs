@@ -73,6 +73,11 @@ impl RunningMedian {
         self.sorted.len()
     }
 
+    /// None yet?
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
     /// The values kept, smallest first.
     pub fn sorted(&self) -> &[f64] {
         &self.sorted

@@ -13,3 +13,6 @@ mod simulate;
 pub mod spikes;
 pub mod stats;
 pub mod why;
+
+#[cfg(test)]
+mod properties;

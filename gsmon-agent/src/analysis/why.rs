@@ -202,9 +202,9 @@ fn worse(frames: &[Frame], window: Window) -> Vec<Worse> {
     .into_iter()
     .filter_map(|measure| {
         let means = means(frames, measure);
-        let (inside, outside): (Vec<Mean>, Vec<Mean>) = means
-            .into_iter()
-            .partition(|(at, _)| (window.from_unix_ms..=window.to_unix_ms + MEAN_MS).contains(at));
+        let (inside, outside): (Vec<Mean>, Vec<Mean>) = means.into_iter().partition(|(at, _)| {
+            (window.from_unix_ms..=window.to_unix_ms.saturating_add(MEAN_MS)).contains(at)
+        });
         let value = inside.iter().map(|(_, mean)| *mean).max_by(f64::total_cmp)?;
         let plain: Vec<f64> = outside.iter().map(|(_, mean)| *mean).collect();
         if plain.len() < FEWEST {

@@ -288,6 +288,7 @@ mod tests {
     #[test]
     fn memory_stays_small_and_columns_that_nobody_measures_take_none() {
         let bytes = hours(10_000).bytes();
+        println!("{bytes} B with three columns");
         assert!(bytes < 64 << 10, "{bytes} B with three columns");
         let mut ring = Ring::default();
         for second in 0..10_000 {
@@ -298,6 +299,8 @@ mod tests {
             full.players = vec![point("somebody", 40.0); 100].into();
             ring.push(&full, 4_000);
         }
+        let (figures, points) = (ring.fine.bytes() + ring.coarse.bytes(), ring.points.bytes());
+        println!("{figures} B of figures and {points} B of points with everything");
         assert!(
             ring.bytes() < 360 << 10,
             "{} B with everything and 100 players",

@@ -51,24 +51,37 @@ const FEWEST: usize = 60;
 /// What is said to go together has a corrected p value below this.
 const THRESHOLD: f64 = 0.05;
 
+/// How much more of a figure an effect is told for.
+#[derive(Clone, Copy)]
+enum Step {
+    /// In its own unit.
+    By(f64),
+    /// Of its mean.
+    Share(f64),
+}
+
 /// What of the network is looked at: figure, step, and how to say it.
-const OF: [(Measure, f64, &str); 5] = [
-    (Measure::RttP50Ms, 10.0, "10 ms more of median round trip"),
-    (Measure::JitterMs, 1.0, "1 ms more of jitter"),
+const OF: [(Measure, Step, &str); 5] = [
+    (
+        Measure::RttP50Ms,
+        Step::By(10.0),
+        "10 ms more of median round trip",
+    ),
+    (Measure::JitterMs, Step::By(1.0), "1 ms more of jitter"),
     (
         Measure::LossUpRatio,
-        0.01,
+        Step::By(0.01),
         "1 percentage point more loss on the way to the server",
     ),
     (
         Measure::LossDownRatio,
-        0.01,
+        Step::By(0.01),
         "1 percentage point more loss on the way to players",
     ),
     (
         Measure::RxPacketsPerSecond,
-        100.0,
-        "100 packets per second more from clients",
+        Step::Share(0.1),
+        "10 % more packets from clients",
     ),
 ];
 const ON: [(Measure, &str); 2] = [(Measure::CpuCores, "CPU"), (Measure::TickP50Ms, "tick time")];
@@ -80,11 +93,13 @@ struct Tried {
     correlation: Estimate,
     /// More of the one per unit of the other, and the mean that it is relative to.
     slope: Option<(Estimate, f64)>,
+    /// Mean of the network's figure.
+    mean_of: f64,
 }
 
 /// A pair at all delays.
 struct Pair {
-    of: (Measure, f64, &'static str),
+    of: (Measure, Step, &'static str),
     on: (Measure, &'static str),
     tried: Vec<Tried>,
 }
@@ -127,6 +142,10 @@ fn effect(pair: &Pair, corrected: &[f64]) -> Option<Effect> {
         .iter()
         .zip(corrected)
         .max_by(|a, b| strength(a.0).total_cmp(&strength(b.0)))?;
+    let step = match step {
+        Step::By(step) => step,
+        Step::Share(share) => share * best.mean_of,
+    };
     let ratio = best
         .slope
         .filter(|(_, mean)| *mean > 0.0)
@@ -159,7 +178,7 @@ fn effect(pair: &Pair, corrected: &[f64]) -> Option<Effect> {
 }
 
 fn words(more: &str, name: &str, lag: f64, r: &Estimate, ratio: Option<Estimate>, p: f64) -> String {
-    let Some(ratio) = ratio.filter(|_| p < THRESHOLD) else {
+    let Some(ratio) = ratio.filter(|ratio| p < THRESHOLD && ratio.excludes_zero()) else {
         return format!(
             "no link shown between {more} and {name} (r {:.2}, {:.2} to {:.2})",
             r.value, r.low, r.high
@@ -240,6 +259,7 @@ fn at_lag(runs: &[&[Frame]], of: Measure, on: Measure, lag: usize) -> Option<Tri
         lag_seconds: seconds / x.len() as f64 * lag as f64,
         correlation,
         slope,
+        mean_of: x.iter().sum::<f64>() / x.len() as f64,
     })
 }
 

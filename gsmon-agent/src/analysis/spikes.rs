@@ -212,7 +212,7 @@ pub struct Spike {
     pub deviations: f64,
     /// Causes that fit, the likeliest first; empty: unexplained.
     pub causes: Vec<Evidence>,
-    /// Causes that were not measured, and so are not excluded.
+    /// Causes that were not measured, or too little for a judgement, and so are not excluded.
     pub not_measured: Vec<Cause>,
 }
 
@@ -231,6 +231,16 @@ const FEWEST_BEFORE: usize = 12;
 const HIGH: f64 = 6.0;
 /// And so much above it relatively: an administrator does not ask about less.
 const RISE: f64 = 0.25;
+impl SpikeOf {
+    /// Less than this above what is usual is no spike, however quiet the server: cores, or milliseconds.
+    fn least_rise(self) -> f64 {
+        match self {
+            Self::Cpu => 0.02,
+            Self::TickTime => 1.0,
+        }
+    }
+}
+
 /// A cause may come so many frames before its spike.
 const LEAD: usize = 2;
 /// Frames on either side whose causes a spike is held against.
@@ -280,7 +290,10 @@ fn find(of: SpikeOf, values: &[f64]) -> Vec<Found> {
         if !value.is_finite() {
             continue;
         }
-        let Some(usual) = before.get().filter(|usual| value >= usual * (1.0 + RISE)) else {
+        let Some(usual) = before
+            .get()
+            .filter(|usual| value >= usual * (1.0 + RISE) && value >= usual + of.least_rise())
+        else {
             before.push(value);
             continue;
         };

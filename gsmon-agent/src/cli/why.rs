@@ -224,7 +224,11 @@ fn spikes_part(text: &mut String, spikes: &[Spike]) {
     absent.sort_unstable();
     absent.dedup();
     if !absent.is_empty() {
-        let _ = writeln!(text, "\nNot measured, so not excluded: {}.", absent.join(", "));
+        let _ = writeln!(
+            text,
+            "\nNot measured, or too little of it, so not excluded: {}.",
+            absent.join(", ")
+        );
     }
 }
 
@@ -326,7 +330,7 @@ mod tests {
             "| round trip | 300.0 ms |",
             "| players joining |",
             "joins 6 (usually 0",
-            "Not measured, so not excluded: ",
+            "Not measured, or too little of it, so not excluded: ",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }

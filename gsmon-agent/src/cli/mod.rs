@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, logs to stderr. Exit codes: 0 fine, 1 failed, 2 wrong use or configuration.
 
+mod analyze;
 mod check_config;
 mod completions;
 mod demo;
@@ -13,7 +14,9 @@ mod query_worker;
 mod run;
 mod selftest;
 mod sessions;
+mod times;
 mod top;
+mod why;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -66,6 +69,16 @@ enum Command {
         after_help = "Examples:\n  gsmon network\n  gsmon network arena --addresses\n  gsmon network --json | jq '.[0].network.rtt'"
     )]
     Network(network::NetworkArgs),
+    /// Why did it lag? The last minutes, or a time, as Markdown for a ticket.
+    #[command(
+        after_help = "Examples:\n  gsmon why arena\n  gsmon why arena --at 20:14\n  gsmon why arena --player Ann --at 2026-03-01T20:14 | xclip\n  gsmon why arena --json | jq .blame"
+    )]
+    Why(why::WhyArgs),
+    /// Questions to the last hour: network, netcode.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35"
+    )]
+    Analyze(analyze::AnalyzeArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.
     #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
     Selftest(selftest::SelftestArgs),
@@ -132,6 +145,8 @@ pub fn main() -> ExitCode {
         Command::Sessions(args) => sessions::run(&args),
         Command::Players(args) => players::run(&args),
         Command::Network(args) => network::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

@@ -100,7 +100,13 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     let tokens = servers.push_tokens();
     let (stop, stopped) = watch::channel(false);
     let (metrics, wanted) = watch::channel(config.metrics);
-    let serving = tokio::spawn(servers.run(monitor.cell(), monitor.push_sink(), wanted, stopped));
+    let serving = tokio::spawn(servers.run(
+        monitor.cell(),
+        monitor.history(),
+        monitor.push_sink(),
+        wanted,
+        stopped,
+    ));
     let (mut hangup, mut terminate, mut interrupt) = (
         signal(SignalKind::hangup())?,
         signal(SignalKind::terminate())?,

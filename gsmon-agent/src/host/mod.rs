@@ -7,6 +7,7 @@ pub mod autodiscovery;
 mod bounded;
 pub mod container;
 pub mod discovery;
+pub mod host_cpu;
 pub mod instance;
 mod kept;
 pub mod platform;
@@ -21,6 +22,7 @@ pub mod usage;
 pub use self::{
     autodiscovery::{AutoDiscovery, Candidate},
     discovery::{Discovery, Found, OwnedSocket},
+    host_cpu::{HostCpu, HostCpuMeter},
     instance::{InstanceError, InstanceLock},
     platform::Platform,
     process::{Process, ProcessTable, Touched},

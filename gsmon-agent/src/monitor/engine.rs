@@ -20,11 +20,12 @@ use crate::{
         netcode::spoken,
         voices::{self, Reachable, Voices},
     },
+    history::{History, HostFigures},
     host::{
-        Discovery, NetnsId, OwnedSocket, Platform, ProcessTable, RegionSources, SchedSource, SocketWatch,
-        SoftnetTable, Touched, UsageTracker, WatchedServer, platform,
+        Discovery, HostCpuMeter, NetnsId, OwnedSocket, Platform, ProcessTable, RegionSources, SchedSource,
+        SocketWatch, SoftnetTable, Touched, UsageTracker, WatchedServer, platform,
         process::{started_unix_ms, ticks_now},
-        socket_watch::History,
+        socket_watch::History as SocketHistory,
     },
     kernel::{
         CountFrom, Kernel, KernelDelta, KernelOptions, NetnsPlace, ProbeBinding, ServerSlotId, SocketOwner,
@@ -61,6 +62,8 @@ pub(super) struct Engine {
     exits: Option<ExitWatch>,
     own_netns: Option<NetnsId>,
     pub(super) cell: Arc<SnapshotCell>,
+    pub(super) history: Arc<History>,
+    host_cpu: HostCpuMeter,
     sequence: u64,
     last: Instant,
     late_intervals: u64,
@@ -105,6 +108,8 @@ impl Engine {
             exits: None,
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
+            history: Arc::default(),
+            host_cpu: HostCpuMeter::default(),
             sequence: 0,
             last: Instant::now(),
             late_intervals: 0,
@@ -499,6 +504,12 @@ impl Engine {
             agent: self.cost(delta.as_ref()),
             losses: self.losses(),
         };
+        let host = self.host_cpu.read();
+        let host = HostFigures {
+            steal_ratio: host.map(|host| host.steal_ratio),
+            busy_cores: host.map(|host| host.busy_cores),
+        };
+        self.history.record(&snapshot, host);
         self.cell.store(snapshot);
     }
 
@@ -517,9 +528,9 @@ impl Engine {
                 name: &model.spec.name,
                 sockets: &found.sockets,
                 history: if model.counted_from_start() {
-                    History::Counts
+                    SocketHistory::Counts
                 } else {
-                    History::Unknown
+                    SocketHistory::Unknown
                 },
             })
             .collect();

@@ -22,6 +22,7 @@ pub use self::engine::kernel_options;
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer},
     games::{push::PushSink, voices::VoicesError},
+    history::History,
     host::RegionError,
     kernel::KernelError,
     world::{
@@ -119,6 +120,7 @@ impl GameServerMonitorBuilder {
         self.config.check()?;
         let mut engine = Engine::new(self.config, self.privilege, &self.state_directory)?;
         let cell = engine.cell.clone();
+        let history = engine.history.clone();
         let pushes = engine.voices.push_sink();
         let (commands, inbox) = mpsc::channel();
         engine.wake_by(&commands);
@@ -128,6 +130,7 @@ impl GameServerMonitorBuilder {
             .map_err(MonitorError::Thread)?;
         Ok(GameServerMonitor {
             cell,
+            history,
             pushes,
             commands,
             thread: Some(thread),
@@ -162,6 +165,7 @@ enum Command {
 /// ```
 pub struct GameServerMonitor {
     cell: Arc<SnapshotCell>,
+    history: Arc<History>,
     pushes: PushSink,
     commands: mpsc::Sender<Command>,
     thread: Option<JoinHandle<()>>,
@@ -249,6 +253,11 @@ impl GameServerMonitor {
     /// Where snapshots appear.
     pub fn cell(&self) -> Arc<SnapshotCell> {
         self.cell.clone()
+    }
+
+    /// The last hour of every server.
+    pub fn history(&self) -> Arc<History> {
+        self.history.clone()
     }
 
     /// The servers that are looked for.

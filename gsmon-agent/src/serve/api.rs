@@ -1,8 +1,10 @@
-//! The reading part of the JSON API: sessions, players and transitions, answered from the newest snapshot. Mounted on
-//! the Unix socket only. `docs/api.md` lists every route and shape.
+//! The reading part of the JSON API: sessions, players and transitions, answered from the newest snapshot; `frames`
+//! answers from the history. Mounted on the Unix socket only. `docs/api.md` lists every route and shape.
 //!
 //! What does not exist is answered with 404, what cannot be meant with 400, both with a JSON object that has `error` (a
 //! sentence) and `known` (what would have been right).
+
+pub mod frames;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -15,20 +17,24 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::world::{
-    cell::SnapshotCell,
-    session::ask::{self, AskError, Metric, SessionFilter, SessionState, UnknownWord},
-    snapshot::Snapshot,
+use crate::{
+    history::UnknownServer,
+    world::{
+        cell::SnapshotCell,
+        session::ask::{self, AskError, Metric, SessionFilter, SessionState, UnknownWord},
+        snapshot::Snapshot,
+    },
 };
 
 /// A request may take this long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 11] = [
     "/healthz",
     "/metrics",
     "/api/v1/events",
+    "/api/v1/frames?server=&from=&to=",
     "/api/v1/players",
     "/api/v1/servers/{name}/players?session=",
     "/api/v1/servers/{name}/sessions?state=&phase=&room=",
@@ -64,6 +70,12 @@ enum Refusal {
         name: String,
         known: &'static [&'static str],
     },
+    #[error(transparent)]
+    Frames(#[from] UnknownServer),
+    #[error("the parameter `{0}` is missing")]
+    Missing(&'static str),
+    #[error("`{text}` as `{name}` is no time: give milliseconds since the Unix epoch, or RFC 3339")]
+    Moment { name: &'static str, text: String },
     #[error("the parameter `{0}` is given twice")]
     Twice(String),
     #[error("the query cannot be read: {0}")]
@@ -88,12 +100,14 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Ask(AskError::NotYet) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Ask(_) | Self::Nowhere => StatusCode::NOT_FOUND,
+            Self::Ask(_) | Self::Frames(_) | Self::Nowhere => StatusCode::NOT_FOUND,
             Self::Answer => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
         let known: Vec<&str> = match &self {
             Self::Ask(error) => error.known().iter().map(String::as_str).collect(),
+            Self::Frames(error) => error.known.iter().map(String::as_str).collect(),
+            Self::Missing(name) => vec![name],
             Self::Word(error) => error.known.split(", ").collect(),
             Self::Parameter { known, .. } => known.to_vec(),
             Self::Nowhere => ROUTES.to_vec(),

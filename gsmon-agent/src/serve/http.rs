@@ -30,6 +30,7 @@ use super::{
 use crate::{
     config::{ApiSettings, MetricsSettings},
     games::push::PushSink,
+    history::History,
     world::cell::SnapshotCell,
 };
 
@@ -153,6 +154,7 @@ impl Servers {
     pub async fn run(
         self,
         cell: Arc<SnapshotCell>,
+        history: Arc<History>,
         pushes: PushSink,
         metrics: watch::Receiver<MetricsSettings>,
         stop: watch::Receiver<bool>,
@@ -170,6 +172,7 @@ impl Servers {
             .clone()
             .with_state(pages.clone())
             .merge(api::router(pages.cell.clone()))
+            .merge(api::frames::router(history))
             .merge(gate.router(Access::Anyone));
         let public = public.with_state(pages);
         let until = |mut stop: watch::Receiver<bool>| async move {
@@ -296,7 +299,7 @@ mod tests {
         let (pushes, _queue) = crate::games::push::channel(Default::default());
         let (stop, stopped) = watch::channel(false);
         let (metrics, wanted) = watch::channel(MetricsSettings::default());
-        let serving = tokio::spawn(servers.run(cell.clone(), pushes, wanted, stopped));
+        let serving = tokio::spawn(servers.run(cell.clone(), Arc::default(), pushes, wanted, stopped));
         let over_tcp = |path: &'static str| async move { client::get_tcp(address, path).await.unwrap() };
         assert_eq!(over_tcp("/metrics").await.0, 503);
         cell.store(sample(true));

@@ -1,4 +1,4 @@
-//! Exposing the newest snapshot: Prometheus text and health over TCP, the JSON API over a Unix socket, and the client
+//! Exposing the newest snapshot and the last hour: Prometheus text and health over TCP, the JSON API over a Unix socket, and the client
 //! side of that socket; receiving what engines push. Not here: anything that is measured or computed.
 
 mod api;

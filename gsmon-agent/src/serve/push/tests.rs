@@ -63,6 +63,7 @@ impl Agent {
             push: servers.push_address().unwrap().unwrap(),
             serving: tokio::spawn(servers.run(
                 Arc::default(),
+                Arc::default(),
                 sink,
                 watch::channel(MetricsSettings::default()).1,
                 stopped,

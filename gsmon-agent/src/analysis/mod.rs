@@ -1,0 +1,18 @@
+//! Pure functions: frames in, report out. No I/O, no clock, no random state; every number comes with its uncertainty.
+//!
+//! `stats` is the mathematics, `series` cuts frames where they may be compared; `network` asks what players' networks do
+//! to a server, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
+//! changed anything, `why` puts together what a ticket needs. Not here: measuring, keeping, showing.
+
+pub mod lag;
+pub mod netcode;
+pub mod network;
+pub mod series;
+#[cfg(test)]
+mod simulate;
+pub mod spikes;
+pub mod stats;
+pub mod why;
+
+#[cfg(test)]
+mod properties;

@@ -1,0 +1,122 @@
+//! The mathematics that the reports need: least squares whose intervals respect autocorrelation, partial correlation,
+//! robust location and scale, and corrections for many tests at once. Distributions come from `statrs`.
+
+pub mod regress;
+pub mod relate;
+pub mod robust;
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+/// Share of intervals that hold the true value.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// A number and how well it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Best value.
+    pub value: f64,
+    /// Lower end of the 95 % interval.
+    pub low: f64,
+    /// Upper end of it.
+    pub high: f64,
+    /// Chance of such a value, or a larger one, were the true one zero.
+    pub p_value: f64,
+    /// Observations behind it.
+    pub observations: usize,
+}
+
+impl Estimate {
+    /// From a value with its standard error.
+    pub fn from_error(value: f64, error: f64, freedom: f64, observations: usize) -> Option<Self> {
+        if !value.is_finite() || !error.is_finite() || error < 0.0 {
+            return None;
+        }
+        let margin = error * student_quantile(0.5 + CONFIDENCE / 2.0, freedom)?;
+        let p_value = match error > 0.0 {
+            true => two_sided(value / error, freedom)?,
+            false => f64::from(u8::from(value == 0.0)),
+        };
+        Some(Self {
+            value,
+            low: value - margin,
+            high: value + margin,
+            p_value,
+            observations,
+        })
+    }
+
+    /// The same in another unit.
+    pub fn scaled(self, factor: f64) -> Self {
+        let (a, b) = (self.low * factor, self.high * factor);
+        Self {
+            value: self.value * factor,
+            low: a.min(b),
+            high: a.max(b),
+            ..self
+        }
+    }
+
+    /// Does the interval leave zero out?
+    pub fn excludes_zero(&self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
+}
+
+fn student_quantile(share: f64, freedom: f64) -> Option<f64> {
+    let t = StudentsT::new(0.0, 1.0, freedom.max(1.0)).ok()?;
+    Some(t.inverse_cdf(share))
+}
+
+/// Two-sided p value of a t statistic.
+pub fn two_sided(t: f64, freedom: f64) -> Option<f64> {
+    let distribution = StudentsT::new(0.0, 1.0, freedom.max(1.0)).ok()?;
+    Some((2.0 * distribution.cdf(-t.abs())).clamp(0.0, 1.0))
+}
+
+/// Quantile of the standard normal distribution.
+pub fn normal_quantile(share: f64) -> f64 {
+    Normal::standard().inverse_cdf(share)
+}
+
+/// Holm's correction: p values that may be held against one threshold, although there were many tests.
+pub fn holm(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
+    let mut adjusted = vec![1.0; p_values.len()];
+    let mut highest = 0.0f64;
+    for (rank, index) in order.into_iter().enumerate() {
+        let factor = (p_values.len() - rank) as f64;
+        highest = highest.max((p_values[index] * factor).min(1.0));
+        adjusted[index] = highest;
+    }
+    adjusted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_and_p_values_are_those_of_the_tables() {
+        // t with 10 degrees of freedom: 97.5 % at 2.228139.
+        let estimate = Estimate::from_error(10.0, 2.0, 10.0, 11).unwrap();
+        assert!((estimate.high - 14.456_278).abs() < 1e-4, "{estimate:?}");
+        assert!((two_sided(2.228_139, 10.0).unwrap() - 0.05).abs() < 1e-5);
+        assert!((normal_quantile(0.975) - 1.959_964).abs() < 1e-5);
+        assert!(Estimate::from_error(f64::NAN, 1.0, 5.0, 3).is_none());
+        let turned = estimate.scaled(-1.0);
+        assert!(turned.low < turned.high && turned.value == -10.0);
+    }
+
+    #[test]
+    fn holm_multiplies_the_smallest_by_the_number_of_tests() {
+        let adjusted = holm(&[0.04, 0.01, 0.03]);
+        assert!((adjusted[1] - 0.03).abs() < 1e-12);
+        assert!((adjusted[2] - 0.06).abs() < 1e-12);
+        assert!(
+            (adjusted[0] - 0.06).abs() < 1e-12,
+            "never less than the one before"
+        );
+    }
+}

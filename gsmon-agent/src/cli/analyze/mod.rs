@@ -1,0 +1,56 @@
+//! `gsmon analyze ...`: questions to the last hour, answered with their uncertainty. Clients of the running agent.
+
+pub mod netcode;
+pub mod network;
+mod plot;
+
+use super::{Failure, Outcome, SocketArg};
+use crate::{
+    analysis::stats::Estimate,
+    history::ServerFrames,
+    serve::{Route, fetch},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct AnalyzeArgs {
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Question {
+    /// What players' round trips, jitter, loss and packets do to a server.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze network arena\n  gsmon analyze network arena --regions --buckets 0,40,80,160\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze network --json | jq '.[].report.effects[].words'"
+    )]
+    Network(network::NetworkArgs),
+    /// Did a change of netcode change anything? Compares two windows of the last hour.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35\n  gsmon analyze netcode arena --before 2026-03-01T20:00..2026-03-01T20:15 --after 20:20..20:35 --json"
+    )]
+    Netcode(netcode::NetcodeArgs),
+}
+
+pub fn run(args: &AnalyzeArgs) -> Outcome {
+    match &args.question {
+        Question::Network(args) => network::run(args),
+        Question::Netcode(args) => netcode::run(args),
+    }
+}
+
+/// The last hour of a server.
+pub(super) async fn frames_of(socket: &SocketArg, server: &str) -> Result<ServerFrames, Failure> {
+    let route = Route::to(&["frames"]).with("server", server);
+    Ok(fetch(&socket.socket, &route).await?)
+}
+
+/// `12.3 (11.8 to 12.9)`, or `-`.
+fn told(estimate: Option<Estimate>, factor: f64, digits: usize) -> String {
+    match estimate.map(|estimate| estimate.scaled(factor)) {
+        Some(estimate) => format!(
+            "{:.digits$} ({:.digits$} to {:.digits$})",
+            estimate.value, estimate.low, estimate.high
+        ),
+        None => "-".to_owned(),
+    }
+}

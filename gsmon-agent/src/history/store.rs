@@ -1,0 +1,267 @@
+//! One ring per server, fed by the loop after each snapshot and read by whoever asks; and the answer, by column, as the API
+//! has it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    frame::{Before, Frame, HostFigures, PlayerPoint, frame_of},
+    measure::Measure,
+    ring::Ring,
+};
+use crate::{games::event::Phase, world::snapshot::Snapshot};
+
+/// Rows of players' networks that are kept of all servers together: 20 MiB.
+const ALL_POINTS: usize = 400_000;
+/// Of one server, however many there are.
+const FEWEST_POINTS: usize = 1_000;
+/// Of one server, however few there are.
+const MOST_POINTS: usize = 65_536;
+
+/// The last hour of every server.
+#[derive(Debug, Default)]
+pub struct History {
+    servers: Mutex<HashMap<String, Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    ring: Ring,
+    before: Option<Before>,
+}
+
+impl History {
+    /// Adds an interval. Servers that are no longer followed are forgotten; one that is gone keeps its hour.
+    pub fn record(&self, snapshot: &Snapshot, host: HostFigures) {
+        let most_points = (ALL_POINTS / snapshot.servers.len().max(1)).clamp(FEWEST_POINTS, MOST_POINTS);
+        let mut servers = self.lock();
+        servers.retain(|name, _| snapshot.servers.iter().any(|server| server.name == *name));
+        for server in &snapshot.servers {
+            let kept = match servers.get_mut(&server.name) {
+                Some(kept) => kept,
+                None => servers.entry(server.name.clone()).or_default(),
+            };
+            let frame = frame_of(snapshot, server, kept.before.as_ref(), host);
+            kept.before = frame.as_ref().map(|_| Before::of(snapshot, server));
+            if let Some(frame) = &frame {
+                kept.ring.push(frame, most_points);
+            }
+        }
+    }
+
+    /// Frames of a server that end in a time.
+    ///
+    /// # Errors
+    /// With the servers that there are, when this is none of them.
+    pub fn frames(
+        &self,
+        server: &str,
+        from_unix_ms: i64,
+        to_unix_ms: i64,
+    ) -> Result<ServerFrames, UnknownServer> {
+        let servers = self.lock();
+        let Some(kept) = servers.get(server) else {
+            let mut known: Vec<String> = servers.keys().cloned().collect();
+            known.sort_unstable();
+            return Err(UnknownServer {
+                name: server.to_owned(),
+                known,
+            });
+        };
+        let frames = kept.ring.frames(from_unix_ms, to_unix_ms);
+        drop(servers);
+        Ok(ServerFrames::of(server, &frames))
+    }
+
+    /// Memory that the figures take, names of players aside.
+    pub fn bytes(&self) -> usize {
+        self.lock().values().map(|kept| kept.ring.bytes()).sum()
+    }
+
+    // Nothing in here is left half done by a panic elsewhere.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// There is no such server.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("there is no server called `{name}`; there are: {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+pub struct UnknownServer {
+    /// What was asked for.
+    pub name: String,
+    /// What there is.
+    pub known: Vec<String>,
+}
+
+/// Frames of one server by column. A column that nobody measured is left out; `null` in a column is "not known here".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerFrames {
+    /// Server.
+    pub server: String,
+    /// Ends of the intervals.
+    pub unix_ms: Vec<i64>,
+    /// Their lengths.
+    pub seconds: Vec<f64>,
+    /// Frames (by index) of whose time just before nothing is known.
+    pub begins_anew: Vec<usize>,
+    /// Phases.
+    pub phase: Vec<Option<Phase>>,
+    /// Figures by name.
+    pub columns: BTreeMap<String, Vec<Option<f32>>>,
+    /// Networks of players.
+    pub players: Vec<PlayersAt>,
+}
+
+/// Networks of players from one frame on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlayersAt {
+    /// Index of the first frame.
+    pub frame: usize,
+    /// How many frames it holds for.
+    pub frames: usize,
+    /// Players.
+    pub points: Arc<[PlayerPoint]>,
+}
+
+impl ServerFrames {
+    /// From frames.
+    pub fn of(server: &str, frames: &[Frame]) -> Self {
+        let mut columns = BTreeMap::new();
+        for measure in Measure::ALL {
+            let column: Vec<Option<f32>> = frames
+                .iter()
+                .map(|frame| frame.get(*measure).map(|value| value as f32))
+                .collect();
+            if column.iter().any(Option::is_some) {
+                columns.insert(measure.name().to_owned(), column);
+            }
+        }
+        let mut players: Vec<PlayersAt> = Vec::new();
+        for (index, frame) in frames
+            .iter()
+            .enumerate()
+            .filter(|(_, frame)| !frame.players.is_empty())
+        {
+            match players.last_mut() {
+                Some(last)
+                    if last.frame + last.frames == index && Arc::ptr_eq(&last.points, &frame.players) =>
+                {
+                    last.frames += 1;
+                }
+                _ => players.push(PlayersAt {
+                    frame: index,
+                    frames: 1,
+                    points: frame.players.clone(),
+                }),
+            }
+        }
+        Self {
+            server: server.to_owned(),
+            unix_ms: frames.iter().map(|frame| frame.unix_ms).collect(),
+            seconds: frames
+                .iter()
+                .map(|frame| (frame.seconds * 1e3).round() / 1e3)
+                .collect(),
+            begins_anew: (0..frames.len())
+                .filter(|index| frames[*index].begins_anew)
+                .collect(),
+            phase: frames.iter().map(|frame| frame.phase).collect(),
+            columns,
+            players,
+        }
+    }
+
+    /// The frames again, for the analysis.
+    pub fn frames(&self) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = self
+            .unix_ms
+            .iter()
+            .zip(&self.seconds)
+            .map(|(unix_ms, seconds)| Frame::new(*unix_ms, *seconds))
+            .collect();
+        for (frame, phase) in frames.iter_mut().zip(&self.phase) {
+            frame.phase = *phase;
+        }
+        for index in &self.begins_anew {
+            if let Some(frame) = frames.get_mut(*index) {
+                frame.begins_anew = true;
+            }
+        }
+        for (name, column) in &self.columns {
+            // A newer agent may have columns that this program does not know.
+            let Some(measure) = Measure::named(name) else {
+                continue;
+            };
+            for (frame, value) in frames.iter_mut().zip(column) {
+                frame.set(measure, value.map(f64::from));
+            }
+        }
+        for at in &self.players {
+            for frame in frames.iter_mut().skip(at.frame).take(at.frames) {
+                frame.players = at.points.clone();
+            }
+        }
+        frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{session::ask::tests::a_snapshot, snapshot::ServerState};
+
+    #[test]
+    fn every_server_that_is_up_has_frames_and_they_survive_json() {
+        let history = History::default();
+        let mut snapshot = a_snapshot();
+        snapshot.interval_seconds = 1.0;
+        for second in 0..20 {
+            snapshot.unix_time_seconds += 1.0;
+            snapshot.servers[0].state = ServerState::Up;
+            snapshot.servers[0].rates.cpu_cores = Some(f64::from(second) / 10.0);
+            snapshot.servers[1].state = ServerState::Waiting;
+            history.record(
+                &snapshot,
+                HostFigures {
+                    steal_ratio: Some(0.0),
+                    busy_cores: None,
+                },
+            );
+        }
+        let name = snapshot.servers[0].name.clone();
+        let answer = history.frames(&name, i64::MIN, i64::MAX).unwrap();
+        assert_eq!(answer.unix_ms.len(), 20);
+        assert_eq!(answer.begins_anew, [0]);
+        assert_eq!(answer.columns["steal_ratio"][3], Some(0.0));
+        assert!(!answer.columns.contains_key("rtt_p50_ms"));
+        let text = serde_json::to_string(&answer).unwrap();
+        let again: ServerFrames = serde_json::from_str(&text).unwrap();
+        assert_eq!(ServerFrames::of(&name, &again.frames()), answer);
+        assert!(
+            history
+                .frames(&snapshot.servers[1].name, i64::MIN, i64::MAX)
+                .unwrap()
+                .unix_ms
+                .is_empty()
+        );
+        let newest = *answer.unix_ms.last().unwrap();
+        assert_eq!(
+            history
+                .frames(&name, newest - 4_000, newest)
+                .unwrap()
+                .unix_ms
+                .len(),
+            5
+        );
+        let unknown = history.frames("x", 0, 1).unwrap_err();
+        assert_eq!(unknown.known.len(), 2);
+        snapshot.servers.truncate(1);
+        history.record(&snapshot, HostFigures::default());
+        assert_eq!(history.frames("x", 0, 1).unwrap_err().known, [name]);
+    }
+}

@@ -66,7 +66,7 @@ enum Command {
     Players(players::PlayersArgs),
     /// Round trip, loss and jitter of each player.
     #[command(
-        after_help = "Examples:\n  gsmon network\n  gsmon network arena --addresses\n  gsmon network --json | jq '.[0].network.rtt'"
+        after_help = "Examples:\n  gsmon network\n  gsmon network arena --addresses\n  gsmon network arena --regions --plot arena.svg\n  gsmon network --json | jq '.[0].network.rtt'"
     )]
     Network(network::NetworkArgs),
     /// Why did it lag? The last minutes, or a time, as Markdown for a ticket.
@@ -222,7 +222,7 @@ struct StateArg {
 }
 
 /// The socket to talk to.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 struct SocketArg {
     /// Socket of the running agent.
     #[arg(long, default_value = DEFAULT_SOCKET, env = "GSMON_SOCKET")]

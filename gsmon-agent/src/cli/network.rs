@@ -1,10 +1,12 @@
 //! `gsmon network [SERVER]`: the line of each player, from the running agent. Addresses are shown only when asked for.
+//! With `--regions`, `--buckets` or `--plot` the last hour instead: what latency does to the server, as `gsmon analyze
+//! network` tells it.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, SocketArg, print_json, runtime};
+use super::{Failure, Outcome, SocketArg, analyze, print_json, runtime};
 use crate::{
     serve::{Route, fetch},
     top::{
@@ -21,8 +23,17 @@ pub struct NetworkArgs {
     /// This server only.
     server: Option<String>,
     /// With the players' addresses.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["regions", "buckets", "plot"])]
     addresses: bool,
+    /// The last hour by region and latency.
+    #[arg(long)]
+    regions: bool,
+    /// The last hour by latency; lower bounds of buckets, ms.
+    #[arg(long, value_delimiter = ',', value_name = "MS,...")]
+    buckets: Option<Vec<f64>>,
+    /// The last hour of SERVER, drawn into this SVG file.
+    #[arg(long, requires = "server", value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -38,6 +49,19 @@ enum Addresses {
 }
 
 pub fn run(args: &NetworkArgs) -> Outcome {
+    if args.regions || args.buckets.is_some() || args.plot.is_some() {
+        return analyze::network::run(&analyze::network::NetworkArgs {
+            server: args.server.clone(),
+            regions: args.regions,
+            buckets: args
+                .buckets
+                .clone()
+                .unwrap_or_else(|| analyze::network::USUAL_BUCKETS_MS.to_vec()),
+            json: args.json,
+            plot: args.plot.clone(),
+            socket: args.socket.clone(),
+        });
+    }
     let addresses = match args.addresses {
         true => Addresses::Shown,
         false => Addresses::Hidden,

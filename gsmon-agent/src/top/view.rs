@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn probes_are_shown_with_why_they_are_not_what_was_asked_for() {
         let mut state = state(1);
-        for _ in 0..=3 {
+        for _ in 0..=4 {
             state.next_pane();
         }
         let text = screen(80, 24, &mut state);

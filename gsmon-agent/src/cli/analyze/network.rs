@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// Lower bounds of latency buckets where none are given.
+pub const USUAL_BUCKETS_MS: [f64; 5] = [0.0, 50.0, 100.0, 200.0, 500.0];
+
 #[derive(Debug, clap::Args)]
 pub struct NetworkArgs {
     /// This server only.
@@ -31,7 +34,7 @@ pub struct NetworkArgs {
     #[arg(long)]
     pub regions: bool,
     /// Lower bounds of latency buckets, ms.
-    #[arg(long, value_delimiter = ',', default_value = "0,50,100,200,500")]
+    #[arg(long, value_delimiter = ',', default_values_t = USUAL_BUCKETS_MS)]
     pub buckets: Vec<f64>,
     /// One JSON document.
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! Every flow program on packets of every shape, through BPF_PROG_TEST_RUN on the running kernel.
 
-use gsmon_agent::kernel::ServerDelta;
+use gsmon_agent::kernel::{KernelOptions, LayoutChoice, ServerDelta};
+use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{
     Bench, PORT, options,
     packet::{Shape, Spec},
@@ -418,4 +419,64 @@ fn the_detail_tier_knows_sizes_and_gaps() {
         gap >= low * 0.87 && gap <= high * 1.13,
         "{gap} not in {low} to {high}"
     );
+}
+
+#[test]
+fn a_flood_of_random_sources_takes_no_players_slot_and_is_counted() {
+    if !root_or_skip() {
+        return;
+    }
+    const FLOOD: u32 = 1_000_000;
+    let mut bench = Bench::new(&KernelOptions {
+        // Every packet of the flood comes from another address.
+        bench_flow_mask: u32::MAX,
+        ..options()
+    })
+    .unwrap();
+    let format = Format::Source;
+    bench
+        .kernel
+        .choose_layout(bench.server, &LayoutChoice::One(format.into()));
+    let (game, back) = (Spec::udp().build(), Spec::udp().back().build());
+    let play = |bench: &mut Bench| {
+        bench.kernel.test_run("flow_cgroup_ingress", &game, 1).unwrap();
+        bench.kernel.test_run("flow_cgroup_egress", &back, 1).unwrap();
+    };
+    for _ in 0..5 {
+        play(&mut bench);
+        drain(&mut bench);
+    }
+    let created = loss(&bench, "flow_created");
+    for _ in 0..3 {
+        bench.kernel.test_run("bench_flow_ingress", &game, FLOOD).unwrap();
+        play(&mut bench);
+        let delta = drain(&mut bench);
+        // The player's flow is the only one, and counts on; so does what its packets say.
+        assert_eq!((delta.flows.live, delta.flows.rx.packets), (1, 1));
+        assert_eq!(delta.rx.candidate.packets, u64::from(FLOOD));
+        let read = &delta.flows.netcode[0];
+        assert_eq!(read.now.read + read.now.unread - read.before.read - read.before.unread, 2);
+    }
+    assert_eq!(loss(&bench, "flow_created"), created);
+    assert_eq!(loss(&bench, "flow_slots_exhausted"), 0);
+}
+
+#[test]
+fn every_live_frame_is_counted() {
+    if !root_or_skip() {
+        return;
+    }
+    const FRAMES: u32 = 1_000_000;
+    let mut bench = Bench::new(&options()).unwrap();
+    let (game, back) = (Spec::udp().build(), Spec::udp().back().build());
+    for _ in 0..4 {
+        bench.kernel.test_run("flow_xdp_ingress", &game, 1).unwrap();
+        bench.kernel.test_run("flow_cgroup_egress", &back, 1).unwrap();
+        drain(&mut bench);
+    }
+    bench.kernel.live_frames("flow_xdp_ingress", &game, FRAMES).unwrap();
+    let delta = drain(&mut bench);
+    let ip_bytes = Spec::udp().ip_bytes();
+    assert_eq!(delta.flows.rx.packets, u64::from(FRAMES));
+    assert_eq!(delta.flows.rx.bytes, u64::from(FRAMES) * ip_bytes);
 }

@@ -227,6 +227,11 @@ impl Voices {
     pub fn query_statistics(&self) -> HashMap<Arc<str>, QueryStatistics> {
         self.queries.iter().flat_map(Queries::statistics).collect()
     }
+
+    /// Round trips of players as the games tell them, by server, then by name.
+    pub fn player_round_trips(&self) -> Vec<(Arc<str>, Vec<(Arc<str>, u16)>)> {
+        self.queries.iter().flat_map(Queries::player_round_trips).collect()
+    }
 }
 
 /// Whom to ask how: the configuration's words first, then what is usual for the game at the address where it was found.

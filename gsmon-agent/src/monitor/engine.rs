@@ -607,6 +607,14 @@ impl Engine {
     fn tell_sources(&mut self, snapshots: &mut [ServerSnapshot]) {
         let logs = self.voices.log_statistics();
         let queries = self.voices.query_statistics();
+        for (name, stated) in self.voices.player_round_trips() {
+            let server = snapshots.iter_mut().find(|server| *server.name == *name);
+            if let Some(server) = server
+                && let Some(network) = &mut server.network
+            {
+                network.add_stated(&server.game_state.players, &stated);
+            }
+        }
         for snapshot in snapshots {
             let name = snapshot.name.as_str();
             snapshot.log = logs.get(name).cloned();

@@ -29,6 +29,9 @@ pub struct QueryAnswer {
     pub tick_rate_hz: Option<f64>,
     /// From the first request to the first answer to it.
     pub round_trip: Duration,
+    /// Round trips of players by name, milliseconds, as the server itself measures them; bots and those that it has not
+    /// measured are left out.
+    pub player_round_trips: Vec<(Arc<str>, u16)>,
 }
 
 /// A list of players.

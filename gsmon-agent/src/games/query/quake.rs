@@ -86,10 +86,18 @@ fn status(dialect: Dialect, body: &[u8]) -> Result<QueryAnswer, QueryError> {
         return Err(QueryError::Malformed("a status without settings"));
     }
     let find = |names: &[&[u8]]| names.iter().find_map(|name| settings.get(*name).copied());
-    let players: Vec<PlayerRef> = lines
+    let listed: Vec<(PlayerRef, i64)> = lines
         .filter_map(|line| player(dialect, line))
         .take(MOST_PLAYERS)
         .collect();
+    let player_round_trips = listed
+        .iter()
+        .filter_map(|(player, ping)| {
+            let ping = u16::try_from(*ping).ok().filter(|ping| (1..UNMEASURED_PING).contains(ping))?;
+            Some((player.name.clone()?, ping))
+        })
+        .collect();
+    let players: Vec<PlayerRef> = listed.into_iter().map(|(player, _)| player).collect();
     let bots = players
         .iter()
         .filter(|player| player.kind.is_some_and(|known| known.kind == PlayerKind::Bot))
@@ -104,6 +112,7 @@ fn status(dialect: Dialect, body: &[u8]) -> Result<QueryAnswer, QueryError> {
         bots: u32::try_from(bots).ok(),
         max: find(&[b"sv_maxclients", b"maxclients"]).and_then(number),
         players: Some(Listed::Everybody(players)),
+        player_round_trips,
         ..QueryAnswer::default()
     })
 }
@@ -119,8 +128,11 @@ fn settings(line: &[u8]) -> HashMap<&[u8], &[u8]> {
         .collect()
 }
 
-/// A player's line. The name may hold anything but a quote, spaces included.
-fn player(dialect: Dialect, line: &[u8]) -> Option<PlayerRef> {
+/// What stands for a ping that was not measured: the largest that is shown (`SV_CalcPings`).
+const UNMEASURED_PING: u16 = 999;
+
+/// A player's line, and the ping in it. The name may hold anything but a quote, spaces included.
+fn player(dialect: Dialect, line: &[u8]) -> Option<(PlayerRef, i64)> {
     let mut reader = Reader::new(line);
     let numbers: Vec<i64> = reader
         .until(b'"')
@@ -129,7 +141,8 @@ fn player(dialect: Dialect, line: &[u8]) -> Option<PlayerRef> {
         .filter_map(number)
         .collect();
     let name = text(reader.until(b'"').ok()?);
-    let kind = match numbers.get(dialect.ping_at())? {
+    let ping = *numbers.get(dialect.ping_at())?;
+    let kind = match ping {
         0 => PlayerKind::Bot,
         _ => PlayerKind::Human,
     };
@@ -140,7 +153,7 @@ fn player(dialect: Dialect, line: &[u8]) -> Option<PlayerRef> {
             .flatten(),
         ..PlayerRef::default()
     };
-    Some(player.with_kind(kind, KindEvidence::Query))
+    Some((player.with_kind(kind, KindEvidence::Query), ping))
 }
 
 /// How many people are there, by ioquake3's own count.
@@ -204,6 +217,13 @@ mod tests {
             .iter()
             .map(|player| player.kind.map(|known| known.kind))
             .collect()
+    }
+
+    #[test]
+    fn round_trips_are_those_that_the_server_has_measured() {
+        let status = [STATUS, b"1 999 \"Lost\"\n"].concat();
+        let answer = super::status(Dialect::Three, &status[19..]).unwrap();
+        assert_eq!(answer.player_round_trips, [("^1a b \\ c".into(), 48)]);
     }
 
     #[test]
@@ -303,7 +323,7 @@ mod tests {
         #[test]
         fn any_name_without_quote_is_read_as_it_is(name in "[^\"\n\\x00]{1,30}", score in any::<i16>(), ping in 0u16..1_000) {
             let line = format!("{score} {ping} \"{name}\"");
-            let player = player(Dialect::Three, line.as_bytes()).unwrap();
+            let (player, _) = player(Dialect::Three, line.as_bytes()).unwrap();
             prop_assert_eq!(player.name.as_deref(), Some(name.as_str()));
             prop_assert_eq!(player.kind.unwrap().kind == PlayerKind::Bot, ping == 0);
         }

@@ -195,6 +195,17 @@ impl Queries {
             .collect()
     }
 
+    /// Round trips of players as the newest answers tell them, by server; of servers that have answered lately.
+    pub fn player_round_trips(&self) -> Vec<(Arc<str>, Vec<(Arc<str>, u16)>)> {
+        let state = self.shared.lock();
+        let told = state.servers.iter().filter(|(_, entry)| entry.sound);
+        told.filter_map(|(name, entry)| {
+            let stated = &entry.before.as_ref()?.player_round_trips;
+            (!stated.is_empty()).then(|| (name.clone(), stated.clone()))
+        })
+        .collect()
+    }
+
     /// How the processes do that ask through gamedig. Ends those that have had nothing to do for a minute.
     pub fn workers(&self) -> WorkerStatistics {
         self.pool.statistics()

@@ -27,6 +27,10 @@ pub struct LineSnapshot {
     pub rtt_p50_ns: Option<f64>,
     /// 95th percentile.
     pub rtt_p95_ns: Option<f64>,
+    /// Is the round trip what the game itself tells (a status, a query), and not read from packets? Games tell a mean, with
+    /// the client's time to answer in it.
+    #[serde(default)]
+    pub rtt_stated: bool,
     /// Round trips measured in the window.
     pub rtt_samples: u64,
     /// Jitter of what comes from the player (RFC 3550, 6.4.1), nanoseconds.
@@ -298,6 +302,7 @@ impl Line {
             rtt_min_ns: min_ns,
             rtt_p50_ns: quantile(0.5).map(|p50| min_ns.map_or(p50, |min| p50.max(min))),
             rtt_p95_ns: quantile(0.95).map(|p95| min_ns.map_or(p95, |min| p95.max(min))),
+            rtt_stated: false,
             rtt_samples: all.rtt_samples,
             jitter_ns: (timed && self.jitter_ns > 0.0).then_some(self.jitter_ns),
             jitter_by_clock: layout.has_clock(),

@@ -22,7 +22,7 @@ use self::{
     line::{Line, Reading},
     totals::Quantiles,
 };
-use super::session::traffic::remote;
+use super::session::{picture::PlayerSnapshot, traffic::remote};
 use crate::{
     games::netcode::{Candidate, Spoken},
     host::socket_state::TcpState,
@@ -62,6 +62,47 @@ pub struct NetworkSnapshot {
 }
 
 impl NetworkSnapshot {
+    /// Adds round trips that the game itself tells of its players (by name, milliseconds), where packets tell none. They
+    /// are told of players whose flow is known, and whose name is one player's only.
+    pub fn add_stated(&mut self, players: &[PlayerSnapshot], stated: &[(Arc<str>, u16)]) {
+        let mut of: HashMap<&str, Option<SocketAddr>> = HashMap::new();
+        for player in players {
+            let (Some(name), Some(flow)) = (&player.name, &player.flow) else {
+                continue;
+            };
+            of.entry(name)
+                .and_modify(|known| *known = None)
+                .or_insert(Some(flow.remote));
+        }
+        let mut added = false;
+        for (name, rtt_ms) in stated {
+            let Some(Some(remote)) = of.get(&**name).copied() else {
+                continue;
+            };
+            let known = self.lines.iter().position(|line| line.remote == remote);
+            if known.is_none() {
+                if self.lines.len() >= TOLD_LINES {
+                    continue;
+                }
+                self.lines.push(PlayerLine {
+                    remote,
+                    line: LineSnapshot::default(),
+                });
+                self.measured += 1;
+            }
+            let place = known.unwrap_or(self.lines.len() - 1);
+            let line = &mut self.lines[place].line;
+            if line.rtt_p50_ns.is_none() {
+                line.rtt_p50_ns = Some(f64::from(*rtt_ms) * 1e6);
+                line.rtt_stated = true;
+                added = true;
+            }
+        }
+        if added {
+            self.rtt = Quantiles::of(self.lines.iter().filter_map(|line| line.line.rtt_p50_ns).collect());
+        }
+    }
+
     /// Of a server whose players come by TCP, what the kernel's TCP knows of their paths: smoothed round trip, the
     /// shortest that it remembers, and the share of segments that were sent again, since the connection began. It takes
     /// an acknowledgement that the client delays for a part of the round trip.
@@ -258,5 +299,42 @@ impl From<Spoken> for Recognition {
             Spoken::Game(candidates) => Self::new(KnownBy::Game, candidates),
             Spoken::Any(candidates) => Self::new(KnownBy::Traffic, candidates),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{games::event::PlayerKind, world::session::ask::tests::a_player};
+
+    #[test]
+    fn what_the_game_tells_stands_in_where_packets_tell_no_round_trip() {
+        let named = |number: u64, name: &str| a_player(number, name, PlayerKind::Human, "1");
+        let players = [named(1, "Ann"), named(2, "Bob"), named(3, "Bob")];
+        let remote = players[0].flow.as_ref().unwrap().remote;
+        let read = PlayerLine {
+            remote,
+            line: LineSnapshot {
+                loss_up_ratio: Some(0.01),
+                ..LineSnapshot::default()
+            },
+        };
+        let mut network = NetworkSnapshot {
+            measured: 1,
+            lines: vec![read],
+            ..NetworkSnapshot::default()
+        };
+        // Which of the two is meant cannot be told.
+        let stated = [("Ann".into(), 48), ("Bob".into(), 70), ("Nobody".into(), 1)];
+        network.add_stated(&players, &stated);
+        assert_eq!(network.lines.len(), 1);
+        let line = &network.lines[0].line;
+        assert_eq!((line.rtt_p50_ns, line.rtt_stated), (Some(48e6), true));
+        assert_eq!(line.loss_up_ratio, Some(0.01));
+        assert_eq!(network.rtt.unwrap().p50_ns, 48e6);
+        // What packets tell is not overruled.
+        network.lines[0].line.rtt_p50_ns = Some(1e6);
+        network.add_stated(&players, &stated);
+        assert_eq!(network.lines[0].line.rtt_p50_ns, Some(1e6));
     }
 }

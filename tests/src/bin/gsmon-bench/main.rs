@@ -12,6 +12,7 @@ mod programs;
 mod queries;
 mod sockets;
 mod softirqs;
+mod veth;
 
 use anyhow::Result;
 
@@ -56,8 +57,9 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 13] = [
+const PARTS: [(&str, Part, Needs); 14] = [
     ("packets", programs::packets, Needs::Root),
+    ("veth", veth::veth, Needs::Root),
     ("switches", programs::switches, Needs::Root),
     ("softirqs", softirqs::run, Needs::Root),
     ("sockets", sockets::run, Needs::Nothing),

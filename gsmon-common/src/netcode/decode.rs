@@ -10,7 +10,7 @@ use super::{
         ABSENT, BIG, Case, FIRST_BIG, FIRST_LITTLE, Field, Guard, Layout, Parts, Side, Test, WALK_COMMANDS,
         WALK_KINDS, Walk,
     },
-    slot::{CHANNELS, NetcodeCounts, NetcodeSlot, RESENT, RTT_BUCKETS, STAMPS, state},
+    slot::{CHANNELS, GAPS, NetcodeCounts, NetcodeSlot, RESENT, RTT_BUCKETS, STAMPS, state},
 };
 use crate::hist;
 
@@ -49,8 +49,8 @@ const STAMP_ROUND_TRIPS: u64 = 4;
 const STAMP_SHORTEST_US: u64 = 200_000;
 /// Numbers so far from the others are strays.
 const STRAY: u32 = 1_000;
-/// What fills a gap sooner than this came by another way; later it was sent again.
-const REORDERING_NS: u64 = 30_000_000;
+/// What fills a gap sooner than this (30 ms, in the unit of [`gap_time`]) came by another way; later it was sent again.
+const REORDERING: u16 = 28;
 /// A spin bit that turns faster is none.
 const SPIN_SHORTEST_NS: u64 = 200_000;
 /// A jitter sample is at most this: what is longer is a silence.
@@ -616,8 +616,10 @@ fn number_from_client(
         };
         counts.up_highest = number;
         counts.up_anew = 0;
-        if sent > 1 {
-            counts.up_gap_ns = now_ns;
+        let mut back = 1;
+        while back < step && back <= GAPS as u32 {
+            counts.up_gaps[gap_of(number.wrapping_sub(back))] = gap_time(now_ns);
+            back += 1;
         }
         return step;
     }
@@ -628,7 +630,8 @@ fn number_from_client(
             return 0;
         }
         counts.up_seen |= bit;
-        let resent = case.parts & Parts::RESENT != 0 && now_ns.wrapping_sub(counts.up_gap_ns) > REORDERING_NS;
+        let missed_for = gap_time(now_ns).wrapping_sub(counts.up_gaps[gap_of(number)]);
+        let resent = case.parts & Parts::RESENT != 0 && missed_for > REORDERING;
         if !resent {
             counts.up_received = counts.up_received.wrapping_add(1);
             counts.up_reordered = counts.up_reordered.wrapping_add(1);
@@ -644,6 +647,18 @@ fn number_from_client(
     counts.up_strays = counts.up_strays.wrapping_add(1);
     counts.up_anew = next(number, case.sequence_bits).wrapping_add(1);
     0
+}
+
+/// Place of a missing number.
+#[inline(always)]
+fn gap_of(number: u32) -> usize {
+    number as usize & (GAPS - 1)
+}
+
+/// Units of 2^20 ns, which go round in 69 s.
+#[inline(always)]
+fn gap_time(now_ns: u64) -> u16 {
+    (now_ns >> 20) as u16
 }
 
 #[inline(always)]

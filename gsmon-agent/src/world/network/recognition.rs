@@ -6,10 +6,13 @@
 
 use std::collections::HashMap;
 
-use gsmon_common::netcode::layouts::LayoutPlace;
+use gsmon_common::netcode::{Parts, layouts::LayoutPlace};
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, line::Reading};
+use super::{
+    Candidates,
+    line::{Reading, has, has_resent_numbers},
+};
 use crate::{
     games::netcode::Candidate,
     kernel::{LayoutChoice, NetcodeReading},
@@ -27,6 +30,8 @@ const GOOD: f64 = 0.7;
 const SURE: f64 = 0.95;
 /// The same where nothing in the format answers.
 const SURE_BY_NUMBERS: f64 = 0.75;
+/// Turns of the spin bit by which it is judged.
+const JUDGED_BY_TURNS: u64 = 6;
 /// Packets by which a format in use is judged again.
 const REVIEWED_BY: u64 = 400;
 /// First pause after nothing was found; it doubles.
@@ -81,8 +86,19 @@ impl Evidence {
         self.strays += read.strays;
         self.repeated += read.repeated;
         self.rtt_samples += read.rtt_samples;
-        self.spin_turns += read.spin_turns;
-        self.spin_single += read.spin_single;
+        // An endpoint leaves the bit to chance on some of its connections (RFC 9000, 17.4).
+        let by_chance = read.spin_turns > JUDGED_BY_TURNS && read.spin_single * 4 > read.spin_turns;
+        if !by_chance {
+            self.spin_turns += read.spin_turns;
+            self.spin_single += read.spin_single;
+        }
+    }
+
+    /// Is there enough to judge by? The spin bit turns once in a round trip, however many packets there are.
+    fn is_enough(&self, candidate: &Candidate) -> bool {
+        let fits = self.read as f64 >= GOOD * self.packets() as f64;
+        let waits = spins(candidate) && fits && self.spin_turns < JUDGED_BY_TURNS;
+        self.packets() >= JUDGED_BY && !waits
     }
 
     fn packets(&self) -> u64 {
@@ -102,7 +118,13 @@ impl Evidence {
         let layout = &candidate.layout;
         // A number that stands still is none.
         let order = if layout.tells_up_loss() {
-            let useful = self.numbers.saturating_sub(1);
+            // Where numbers are of reliable packets only, a client may have none, and what it acknowledges is as good.
+            let acknowledged = if has_resent_numbers(layout) {
+                self.rtt_samples
+            } else {
+                0
+            };
+            let useful = self.numbers.saturating_sub(1) + acknowledged;
             share(useful, useful + self.strays * 2) * (1.0 - share(self.repeated, self.read + self.repeated))
         } else {
             1.0
@@ -121,7 +143,7 @@ impl Evidence {
             // The spin bit alone: it must turn, and not by chance.
             (true, false) => {
                 let steady = 1.0 - 2.0 * share(self.spin_single, self.spin_turns);
-                if self.spin_turns >= 6 {
+                if self.spin_turns >= JUDGED_BY_TURNS {
                     0.85 * steady.max(0.0)
                 } else {
                     0.0
@@ -130,6 +152,11 @@ impl Evidence {
         };
         fits * order * answered
     }
+}
+
+/// Has it nothing but the spin bit?
+fn spins(candidate: &Candidate) -> bool {
+    has(&candidate.layout, Parts::SPIN)
 }
 
 /// Finds out and keeps watch.
@@ -268,7 +295,7 @@ impl Recognition {
                 continue;
             };
             let evidence = self.evidence.get(place).copied().unwrap_or_default();
-            if evidence.packets() >= JUDGED_BY {
+            if evidence.is_enough(candidate) {
                 let score = evidence.score(candidate);
                 self.judged.insert(*place, score);
                 let sure = if candidate.layout.tells_rtt() {
@@ -286,22 +313,26 @@ impl Recognition {
                 open.push(*place);
             }
         }
-        let waiting: Vec<LayoutPlace> = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.place)
-            .filter(|place| !self.judged.contains_key(place) && !open.contains(place))
-            .collect();
+        let waiting = |last: bool| {
+            self.candidates
+                .iter()
+                .filter(move |candidate| (spins(candidate) && !candidate.usual) == last)
+                .map(|candidate| candidate.place)
+                .filter(|place| !self.judged.contains_key(place) && !open.contains(place))
+        };
         // What is usual for the game is tried alone, so that it is found at once.
         let usual_open = self
             .candidates
             .iter()
             .any(|candidate| candidate.usual && !self.judged.contains_key(&candidate.place));
         let room = if usual_open { 1 } else { flows.clamp(1, AT_ONCE) };
-        let fresh: Vec<LayoutPlace> = waiting
-            .into_iter()
+        let mut fresh: Vec<LayoutPlace> = waiting(false)
             .take(room.saturating_sub(open.len()))
             .collect();
+        // The spin bit does not spin on all flows: it is looked for on all of them at once, when nothing else is left.
+        if open.is_empty() && fresh.is_empty() {
+            fresh.extend(waiting(true).next());
+        }
         if open.is_empty() && fresh.is_empty() {
             return self.conclude(now_ms);
         }

@@ -631,7 +631,7 @@ fn number_from_client(
         }
         counts.up_seen |= bit;
         let missed_for = gap_time(now_ns).wrapping_sub(counts.up_gaps[gap_of(number)]);
-        let resent = case.parts & Parts::RESENT != 0 && missed_for > REORDERING;
+        let resent = case.parts & Parts::RESENT != 0 && missed_for > reordering(counts);
         if !resent {
             counts.up_received = counts.up_received.wrapping_add(1);
             counts.up_reordered = counts.up_reordered.wrapping_add(1);
@@ -653,6 +653,18 @@ fn number_from_client(
 #[inline(always)]
 fn gap_of(number: u32) -> usize {
     number as usize & (GAPS - 1)
+}
+
+/// For how long a missing number may be late. On a short line it is sent again sooner than [`REORDERING`], but not before
+/// it has been missed for about a round trip.
+#[inline(always)]
+fn reordering(counts: &NetcodeCounts) -> u16 {
+    let round_trip = counts.rtt_last_us >> 10;
+    if counts.rtt_last_us == 0 || round_trip > REORDERING as u32 {
+        REORDERING
+    } else {
+        (round_trip - (round_trip >> 2)).max(1) as u16
+    }
 }
 
 /// Units of 2^20 ns, which go round in 69 s.

@@ -326,9 +326,7 @@ impl Recognition {
             .iter()
             .any(|candidate| candidate.usual && !self.judged.contains_key(&candidate.place));
         let room = if usual_open { 1 } else { flows.clamp(1, AT_ONCE) };
-        let mut fresh: Vec<LayoutPlace> = waiting(false)
-            .take(room.saturating_sub(open.len()))
-            .collect();
+        let mut fresh: Vec<LayoutPlace> = waiting(false).take(room.saturating_sub(open.len())).collect();
         // The spin bit does not spin on all flows: it is looked for on all of them at once, when nothing else is left.
         if open.is_empty() && fresh.is_empty() {
             fresh.extend(waiting(true).next());

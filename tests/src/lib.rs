@@ -5,6 +5,7 @@
 pub mod netns;
 pub mod packet;
 pub mod planted;
+pub mod published;
 pub mod speakers;
 pub mod third_party;
 

@@ -357,7 +357,9 @@ impl<P: Payload + ?Sized> Said<'_, P> {
                 if again {
                     slot.counts.down_resent = slot.counts.down_resent.wrapping_add(1);
                     let key = key_of(self.channel, number);
-                    slot.resent[spread(key, RESENT)] = (key as u64) << 32 | 1;
+                    // A server that looks at its socket once a tick sends again what is acknowledged already.
+                    let acknowledged = is_settled(&slot.counts, key);
+                    slot.resent[spread(key, RESENT)] = (key as u64) << 32 | (1 + acknowledged);
                 }
             }
         }
@@ -527,9 +529,36 @@ fn round_trip(slot: &mut NetcodeSlot, rtt_us: u64) {
     }
 }
 
+/// 1 if this number is known to be acknowledged, else 0.
+#[inline(always)]
+fn is_settled(counts: &NetcodeCounts, key: u32) -> u64 {
+    let back = counts.down_judged.wrapping_sub(key);
+    if back < 64 {
+        counts.down_settled >> (back & 63) & 1
+    } else {
+        0
+    }
+}
+
 /// What was sent again is acknowledged; twice, where it need not have been.
 #[inline(always)]
 fn settle(slot: &mut NetcodeSlot, key: u32) {
+    let counts = &mut slot.counts;
+    let (step, back) = (
+        key.wrapping_sub(counts.down_judged),
+        counts.down_judged.wrapping_sub(key),
+    );
+    if back < 64 {
+        counts.down_settled |= 1 << (back & 63);
+    } else {
+        // Of another channel, or after a long gap: nothing is known of those before.
+        counts.down_settled = if step < 64 {
+            counts.down_settled << (step & 63) | 1
+        } else {
+            1
+        };
+        counts.down_judged = key;
+    }
     let place = &mut slot.resent[spread(key, RESENT)];
     if *place == 0 || (*place >> 32) as u32 != key {
         return;

@@ -395,3 +395,32 @@ fn a_resend_is_told_from_a_late_packet_although_another_gap_is_fresh() {
     }
     assert_eq!(up(&flow.slot), (7, 6, 0, 1));
 }
+
+#[test]
+fn what_is_sent_again_although_acknowledged_already_is_not_taken_for_lost() {
+    let mut flow = Flow::new(Format::Kcp);
+    let segment = |command: u8, number: u32, clock: u32| {
+        let mut packet = bytes("44332211");
+        packet.extend([command, 0, 0, 1]);
+        packet.extend(clock.to_le_bytes());
+        packet.extend(number.to_le_bytes());
+        packet.extend([0; 8]);
+        packet
+    };
+    for number in 0..200u32 {
+        let at_ms = u64::from(number) * 100 + 100;
+        let clock = number * 100;
+        flow.down(&segment(81, number, clock), at_ms * 1_000_000);
+        flow.up(&segment(82, number, clock), (at_ms + 39) * 1_000_000);
+        // The server has not looked yet; every fourth of these is really lost, and nobody acknowledges it.
+        flow.down(&segment(81, number, clock + 40), (at_ms + 40) * 1_000_000);
+        if number % 4 != 0 {
+            flow.up(&segment(82, number, clock + 40), (at_ms + 79) * 1_000_000);
+        }
+    }
+    let counts = &flow.slot.counts;
+    assert_eq!(
+        (counts.down_sent, counts.down_resent, counts.down_needless),
+        (400, 200, 150)
+    );
+}

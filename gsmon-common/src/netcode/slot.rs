@@ -25,6 +25,8 @@ pub struct NetcodeCounts {
     pub up_seen: u64,
     /// When the spin bit turned last.
     pub spin_edge_ns: u64,
+    /// Which of the 64 numbers up to `down_judged` were acknowledged one by one: bit 0 is that one.
+    pub down_settled: u64,
     /// Sum of all round trips in microseconds.
     pub rtt_sum_us: u64,
     /// Datagrams that fit one of the layout's kinds, both directions.
@@ -67,7 +69,7 @@ pub struct NetcodeCounts {
     pub down_reported: u32,
     /// Of them, not arrived.
     pub down_missing: u32,
-    /// Highest acknowledged number whose report is read.
+    /// Highest acknowledged number whose report is read; of formats that acknowledge one by one, the newest key.
     pub down_judged: u32,
     /// RFC 3550 jitter, nanoseconds, times 16.
     pub jitter_16ns: u32,
@@ -93,8 +95,6 @@ pub struct NetcodeCounts {
     pub aggregates: u32,
     /// When each number was found missing, by its lowest bits, in units of 2^20 ns.
     pub up_gaps: [u16; GAPS],
-    /// Zero.
-    pub pad: [u32; 2],
 }
 
 /// States of a flow.
@@ -134,6 +134,7 @@ impl NetcodeSlot {
             arrival_ns: 0,
             up_seen: 0,
             spin_edge_ns: 0,
+            down_settled: 0,
             rtt_sum_us: 0,
             read: 0,
             unread: 0,
@@ -168,7 +169,6 @@ impl NetcodeSlot {
             state: 0,
             aggregates: 0,
             up_gaps: [0; GAPS],
-            pad: [0; 2],
         },
         stamps: [0; STAMPS],
         highest: [0; CHANNELS],

@@ -46,7 +46,7 @@ impl Flow {
         self.see(Way::Up, packet, at_ns)
     }
 
-    fn down(&mut self, packet: &[u8], at_ns: u64) -> bool {
+    pub(super) fn down(&mut self, packet: &[u8], at_ns: u64) -> bool {
         self.see(Way::Down, packet, at_ns)
     }
 

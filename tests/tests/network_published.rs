@@ -1,10 +1,11 @@
-//! Players' lines in the netcode of published implementations: ENet, KCP, RakNet, QUIC.
+//! Players' lines in the netcode of published implementations: ENet, KCP, RakNet, QUIC, and Luanti.
 //!
 //! Loss is planted one way at a time. Where a format tells loss on the way to the client by what is sent again (ENet,
 //! KCP) or by what the client says it misses (RakNet), a lost acknowledgement looks like lost data, or hides it.
 
 use std::{
-    net::SocketAddr,
+    any::Any,
+    net::{Ipv4Addr, SocketAddr},
     thread,
     time::{Duration, Instant},
 };
@@ -18,8 +19,11 @@ use gsmon_agent::{
 use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{
     counted,
-    published::{Peer, Talk, enet, kcp, quic, raknet},
+    netns::Netns,
+    program_or_skip,
+    published::{Peer, Talk, enet, kcp, luanti, quic, raknet},
     root_or_skip, server,
+    third_party::inside,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -51,8 +55,7 @@ struct Table {
     monitor: GameServerMonitor,
     name: &'static str,
     proxies: Vec<Proxy>,
-    _server: Peer,
-    _clients: Vec<Peer>,
+    _peers: Box<dyn Any>,
 }
 
 impl Table {
@@ -72,7 +75,7 @@ impl Table {
                 Proxy::start(server.address(), *up, *down, seed).unwrap()
             })
             .collect();
-        let clients = proxies
+        let clients: Vec<Peer> = proxies
             .iter()
             .enumerate()
             .map(|(place, proxy)| client(place, proxy.address()))
@@ -80,17 +83,11 @@ impl Table {
         let game = GameServer::new(name, Game::Custom)
             .port(server.address().port())
             .netcode(netcode);
-        let mut config = Config {
-            servers: vec![game],
-            ..Config::default()
-        };
-        config.agent.interval = ms(500);
         Self {
-            monitor: GameServerMonitor::builder().config(config).start().unwrap(),
+            monitor: monitor(game),
             name,
             proxies,
-            _server: server,
-            _clients: clients,
+            _peers: Box::new((clients, server)),
         }
     }
 
@@ -155,6 +152,15 @@ fn assert_rtt(line: &LineSnapshot, planted: Duration, acknowledgement: Duration,
         (planted_ms - tolerance_ms..=longest_ms).contains(&told_ms),
         "{what}: {told_ms:.2} ms told, {planted_ms:.2} ms planted"
     );
+}
+
+fn monitor(game: GameServer) -> GameServerMonitor {
+    let mut config = Config {
+        servers: vec![game],
+        ..Config::default()
+    };
+    config.agent.interval = ms(500);
+    GameServerMonitor::builder().config(config).start().unwrap()
 }
 
 fn percent(lost: u64, sent: u64) -> f64 {
@@ -378,5 +384,53 @@ fn quic_round_trips_are_told_by_the_spin_bit_where_it_spins() {
             (line.loss_up_ratio, line.loss_down_ratio, line.jitter_ns),
             (None, None, None)
         );
+    }
+}
+
+/// The game itself. How much it says, and how much of that is reliable, is its own business: loss is not compared.
+#[test]
+fn luanti_round_trips_are_as_planted() {
+    if !root_or_skip()
+        || !program_or_skip("minetestserver", "minetest-server")
+        || !program_or_skip("minetest", "minetest")
+    {
+        return;
+    }
+    let planted = [(60, 50), (15, 20)];
+    let netns = Netns::new("published").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let server = luanti::server(&netns, home.path()).unwrap();
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, luanti::PORT));
+    // Whoever makes a relay inside has it inside.
+    let proxies: Vec<Proxy> = inside(&netns, move || {
+        planted
+            .map(|(up, down)| Proxy::start(to, delayed(up), delayed(down), 1).unwrap())
+            .into()
+    })
+    .unwrap();
+    let clients: Vec<_> = ["alice", "bob"]
+        .into_iter()
+        .zip(&proxies)
+        .map(|(name, proxy)| luanti::client(&netns, home.path(), name, proxy.address()).unwrap())
+        .collect();
+    let game = GameServer::new("luanti", Game::Custom)
+        .port(luanti::PORT)
+        .executable("minetestserver")
+        .netns(netns.path())
+        .netcode(NetcodeSetting::Auto);
+    let table = Table {
+        monitor: monitor(game),
+        name: "luanti",
+        proxies,
+        _peers: Box::new((clients, server)),
+    };
+    table.all_measured();
+    thread::sleep(Duration::from_secs(5));
+    let found = table.all_measured();
+    assert_eq!(found.netcode.as_deref(), Some(Format::Luanti.name()));
+    assert_eq!(found.known_by, Some(KnownBy::Traffic));
+    for (line, (up, down)) in found.lines.iter().zip(planted) {
+        eprintln!("luanti {up}+{down}: {:?}", line.line);
+        assert_rtt(&line.line, ms(up + down), Duration::ZERO, "luanti");
     }
 }

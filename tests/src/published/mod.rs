@@ -1,10 +1,11 @@
 //! Servers and clients on published implementations of game netcode: ENet, KCP, RakNet, QUIC. What travels, and when, is
-//! decided here; every byte of it is written by the implementation.
+//! decided here; every byte of it is written by the implementation. Of Luanti the game itself is run.
 //!
 //! Formats without an implementation that can be installed are in `speakers`.
 
 pub mod enet;
 pub mod kcp;
+pub mod luanti;
 pub mod quic;
 pub mod raknet;
 

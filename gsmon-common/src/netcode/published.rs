@@ -379,6 +379,43 @@ fn the_spin_bit_of_quinn() {
     assert_eq!((slot.counts.spin_turns, slot.counts.spin_single), (6, 0));
 }
 
+/// Luanti 5.6.1, server and client: the handshake, then packets of channel 0 (of long ones the head) while the client has
+/// no time to answer: 101 is sent again needlessly, 129 was lost.
+const LUANTI: &[Seen] = &[
+    (47_783, Up, "4f45740300000003ffdc010000"),
+    (49_078, Down, "4f45740300010003ffdc00010002"),
+    (49_162, Up, "4f4574030002000000ffdc"),
+    (49_184, Down, "4f4574030001000000ffdc"),
+    (244_947, Up, "4f4574030002010100021d0000002500290005616c696365"),
+    (
+        248_977,
+        Down,
+        "4f45740300010003ffdd0100021d00000029000000040005616c696365",
+    ),
+    (249_080, Up, "4f4574030002000000ffdd"),
+    (11_626_875, Down, "4f457403000100030065010034c4f000"),
+    (11_693_356, Down, "4f45740300010003008102ffe0001900"),
+    (11_742_026, Down, "4f457403000100030065010034c4f000"),
+    (11_766_129, Up, "4f45740300020000000065"),
+    (11_799_024, Down, "4f45740300010003008102ffe0001900"),
+    (11_827_452, Up, "4f45740300020000000065"),
+    (11_861_271, Up, "4f45740300020000000081"),
+];
+
+#[test]
+fn luanti_itself() {
+    let slot = read(Format::Luanti, LUANTI).slot;
+    assert_eq!(fit(&slot), (LUANTI.len() as u32, 0));
+    // Which of two copies is acknowledged cannot be told.
+    assert_eq!(round_trips(&slot), (2, 84 + 103, 84, 3));
+    assert_eq!(up(&slot), (1, 1, 0, 0));
+    let counts = &slot.counts;
+    assert_eq!(
+        (counts.down_sent, counts.down_resent, counts.down_needless),
+        (6, 2, 1)
+    );
+}
+
 #[test]
 fn a_resend_is_told_from_a_late_packet_although_another_gap_is_fresh() {
     let mut flow = Flow::new(Format::Kcp);

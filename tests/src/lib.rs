@@ -6,6 +6,7 @@ pub mod far;
 pub mod netns;
 pub mod packet;
 pub mod planted;
+pub mod published;
 pub mod speakers;
 pub mod third_party;
 

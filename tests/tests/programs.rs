@@ -455,7 +455,10 @@ fn a_flood_of_random_sources_takes_no_players_slot_and_is_counted() {
         assert_eq!((delta.flows.live, delta.flows.rx.packets), (1, 1));
         assert_eq!(delta.rx.candidate.packets, u64::from(FLOOD));
         let read = &delta.flows.netcode[0];
-        assert_eq!(read.now.read + read.now.unread - read.before.read - read.before.unread, 2);
+        assert_eq!(
+            read.now.read + read.now.unread - read.before.read - read.before.unread,
+            2
+        );
     }
     assert_eq!(loss(&bench, "flow_created"), created);
     assert_eq!(loss(&bench, "flow_slots_exhausted"), 0);
@@ -474,7 +477,10 @@ fn every_live_frame_is_counted() {
         bench.kernel.test_run("flow_cgroup_egress", &back, 1).unwrap();
         drain(&mut bench);
     }
-    bench.kernel.live_frames("flow_xdp_ingress", &game, FRAMES).unwrap();
+    bench
+        .kernel
+        .live_frames("flow_xdp_ingress", &game, FRAMES)
+        .unwrap();
     let delta = drain(&mut bench);
     let ip_bytes = Spec::udp().ip_bytes();
     assert_eq!(delta.flows.rx.packets, u64::from(FRAMES));

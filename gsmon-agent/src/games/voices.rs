@@ -230,7 +230,10 @@ impl Voices {
 
     /// Round trips of players as the games tell them, by server, then by name.
     pub fn player_round_trips(&self) -> Vec<(Arc<str>, Vec<(Arc<str>, u16)>)> {
-        self.queries.iter().flat_map(Queries::player_round_trips).collect()
+        self.queries
+            .iter()
+            .flat_map(Queries::player_round_trips)
+            .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
         ABSENT, BIG, Case, FIRST_BIG, FIRST_LITTLE, Field, Guard, Layout, Parts, Side, Test, WALK_COMMANDS,
         WALK_KINDS, Walk,
     },
-    slot::{CHANNELS, NetcodeCounts, NetcodeSlot, RESENT, RTT_BUCKETS, STAMPS, state},
+    slot::{CHANNELS, GAPS, NetcodeCounts, NetcodeSlot, RESENT, RTT_BUCKETS, STAMPS, state},
 };
 use crate::hist;
 
@@ -49,8 +49,8 @@ const STAMP_ROUND_TRIPS: u64 = 4;
 const STAMP_SHORTEST_US: u64 = 200_000;
 /// Numbers so far from the others are strays.
 const STRAY: u32 = 1_000;
-/// What fills a gap sooner than this came by another way; later it was sent again.
-const REORDERING_NS: u64 = 30_000_000;
+/// What fills a gap sooner than this (30 ms, in the unit of [`gap_time`]) came by another way; later it was sent again.
+const REORDERING: u16 = 28;
 /// A spin bit that turns faster is none.
 const SPIN_SHORTEST_NS: u64 = 200_000;
 /// A jitter sample is at most this: what is longer is a silence.
@@ -357,7 +357,9 @@ impl<P: Payload + ?Sized> Said<'_, P> {
                 if again {
                     slot.counts.down_resent = slot.counts.down_resent.wrapping_add(1);
                     let key = key_of(self.channel, number);
-                    slot.resent[spread(key, RESENT)] = (key as u64) << 32 | 1;
+                    // A server that looks at its socket once a tick sends again what is acknowledged already.
+                    let acknowledged = is_settled(&slot.counts, key);
+                    slot.resent[spread(key, RESENT)] = (key as u64) << 32 | (1 + acknowledged);
                 }
             }
         }
@@ -541,9 +543,36 @@ fn round_trip(slot: &mut NetcodeSlot, rtt_us: u64) {
     }
 }
 
+/// 1 if this number is known to be acknowledged, else 0.
+#[inline(always)]
+fn is_settled(counts: &NetcodeCounts, key: u32) -> u64 {
+    let back = counts.down_judged.wrapping_sub(key);
+    if back < 64 {
+        counts.down_settled >> (back & 63) & 1
+    } else {
+        0
+    }
+}
+
 /// What was sent again is acknowledged; twice, where it need not have been.
 #[inline(always)]
 fn settle(slot: &mut NetcodeSlot, key: u32) {
+    let counts = &mut slot.counts;
+    let (step, back) = (
+        key.wrapping_sub(counts.down_judged),
+        counts.down_judged.wrapping_sub(key),
+    );
+    if back < 64 {
+        counts.down_settled |= 1 << (back & 63);
+    } else {
+        // Of another channel, or after a long gap: nothing is known of those before.
+        counts.down_settled = if step < 64 {
+            counts.down_settled << (step & 63) | 1
+        } else {
+            1
+        };
+        counts.down_judged = key;
+    }
     let place = &mut slot.resent[spread(key, RESENT)];
     if *place == 0 || (*place >> 32) as u32 != key {
         return;
@@ -635,8 +664,10 @@ fn number_from_client(
         };
         counts.up_highest = number;
         counts.up_anew = 0;
-        if sent > 1 {
-            counts.up_gap_ns = now_ns;
+        let mut back = 1;
+        while back < step && back <= GAPS as u32 {
+            counts.up_gaps[gap_of(number.wrapping_sub(back))] = gap_time(now_ns);
+            back += 1;
         }
         return step;
     }
@@ -647,7 +678,8 @@ fn number_from_client(
             return 0;
         }
         counts.up_seen |= bit;
-        let resent = case.parts & Parts::RESENT != 0 && now_ns.wrapping_sub(counts.up_gap_ns) > REORDERING_NS;
+        let missed_for = gap_time(now_ns).wrapping_sub(counts.up_gaps[gap_of(number)]);
+        let resent = case.parts & Parts::RESENT != 0 && missed_for > reordering(counts);
         if !resent {
             counts.up_received = counts.up_received.wrapping_add(1);
             counts.up_reordered = counts.up_reordered.wrapping_add(1);
@@ -663,6 +695,30 @@ fn number_from_client(
     counts.up_strays = counts.up_strays.wrapping_add(1);
     counts.up_anew = next(number, case.sequence_bits).wrapping_add(1);
     0
+}
+
+/// Place of a missing number.
+#[inline(always)]
+fn gap_of(number: u32) -> usize {
+    number as usize & (GAPS - 1)
+}
+
+/// For how long a missing number may be late. On a short line it is sent again sooner than [`REORDERING`], but not before
+/// it has been missed for about a round trip.
+#[inline(always)]
+fn reordering(counts: &NetcodeCounts) -> u16 {
+    let round_trip = counts.rtt_last_us >> 10;
+    if counts.rtt_last_us == 0 || round_trip > REORDERING as u32 {
+        REORDERING
+    } else {
+        (round_trip - (round_trip >> 2)).max(1) as u16
+    }
+}
+
+/// Units of 2^20 ns, which go round in 69 s.
+#[inline(always)]
+fn gap_time(now_ns: u64) -> u16 {
+    (now_ns >> 20) as u16
 }
 
 #[inline(always)]

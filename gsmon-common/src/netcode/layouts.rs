@@ -238,6 +238,9 @@ const fn enet(header: u16) -> Layout {
         }
         n += 1;
     }
+    // Others say nothing that is read, but belong to it: an acknowledgement alone has no clock, nor what is unreliable.
+    rx_each[3] = Case::when(Guard::below(kind, 13));
+    tx_each[3] = rx_each[3];
     let mut sizes = [0; WALK_KINDS];
     let mut length_at = [0; WALK_KINDS];
     let commands: [(usize, u8, u8); 12] = [
@@ -336,8 +339,17 @@ const fn raknet() -> Layout {
             Case::when(range).in_packets(refused).refused(number, last),
         ],
     };
-    let tx = Case::when(data).stamp(number).sequence(number, 24);
-    sides(rx, whole([tx, Case::NONE]))
+    let numbered = Case::when(data).stamp(number).sequence(number, 24);
+    let tx = Side {
+        whole: [
+            numbered,
+            Case::when(acknowledged),
+            Case::when(refused),
+            Case::NONE,
+        ],
+        ..Side::NONE
+    };
+    sides(rx, tx)
 }
 
 /// LiteNetLib `NetPacket.cs`, `LiteNetPeer.cs` (protocol 13): pings and pongs once a second; reliable packets by channel,
@@ -485,10 +497,12 @@ const fn luanti() -> Layout {
         .acknowledged(Field::u16(9, Big))
         .settled(Field::u16(9, Big))
         .in_packets(ours);
-    sides(
-        whole([reliable, acknowledged]),
-        whole([reliable.stamp(number), Case::NONE]),
-    )
+    let other = Case::when(ours);
+    let rx = Side {
+        whole: [reliable, acknowledged, other, Case::NONE],
+        ..Side::NONE
+    };
+    sides(rx, whole([reliable.stamp(number), other]))
 }
 
 /// kcp `ikcp.c`: segments of 24 bytes and data, with the sender's clock, which the acknowledgement echoes.
@@ -525,7 +539,12 @@ const fn kcp(first: u16, guard: Guard) -> Layout {
     };
     let tx = Side {
         walk,
-        each: [push.stamp(clock).echo(), Case::NONE, Case::NONE, Case::NONE],
+        each: [
+            push.stamp(clock).echo(),
+            Case::when(Guard::equal(command, ACKNOWLEDGE)),
+            Case::NONE,
+            Case::NONE,
+        ],
         ..Side::NONE
     };
     Layout {
@@ -541,9 +560,10 @@ const fn teeworlds() -> Layout {
     sides(whole([rx, Case::NONE]), whole([rx, Case::NONE]))
 }
 
-/// RFC 9000, 17.3.1 and 17.4: the spin bit of short headers.
+/// RFC 9000, 17.3.1 and 17.4: the spin bit of short headers. The bit below the highest is chance where both sides grease
+/// it (RFC 9287).
 const fn quic() -> Layout {
-    let short = Guard::equal(Field::u8(0).masked(0xc0), 0x40);
+    let short = Guard::equal(Field::u8(0).masked(0x80), 0);
     let rx = Case::when(short).spin(Field::new(0, 1, Little, 5, 1));
     sides(whole([rx, Case::NONE]), whole([Case::when(short), Case::NONE]))
 }

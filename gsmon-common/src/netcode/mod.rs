@@ -11,6 +11,8 @@ pub mod layouts;
 pub mod slot;
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod tests;
 
 pub use self::{

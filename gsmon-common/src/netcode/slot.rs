@@ -12,6 +12,9 @@ pub const CHANNELS: usize = 8;
 /// Numbers that were sent again and whose acknowledgement is awaited.
 pub const RESENT: usize = 8;
 
+/// Missing numbers of the client of which it is known since when; a power of two.
+pub const GAPS: usize = 8;
+
 /// Counters and states. Everything that the agent reads in every look.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,10 +23,10 @@ pub struct NetcodeCounts {
     pub arrival_ns: u64,
     /// The last 64 numbers up to the highest: bit 0 is the highest.
     pub up_seen: u64,
-    /// When a gap in the client's numbers was seen last.
-    pub up_gap_ns: u64,
     /// When the spin bit turned last.
     pub spin_edge_ns: u64,
+    /// Which of the 64 numbers up to `down_judged` were acknowledged one by one: bit 0 is that one.
+    pub down_settled: u64,
     /// Sum of all round trips in microseconds.
     pub rtt_sum_us: u64,
     /// Datagrams that fit one of the layout's kinds, both directions.
@@ -66,7 +69,7 @@ pub struct NetcodeCounts {
     pub down_reported: u32,
     /// Of them, not arrived.
     pub down_missing: u32,
-    /// Highest acknowledged number whose report is read.
+    /// Highest acknowledged number whose report is read; of formats that acknowledge one by one, the newest key.
     pub down_judged: u32,
     /// RFC 3550 jitter, nanoseconds, times 16.
     pub jitter_16ns: u32,
@@ -90,8 +93,8 @@ pub struct NetcodeCounts {
     pub state: u32,
     /// Aggregates of which the first datagram was read.
     pub aggregates: u32,
-    /// Zero.
-    pub pad: [u32; 4],
+    /// When each number was found missing, by its lowest bits, in units of 2^20 ns.
+    pub up_gaps: [u16; GAPS],
 }
 
 /// States of a flow.
@@ -130,8 +133,8 @@ impl NetcodeSlot {
         counts: NetcodeCounts {
             arrival_ns: 0,
             up_seen: 0,
-            up_gap_ns: 0,
             spin_edge_ns: 0,
+            down_settled: 0,
             rtt_sum_us: 0,
             read: 0,
             unread: 0,
@@ -165,7 +168,7 @@ impl NetcodeSlot {
             left: 0,
             state: 0,
             aggregates: 0,
-            pad: [0; 4],
+            up_gaps: [0; GAPS],
         },
         stamps: [0; STAMPS],
         highest: [0; CHANNELS],

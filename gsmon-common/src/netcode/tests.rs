@@ -1,5 +1,5 @@
 //! The decoder on packets made here, byte by byte from the formats' descriptions. Packets of published implementations
-//! are in the integration tests.
+//! are in `published`.
 
 use std::{boxed::Box, vec, vec::Vec};
 
@@ -13,13 +13,13 @@ use super::{
 
 const MS: u64 = 1_000_000;
 
-struct Flow {
+pub(super) struct Flow {
     layout: Layout,
-    slot: Box<NetcodeSlot>,
+    pub(super) slot: Box<NetcodeSlot>,
 }
 
 impl Flow {
-    fn new(format: Format) -> Self {
+    pub(super) fn new(format: Format) -> Self {
         Self::of(format.layout())
     }
 
@@ -30,7 +30,7 @@ impl Flow {
         }
     }
 
-    fn see(&mut self, way: Way, packet: &[u8], at_ns: u64) -> bool {
+    pub(super) fn see(&mut self, way: Way, packet: &[u8], at_ns: u64) -> bool {
         decode(
             packet,
             packet.len() as u32,
@@ -42,11 +42,11 @@ impl Flow {
         .fits
     }
 
-    fn up(&mut self, packet: &[u8], at_ns: u64) -> bool {
+    pub(super) fn up(&mut self, packet: &[u8], at_ns: u64) -> bool {
         self.see(Way::Up, packet, at_ns)
     }
 
-    fn down(&mut self, packet: &[u8], at_ns: u64) -> bool {
+    pub(super) fn down(&mut self, packet: &[u8], at_ns: u64) -> bool {
         self.see(Way::Down, packet, at_ns)
     }
 

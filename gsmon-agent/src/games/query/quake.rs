@@ -93,7 +93,9 @@ fn status(dialect: Dialect, body: &[u8]) -> Result<QueryAnswer, QueryError> {
     let player_round_trips = listed
         .iter()
         .filter_map(|(player, ping)| {
-            let ping = u16::try_from(*ping).ok().filter(|ping| (1..UNMEASURED_PING).contains(ping))?;
+            let ping = u16::try_from(*ping)
+                .ok()
+                .filter(|ping| (1..UNMEASURED_PING).contains(ping))?;
             Some((player.name.clone()?, ping))
         })
         .collect();

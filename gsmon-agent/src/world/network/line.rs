@@ -149,7 +149,8 @@ impl Reading {
     }
 }
 
-fn has(layout: &Layout, part: u32) -> bool {
+/// Does any kind of it have this part?
+pub(super) fn has(layout: &Layout, part: u32) -> bool {
     [&layout.rx, &layout.tx]
         .into_iter()
         .flat_map(|side| side.whole.iter().chain(&side.each))
@@ -250,6 +251,10 @@ impl Line {
         self.read_ms = now_ms;
         let all = self.all();
         self.in_order = match (layout.tells_up_loss(), has(layout, Parts::SPIN)) {
+            // A client that sends nothing reliable uses no numbers: what it acknowledges must do.
+            (true, _) if has_resent_numbers(layout) && all.up_sent < ORDERED_AT_LEAST => {
+                all.rtt_samples >= ORDERED_AT_LEAST && all.strays * ORDERED_TO_STRAY <= all.rtt_samples
+            }
             (true, _) => all.up_sent >= ORDERED_AT_LEAST && all.strays * ORDERED_TO_STRAY <= all.up_sent,
             (false, true) => all.spin_turns > 0 && all.spin_single * 4 <= all.spin_turns,
             (false, false) => all.rtt_samples > 0,
@@ -344,7 +349,7 @@ impl Line {
 }
 
 /// Numbers of what is sent when there is something to say, and again when it is lost, have no period.
-fn has_resent_numbers(layout: &Layout) -> bool {
+pub(super) fn has_resent_numbers(layout: &Layout) -> bool {
     layout
         .rx
         .whole

@@ -99,7 +99,12 @@ impl NetworkSnapshot {
             }
         }
         if added {
-            self.rtt = Quantiles::of(self.lines.iter().filter_map(|line| line.line.rtt_p50_ns).collect());
+            self.rtt = Quantiles::of(
+                self.lines
+                    .iter()
+                    .filter_map(|line| line.line.rtt_p50_ns)
+                    .collect(),
+            );
         }
     }
 

@@ -6,10 +6,13 @@
 
 use std::collections::HashMap;
 
-use gsmon_common::netcode::layouts::LayoutPlace;
+use gsmon_common::netcode::{Parts, layouts::LayoutPlace};
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, line::Reading};
+use super::{
+    Candidates,
+    line::{Reading, has, has_resent_numbers},
+};
 use crate::{
     games::netcode::Candidate,
     kernel::{LayoutChoice, NetcodeReading},
@@ -27,6 +30,8 @@ const GOOD: f64 = 0.7;
 const SURE: f64 = 0.95;
 /// The same where nothing in the format answers.
 const SURE_BY_NUMBERS: f64 = 0.75;
+/// Turns of the spin bit by which it is judged.
+const JUDGED_BY_TURNS: u64 = 6;
 /// Packets by which a format in use is judged again.
 const REVIEWED_BY: u64 = 400;
 /// First pause after nothing was found; it doubles.
@@ -83,8 +88,19 @@ impl Evidence {
         self.strays += read.strays;
         self.repeated += read.repeated;
         self.rtt_samples += read.rtt_samples;
-        self.spin_turns += read.spin_turns;
-        self.spin_single += read.spin_single;
+        // An endpoint leaves the bit to chance on some of its connections (RFC 9000, 17.4).
+        let by_chance = read.spin_turns > JUDGED_BY_TURNS && read.spin_single * 4 > read.spin_turns;
+        if !by_chance {
+            self.spin_turns += read.spin_turns;
+            self.spin_single += read.spin_single;
+        }
+    }
+
+    /// Is there enough to judge by? The spin bit turns once in a round trip, however many packets there are.
+    fn is_enough(&self, candidate: &Candidate) -> bool {
+        let fits = self.read as f64 >= GOOD * self.packets() as f64;
+        let waits = spins(candidate) && fits && self.spin_turns < JUDGED_BY_TURNS;
+        self.packets() >= JUDGED_BY && !waits
     }
 
     fn packets(&self) -> u64 {
@@ -104,7 +120,13 @@ impl Evidence {
         let layout = &candidate.layout;
         // A number that stands still is none.
         let order = if layout.tells_up_loss() {
-            let useful = self.numbers.saturating_sub(1);
+            // Where numbers are of reliable packets only, a client may have none, and what it acknowledges is as good.
+            let acknowledged = if has_resent_numbers(layout) {
+                self.rtt_samples
+            } else {
+                0
+            };
+            let useful = self.numbers.saturating_sub(1) + acknowledged;
             share(useful, useful + self.strays * 2) * (1.0 - share(self.repeated, self.read + self.repeated))
         } else {
             1.0
@@ -123,7 +145,7 @@ impl Evidence {
             // The spin bit alone: it must turn, and not by chance.
             (true, false) => {
                 let steady = 1.0 - 2.0 * share(self.spin_single, self.spin_turns);
-                if self.spin_turns >= 6 {
+                if self.spin_turns >= JUDGED_BY_TURNS {
                     0.85 * steady.max(0.0)
                 } else {
                     0.0
@@ -132,6 +154,11 @@ impl Evidence {
         };
         fits * order * answered
     }
+}
+
+/// Has it nothing but the spin bit?
+fn spins(candidate: &Candidate) -> bool {
+    has(&candidate.layout, Parts::SPIN)
 }
 
 /// Finds out and keeps watch.
@@ -270,7 +297,7 @@ impl Recognition {
                 continue;
             };
             let evidence = self.evidence.get(place).copied().unwrap_or_default();
-            if evidence.packets() >= JUDGED_BY {
+            if evidence.is_enough(candidate) {
                 let score = evidence.score(candidate);
                 self.judged.insert(*place, score);
                 let sure = if candidate.layout.tells_rtt() {
@@ -288,22 +315,24 @@ impl Recognition {
                 open.push(*place);
             }
         }
-        let waiting: Vec<LayoutPlace> = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.place)
-            .filter(|place| !self.judged.contains_key(place) && !open.contains(place))
-            .collect();
+        let waiting = |last: bool| {
+            self.candidates
+                .iter()
+                .filter(move |candidate| (spins(candidate) && !candidate.usual) == last)
+                .map(|candidate| candidate.place)
+                .filter(|place| !self.judged.contains_key(place) && !open.contains(place))
+        };
         // What is usual for the game is tried alone, so that it is found at once.
         let usual_open = self
             .candidates
             .iter()
             .any(|candidate| candidate.usual && !self.judged.contains_key(&candidate.place));
         let room = if usual_open { 1 } else { flows.clamp(1, AT_ONCE) };
-        let fresh: Vec<LayoutPlace> = waiting
-            .into_iter()
-            .take(room.saturating_sub(open.len()))
-            .collect();
+        let mut fresh: Vec<LayoutPlace> = waiting(false).take(room.saturating_sub(open.len())).collect();
+        // The spin bit does not spin on all flows: it is looked for on all of them at once, when nothing else is left.
+        if open.is_empty() && fresh.is_empty() {
+            fresh.extend(waiting(true).next());
+        }
         if open.is_empty() && fresh.is_empty() {
             return self.conclude(now_ms);
         }
@@ -377,107 +406,4 @@ impl Recognition {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use gsmon_common::{
-        flow::FlowKey,
-        netcode::{NetcodeCounts, layouts::Format},
-    };
-
-    use super::*;
-    use crate::games::netcode::candidates;
-
-    /// What kernel programs would have read of packets of `truth`: numbers and acknowledgements where the format is its
-    /// own, strays elsewhere.
-    fn readings(choice: &LayoutChoice, truth: Option<Format>) -> Vec<NetcodeReading> {
-        let places = match choice {
-            LayoutChoice::Off => Vec::new(),
-            LayoutChoice::One(place) => vec![*place],
-            LayoutChoice::Trial(places) => places.clone(),
-        };
-        places
-            .into_iter()
-            .map(|layout| {
-                let fits = truth.is_some_and(|format| LayoutPlace::from(format) == layout);
-                let now = if fits {
-                    NetcodeCounts {
-                        read: 60,
-                        up_expected: 30,
-                        up_received: 30,
-                        rtt_samples: 20,
-                        ..NetcodeCounts::default()
-                    }
-                } else {
-                    NetcodeCounts {
-                        read: 60,
-                        up_expected: 1,
-                        up_received: 1,
-                        up_strays: 29,
-                        ..NetcodeCounts::default()
-                    }
-                };
-                NetcodeReading {
-                    key: FlowKey::default(),
-                    layout,
-                    now,
-                    before: NetcodeCounts::default(),
-                    rtt: Vec::new(),
-                }
-            })
-            .collect()
-    }
-
-    fn run(recognition: &mut Recognition, truth: Option<Format>, seconds: i64) {
-        for second in 0..seconds {
-            let read = readings(recognition.choice(), truth);
-            recognition.hear(&read, 1, second * 1_000);
-        }
-    }
-
-    #[test]
-    fn what_fits_is_found_among_all_formats_by_one_player() {
-        for format in [Format::Source, Format::RakNet, Format::Kcp2k, Format::Unreal5] {
-            let mut recognition = Recognition::new(KnownBy::Traffic, candidates(&[], &[]));
-            run(&mut recognition, Some(format), 60);
-            assert_eq!(recognition.state(), NetcodeState::Reading);
-            assert_eq!(recognition.reading().unwrap().place, format.into());
-            assert!(recognition.confidence().unwrap() > 0.9);
-        }
-    }
-
-    #[test]
-    fn what_is_usual_is_tried_first_and_found_at_once() {
-        let mut recognition = Recognition::new(KnownBy::Game, candidates(&[Format::Luanti], &[]));
-        run(&mut recognition, Some(Format::Luanti), 3);
-        assert_eq!(recognition.state(), NetcodeState::Reading);
-        assert_eq!(recognition.known_by(), KnownBy::Game);
-        // A game that speaks something else is found out all the same.
-        let mut recognition = Recognition::new(KnownBy::Game, candidates(&[Format::Luanti], &[]));
-        run(&mut recognition, Some(Format::ENet), 60);
-        assert_eq!(recognition.reading().unwrap().place, Format::ENet.into());
-        assert_eq!(recognition.known_by(), KnownBy::Traffic);
-    }
-
-    #[test]
-    fn nothing_is_told_of_what_fits_nothing_and_it_is_tried_again_later() {
-        let mut recognition = Recognition::new(KnownBy::Traffic, candidates(&[], &[]));
-        run(&mut recognition, None, 40);
-        assert_eq!(recognition.state(), NetcodeState::Unreadable);
-        assert!(recognition.reading().is_none());
-        assert_eq!(*recognition.choice(), LayoutChoice::Off);
-        recognition.hear(&[], 1, 1_000_000);
-        assert_eq!(recognition.state(), NetcodeState::Looking);
-    }
-
-    #[test]
-    fn a_configured_format_that_does_not_fit_is_said_to_be_unreadable() {
-        let one: Candidates = Arc::from([Candidate::of(Format::Source)]);
-        let mut recognition = Recognition::new(KnownBy::Configuration, one);
-        assert_eq!(*recognition.choice(), LayoutChoice::One(Format::Source.into()));
-        run(&mut recognition, None, 20);
-        assert_eq!(recognition.state(), NetcodeState::Unreadable);
-        run(&mut recognition, Some(Format::Source), 20);
-        assert_eq!(recognition.state(), NetcodeState::Reading);
-    }
-}
+mod tests;

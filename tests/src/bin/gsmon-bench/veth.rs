@@ -41,7 +41,9 @@ fn send(netns: &str) -> Result<(u64, Duration)> {
         }
         Ok((sent, begun.elapsed()))
     });
-    sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
+    sender
+        .join()
+        .map_err(|_| anyhow::anyhow!("the sender panicked"))?
 }
 
 /// Thousands of packets a second.
@@ -70,7 +72,12 @@ pub fn veth() -> Result<Vec<Row>> {
         let (sent, time) = send(&netns.path())?;
         thread::sleep(Duration::from_millis(300));
         let lost = dropped()? - before;
-        let counted = bench.kernel.drain().servers.remove(&bench.server).unwrap_or_default();
+        let counted = bench
+            .kernel
+            .drain()
+            .servers
+            .remove(&bench.server)
+            .unwrap_or_default();
         let packets = counted.flows.rx.packets + counted.rx.candidate.packets + counted.rx.overflow.packets;
         ensure!(
             packets == sent - lost,

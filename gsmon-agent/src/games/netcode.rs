@@ -1,7 +1,7 @@
 //! Names of the wire formats that games use for play, and which of the formats that can be read a server may speak. No
 //! byte is read here.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use gsmon_common::netcode::{
     Layout,
@@ -71,6 +71,10 @@ impl NetcodeLayout {
     }
 }
 
+/// Layouts in the order of [`Format::ALL`].
+static LAYOUTS: LazyLock<[Arc<Layout>; Format::ALL.len()]> =
+    LazyLock::new(|| Format::ALL.map(|format| Arc::new(format.layout())));
+
 /// A format that a server may speak.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -78,8 +82,8 @@ pub struct Candidate {
     pub name: Arc<str>,
     /// Where the kernel has it.
     pub place: LayoutPlace,
-    /// What it is.
-    pub layout: Layout,
+    /// What it is; shared by all servers.
+    pub layout: Arc<Layout>,
     /// Is it usual for the game?
     pub usual: bool,
 }
@@ -90,7 +94,7 @@ impl Candidate {
         Self {
             name: format.name().into(),
             place: format.into(),
-            layout: format.layout(),
+            layout: Arc::clone(&LAYOUTS[format as usize - 1]),
             usual: false,
         }
     }
@@ -100,7 +104,7 @@ impl Candidate {
         Some(Self {
             name: netcode.name.as_str().into(),
             place: LayoutPlace::custom(index)?,
-            layout: netcode.layout(),
+            layout: Arc::new(netcode.layout()),
             usual: false,
         })
     }

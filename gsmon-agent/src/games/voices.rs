@@ -19,7 +19,7 @@ use super::{
     log::{LogReader, LogReaderError, LogStatistics, LogTarget, Succession},
     push::{self, PushQueue, PushSink, QueueLimits},
     query::{
-        WorkerStatistics,
+        StatedRoundTrips, WorkerStatistics,
         schedule::{Queries, QueryReport, QueryStatistics, QueryTarget, bounded},
         usual, usual_port,
     },
@@ -229,7 +229,7 @@ impl Voices {
     }
 
     /// Round trips of players as the games tell them, by server, then by name.
-    pub fn player_round_trips(&self) -> Vec<(Arc<str>, Vec<(Arc<str>, u16)>)> {
+    pub fn player_round_trips(&self) -> Vec<(Arc<str>, StatedRoundTrips)> {
         self.queries
             .iter()
             .flat_map(Queries::player_round_trips)

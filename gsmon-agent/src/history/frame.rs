@@ -11,7 +11,7 @@ use crate::{
     games::event::Phase,
     world::{
         network::{LineSnapshot, NetworkSnapshot},
-        session::picture::CountBasis,
+        session::picture::{CountBasis, PlayerSnapshot},
         snapshot::{ServerSnapshot, ServerState, Snapshot},
     },
 };
@@ -278,30 +278,28 @@ fn points(server: &ServerSnapshot) -> Arc<[PlayerPoint]> {
     if lines.peek().is_none() {
         return Arc::default();
     }
-    let mut known: HashMap<SocketAddr, (Option<Arc<str>>, Option<Arc<str>>, f64, f64)> = HashMap::new();
-    for player in server.game_state.players.iter() {
-        if let Some(flow) = &player.flow {
-            let name = player.name.clone().or_else(|| player.platform_id.clone());
-            let rates = (flow.rx_packets_per_second, flow.tx_packets_per_second);
-            let region = player.region.as_ref().map(|region| region.name.clone());
-            known.insert(flow.remote, (name, region, rates.0, rates.1));
-        }
-    }
+    let players = server.game_state.players.iter();
+    let known: HashMap<SocketAddr, &PlayerSnapshot> = players
+        .filter_map(|player| Some((player.flow.as_ref()?.remote, player)))
+        .collect();
     let ms = |ns: Option<f64>| ns.map(|ns| (ns / 1e6) as f32);
     let ratio = |ratio: Option<f64>| ratio.map(|ratio| ratio as f32);
     lines
         .map(|told| {
-            let of = known.get(&told.remote);
-            let name = of.and_then(|(name, ..)| name.clone());
+            let player = known.get(&told.remote);
+            let flow = player.and_then(|player| player.flow.as_ref());
+            let name = player.and_then(|player| player.name.clone().or_else(|| player.platform_id.clone()));
             PlayerPoint {
                 player: name.unwrap_or_else(|| told.remote.to_string().into()),
-                region: of.and_then(|(_, region, ..)| region.clone()),
+                region: player
+                    .and_then(|player| player.region.as_ref())
+                    .map(|region| region.name.clone()),
                 rtt_ms: ms(told.line.rtt_p50_ns),
                 jitter_ms: ms(told.line.jitter_ns),
                 loss_up_ratio: ratio(told.line.loss_up_ratio),
                 loss_down_ratio: ratio(told.line.loss_down_ratio),
-                rx_packets_per_second: of.map(|(.., rx, _)| *rx as f32),
-                tx_packets_per_second: of.map(|(.., tx)| *tx as f32),
+                rx_packets_per_second: flow.map(|flow| flow.rx_packets_per_second as f32),
+                tx_packets_per_second: flow.map(|flow| flow.tx_packets_per_second as f32),
             }
         })
         .collect()

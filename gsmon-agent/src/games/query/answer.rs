@@ -31,8 +31,11 @@ pub struct QueryAnswer {
     pub round_trip: Duration,
     /// Round trips of players by name, milliseconds, as the server itself measures them; bots and those that it has not
     /// measured are left out.
-    pub player_round_trips: Vec<(Arc<str>, u16)>,
+    pub player_round_trips: StatedRoundTrips,
 }
+
+/// Round trips by name, milliseconds.
+pub type StatedRoundTrips = Vec<(Arc<str>, u16)>;
 
 /// A list of players.
 #[derive(Clone, Debug, PartialEq)]

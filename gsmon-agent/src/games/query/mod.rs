@@ -35,7 +35,7 @@ mod wire;
 use std::{io, net::SocketAddr, time::Duration};
 
 pub use self::{
-    answer::{Listed, QueryAnswer},
+    answer::{Listed, QueryAnswer, StatedRoundTrips},
     boxed::{WorkerStatistics, serve as serve_worker, worker_program},
 };
 use crate::config::{Game, QueryProtocol, QuerySettings};

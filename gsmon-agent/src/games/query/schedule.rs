@@ -16,7 +16,7 @@ use std::{
 
 pub use super::report::{Delivery, QueryReport, QueryStatistics, QueryTarget, bounded};
 use super::{
-    QueryAnswer, QueryError, WorkerStatistics, ask,
+    QueryAnswer, QueryError, StatedRoundTrips, WorkerStatistics, ask,
     boxed::{self, Ask, Pool},
     namespace, wire,
 };
@@ -196,7 +196,7 @@ impl Queries {
     }
 
     /// Round trips of players as the newest answers tell them, by server; of servers that have answered lately.
-    pub fn player_round_trips(&self) -> Vec<(Arc<str>, Vec<(Arc<str>, u16)>)> {
+    pub fn player_round_trips(&self) -> Vec<(Arc<str>, StatedRoundTrips)> {
         let state = self.shared.lock();
         let told = state.servers.iter().filter(|(_, entry)| entry.sound);
         told.filter_map(|(name, entry)| {

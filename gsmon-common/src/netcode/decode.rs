@@ -443,7 +443,7 @@ fn ahead(number: u32, before: u32, bits: u8) -> i32 {
 
 #[inline(always)]
 fn microseconds(now_ns: u64) -> u64 {
-    now_ns / 1_000 & TIME_MASK
+    (now_ns / 1_000) & TIME_MASK
 }
 
 /// Was this number sent on this channel before?

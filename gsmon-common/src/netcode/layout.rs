@@ -588,4 +588,4 @@ impl Layout {
 
 const _: () = assert!(size_of::<Field>() == 12);
 const _: () = assert!(size_of::<Guard>() == 20);
-const _: () = assert!(size_of::<Case>() % 4 == 0);
+const _: () = assert!(size_of::<Case>().is_multiple_of(4));

@@ -154,7 +154,7 @@ pub enum Spoken {
     /// Nothing is to be read.
     Off,
     /// This one.
-    Configured(Box<Candidate>),
+    Configured(Candidate),
     /// One of these, those usual for the game first.
     Game(Arc<[Candidate]>),
     /// One of these.
@@ -165,12 +165,12 @@ pub enum Spoken {
 pub fn spoken(server: &GameServer, custom: &[CustomNetcode]) -> Spoken {
     match &server.netcode {
         NetcodeSetting::Off => Spoken::Off,
-        NetcodeSetting::Format(format) => Spoken::Configured(Box::new(Candidate::of(*format))),
+        NetcodeSetting::Format(format) => Spoken::Configured(Candidate::of(*format)),
         NetcodeSetting::Custom(name) => custom
             .iter()
             .position(|netcode| netcode.name == *name)
             .and_then(|index| Candidate::custom(index, &custom[index]))
-            .map_or(Spoken::Off, |one| Spoken::Configured(Box::new(one))),
+            .map_or(Spoken::Off, Spoken::Configured),
         NetcodeSetting::Auto => {
             let usual = super::family::family(server.game).netcode;
             match usual {

@@ -300,7 +300,7 @@ impl From<Spoken> for Recognition {
     fn from(spoken: Spoken) -> Self {
         match spoken {
             Spoken::Off => Self::off(),
-            Spoken::Configured(one) => Self::new(KnownBy::Configuration, Arc::from([*one])),
+            Spoken::Configured(one) => Self::new(KnownBy::Configuration, Arc::from([one])),
             Spoken::Game(candidates) => Self::new(KnownBy::Game, candidates),
             Spoken::Any(candidates) => Self::new(KnownBy::Traffic, candidates),
         }

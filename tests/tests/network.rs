@@ -225,7 +225,7 @@ fn jitter_of_a_format_of_the_users_own_is_what_the_server_itself_sees() {
     let (mut told, mut count) = (0.0, 0);
     while Instant::now() < end {
         let network = setting.network(LIMIT, |_| true);
-        for line in &network.lines {
+        for line in network.lines.iter() {
             told += line.line.jitter_ns.unwrap();
             count += 1;
         }

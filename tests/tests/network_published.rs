@@ -238,7 +238,7 @@ impl Implementation {
         let (mut jitter_ns, mut jitters) = (0.0, 0);
         while Instant::now() < end {
             thread::sleep(ms(250));
-            for line in up.all_measured().lines {
+            for line in up.all_measured().lines.iter() {
                 jitter_ns += line.line.jitter_ns.unwrap_or(0.0);
                 jitters += 1;
             }
@@ -368,7 +368,7 @@ fn quic_round_trips_are_told_by_the_spin_bit_where_it_spins() {
     let mut left = planted;
     // Of those that leave it to chance nothing is told.
     left.truncate(SPINNING.len());
-    for line in &found.lines {
+    for line in found.lines.iter() {
         let line = &line.line;
         let told_ms = line.rtt_min_ns.unwrap() / 1e6;
         let off = |(up, down): &(u64, u64)| ((up + down) as f64 - told_ms).abs();

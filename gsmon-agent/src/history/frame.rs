@@ -273,7 +273,7 @@ fn mean_of_lines(network: Option<&NetworkSnapshot>, of: fn(&LineSnapshot) -> Opt
 
 /// Networks of players, by the best name that is known of each.
 fn points(server: &ServerSnapshot) -> Arc<[PlayerPoint]> {
-    let lines = server.network.iter().flat_map(|network| &network.lines);
+    let lines = server.network.iter().flat_map(|network| network.lines.iter());
     let mut lines = lines.peekable();
     if lines.peek().is_none() {
         return Arc::default();

@@ -185,7 +185,8 @@ impl NetcodeTable {
     /// What was read of a flow, if it is its turn.
     pub fn read(&mut self, key: FlowKey, detail: u32) -> Option<NetcodeReading> {
         let turns = self.used.div_ceil(READINGS).max(1);
-        if !(self.drains + detail as usize).is_multiple_of(turns) {
+        // All flows of a server at once: the others' pictures stay as they are.
+        if !(self.drains + key.server as usize).is_multiple_of(turns) {
             return None;
         }
         let index = detail as usize;

@@ -6,8 +6,9 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use gsmon_common::netcode::{
     Kinds, Layout, NetcodeSlot, Outcome, Payload, Way,
-    decode::{note, positions, prepare_for_bench, read_at, side_of},
+    decode::{note, positions, read_at, side_of},
     layouts::{LAYOUTS as LAYOUT_COUNT, WALKED},
+    trips::prepare_for_bench,
 };
 
 use super::{

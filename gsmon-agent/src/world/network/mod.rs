@@ -57,8 +57,8 @@ pub struct NetworkSnapshot {
     pub loss_down_ratio: Option<f64>,
     /// Since the agent follows the server.
     pub totals: NetworkTotals,
-    /// Line by line, at most 256.
-    pub lines: Vec<PlayerLine>,
+    /// Line by line, at most 256. Shared between snapshots until something new is read.
+    pub lines: Arc<Vec<PlayerLine>>,
 }
 
 impl NetworkSnapshot {
@@ -84,14 +84,14 @@ impl NetworkSnapshot {
                 if self.lines.len() >= TOLD_LINES {
                     continue;
                 }
-                self.lines.push(PlayerLine {
+                Arc::make_mut(&mut self.lines).push(PlayerLine {
                     remote,
                     line: LineSnapshot::default(),
                 });
                 self.measured += 1;
             }
             let place = known.unwrap_or(self.lines.len() - 1);
-            let line = &mut self.lines[place].line;
+            let line = &mut Arc::make_mut(&mut self.lines)[place].line;
             if line.rtt_p50_ns.is_none() {
                 line.rtt_p50_ns = Some(f64::from(*rtt_ms) * 1e6);
                 line.rtt_stated = true;
@@ -146,7 +146,7 @@ impl NetworkSnapshot {
             measured,
             rtt,
             loss_down_ratio: (sent > 0).then(|| retransmits as f64 / sent as f64),
-            lines,
+            lines: Arc::new(lines),
             ..self
         }
     }
@@ -167,7 +167,13 @@ pub struct NetworkModel {
     recognition: Recognition,
     lines: HashMap<FlowKey, Line>,
     totals: NetworkTotals,
+    picture: NetworkSnapshot,
+    /// When the picture was made.
+    pictured_ms: i64,
 }
+
+/// A picture without news is as old as this at most.
+const PICTURE_MS: i64 = 5_000;
 
 impl NetworkModel {
     /// For players who may speak one of these formats.
@@ -176,6 +182,8 @@ impl NetworkModel {
             recognition,
             lines: HashMap::new(),
             totals: NetworkTotals::default(),
+            picture: NetworkSnapshot::default(),
+            pictured_ms: 0,
         }
     }
 
@@ -187,13 +195,18 @@ impl NetworkModel {
     /// Other formats from now on.
     pub fn respecify(&mut self, recognition: Recognition) {
         self.recognition = recognition;
-        self.lines.clear();
+        self.forget();
     }
 
     /// New processes: what was found out may no longer hold.
     pub fn restart(&mut self) {
         self.recognition.restart();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.lines.clear();
+        self.pictured_ms = 0;
     }
 
     /// Shortest round trip of each measured line.
@@ -229,12 +242,19 @@ impl NetworkModel {
                 }
             }
         }
-        self.lines
-            .retain(|_, line| now_ms - line.read_ms() < LINE_SILENCE_MS);
-        self.picture()
+        let unchanged = readings.is_empty()
+            && self.picture.state == self.recognition.state()
+            && (0..PICTURE_MS).contains(&(now_ms - self.pictured_ms));
+        if !unchanged {
+            self.lines
+                .retain(|_, line| now_ms - line.read_ms() < LINE_SILENCE_MS);
+            self.picture = self.draw();
+            self.pictured_ms = now_ms;
+        }
+        self.picture.clone()
     }
 
-    fn picture(&self) -> NetworkSnapshot {
+    fn draw(&self) -> NetworkSnapshot {
         let mut measured: Vec<(&FlowKey, &Line)> = self
             .lines
             .iter()
@@ -281,14 +301,16 @@ impl NetworkModel {
             loss_up_ratio: up,
             loss_down_ratio: down,
             totals: self.totals.clone(),
-            lines: measured
-                .into_iter()
-                .take(TOLD_LINES)
-                .map(|(key, line)| PlayerLine {
-                    remote: remote(key),
-                    line: line.told().clone(),
-                })
-                .collect(),
+            lines: Arc::new(
+                measured
+                    .into_iter()
+                    .take(TOLD_LINES)
+                    .map(|(key, line)| PlayerLine {
+                        remote: remote(key),
+                        line: line.told().clone(),
+                    })
+                    .collect(),
+            ),
         }
     }
 }
@@ -326,7 +348,7 @@ mod tests {
         };
         let mut network = NetworkSnapshot {
             measured: 1,
-            lines: vec![read],
+            lines: Arc::new(vec![read]),
             ..NetworkSnapshot::default()
         };
         // Which of the two is meant cannot be told.
@@ -338,7 +360,7 @@ mod tests {
         assert_eq!(line.loss_up_ratio, Some(0.01));
         assert_eq!(network.rtt.unwrap().p50_ns, 48e6);
         // What packets tell is not overruled.
-        network.lines[0].line.rtt_p50_ns = Some(1e6);
+        Arc::make_mut(&mut network.lines)[0].line.rtt_p50_ns = Some(1e6);
         network.add_stated(&players, &stated);
         assert_eq!(network.lines[0].line.rtt_p50_ns, Some(1e6));
     }

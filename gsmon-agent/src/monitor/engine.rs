@@ -7,12 +7,12 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use gsmon_common::netcode::layouts::LayoutPlace;
+
 use super::{
     Command, MonitorError, Privilege, companions::Companions, exits::ExitWatch, found::FoundServers,
     moments::Moments, rooms::RoomThreads,
 };
-use gsmon_common::netcode::layouts::LayoutPlace;
-
 use crate::{
     config::{AgentSettings, Config, CustomNetcode, GameServer, NetRxTime},
     games::{
@@ -37,10 +37,7 @@ use crate::{
         model::{Interval, MainProcess, ServerModel},
         net_rx::{NetRxInterval, NetRxModel},
         region::Regions,
-        snapshot::{
-            AgentCost, CountingPoints, Endpoint, LossCounter, MapFill, ProgramCost, QuerySnapshot,
-            QueryWorkers, ServerSnapshot, Snapshot, SourceReport,
-        },
+        snapshot::{CountingPoints, Endpoint, QuerySnapshot, ServerSnapshot, Snapshot},
     },
 };
 
@@ -50,8 +47,8 @@ const FOLLOW_ALL_EVERY: u64 = 10;
 pub(super) struct Engine {
     config: Config,
     pub(super) kernel: Option<Kernel>,
-    absent_because: Option<String>,
-    discovery: Discovery,
+    pub(super) absent_because: Option<String>,
+    pub(super) discovery: Discovery,
     found: FoundServers,
     pub(super) models: Vec<ServerModel>,
     companions: Companions,
@@ -66,11 +63,11 @@ pub(super) struct Engine {
     host_cpu: HostCpuMeter,
     sequence: u64,
     last: Instant,
-    late_intervals: u64,
+    pub(super) late_intervals: u64,
     sockets: Vec<SocketOwner>,
     /// Formats of the configuration that the kernel has.
     netcode_in_force: Vec<CustomNetcode>,
-    socket_watch: SocketWatch,
+    pub(super) socket_watch: SocketWatch,
     softnet: SoftnetTable,
     net_rx: NetRxModel,
     regions: Arc<Regions>,
@@ -623,100 +620,6 @@ impl Engine {
                 self.found.confirm(name);
             }
             snapshot.discovered = self.found.about(name).cloned();
-        }
-    }
-
-    fn sources(&self) -> Vec<SourceReport> {
-        let report = |source: &str, hook: &str, reason: &str| SourceReport {
-            source: source.to_owned(),
-            hook: hook.to_owned(),
-            reason: reason.to_owned(),
-        };
-        match &self.kernel {
-            Some(kernel) => kernel
-                .sources()
-                .iter()
-                .map(|source| report(source.name, &source.hook, &source.reason))
-                .collect(),
-            None => {
-                let why = self.absent_because.as_deref().unwrap_or("not asked for");
-                vec![
-                    report("sched", "/proc", why),
-                    report("flow_ingress", "none", why),
-                    report("flow_egress", "none", why),
-                ]
-            }
-        }
-    }
-
-    fn losses(&self) -> Vec<LossCounter> {
-        let counter = |(kind, total): (&str, u64)| LossCounter {
-            kind: kind.to_owned(),
-            total,
-        };
-        let mut losses: Vec<LossCounter> = self
-            .kernel
-            .iter()
-            .flat_map(|kernel| kernel.losses())
-            .map(counter)
-            .collect();
-        losses.push(counter((
-            "network_namespaces_refused",
-            self.discovery.namespaces_refused,
-        )));
-        losses.push(counter(("socket_readings_failed", self.socket_watch.failures)));
-        losses
-    }
-
-    fn cost(&self, delta: Option<&KernelDelta>) -> AgentCost {
-        let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).ok();
-        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-        let rss_pages = std::fs::read_to_string("/proc/self/statm")
-            .ok()
-            .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-        let workers = self.voices.query_workers();
-        let fills = self.kernel.as_ref().map(Kernel::table_fills).unwrap_or_default();
-        AgentCost {
-            cpu_seconds: workers.cpu_seconds
-                + usage.map_or(0.0, |usage| {
-                    seconds(usage.user_time()) + seconds(usage.system_time())
-                }),
-            rss_bytes: workers.rss_bytes + rss_pages.unwrap_or(0) * procfs::page_size(),
-            query_workers: QueryWorkers {
-                live: workers.live,
-                started: workers.started,
-                died: workers.died,
-                hung: workers.hung,
-                cpu_seconds: workers.cpu_seconds,
-                rss_bytes: workers.rss_bytes,
-            },
-            drain_seconds: delta.map_or(0.0, |delta| delta.drain.as_secs_f64()),
-            late_intervals: self.late_intervals,
-            programs: self
-                .kernel
-                .iter()
-                .flat_map(Kernel::program_runs)
-                .map(|run| ProgramCost {
-                    name: run.program.program.to_owned(),
-                    hook: run.program.hook,
-                    sampled_runs: run.runs,
-                    sampled_run_seconds: run.time.as_secs_f64(),
-                })
-                .collect(),
-            maps: self
-                .kernel
-                .iter()
-                .flat_map(Kernel::map_sizes)
-                .map(|size| MapFill {
-                    name: size.name.clone(),
-                    used: fills
-                        .iter()
-                        .find(|fill| fill.name == size.name)
-                        .map(|fill| fill.used),
-                    capacity: size.capacity,
-                    bytes: size.bytes,
-                })
-                .collect(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod engine;
 mod exits;
 mod found;
 mod moments;
+mod report;
 mod rooms;
 
 use std::{

@@ -36,6 +36,8 @@ pub enum Speaks {
     UnityTransport,
     /// RTP-like: sequence and clock of 1/8,000 s from the client, its acknowledgement behind them; a sequence back.
     Rtp,
+    /// Quake III: a number in front of a body that tells nothing.
+    Quake3,
     /// Numbers that follow no order.
     Scrambled,
 }
@@ -73,7 +75,7 @@ impl Speaks {
             Self::Unreal4 | Self::Unreal5 => 14,
             Self::UnityTransport | Self::Rtp => 16,
             Self::GoldSrc => 30,
-            Self::Quake2 => 31,
+            Self::Quake2 | Self::Quake3 => 31,
             Self::Source | Self::Scrambled => 32,
         }
     }
@@ -95,6 +97,10 @@ impl Speaks {
                 }
                 // No flags, and a body.
                 bytes.extend([0; 40]);
+            }
+            Self::Quake3 => {
+                bytes.extend(sequence.to_le_bytes());
+                bytes.extend([0x5a; 40]);
             }
             Self::Scrambled => {
                 let mut word = (u64::from(sequence) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -137,7 +143,7 @@ impl Speaks {
     fn sequence(self, bytes: &[u8]) -> Option<u32> {
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         match self {
-            Self::Source | Self::Quake2 | Self::GoldSrc | Self::Scrambled => word(0),
+            Self::Source | Self::Quake2 | Self::Quake3 | Self::GoldSrc | Self::Scrambled => word(0),
             Self::Unreal4 | Self::Unreal5 => {
                 let bits = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
                 Some((bits >> (self.unreal_start() + 18)) as u32 & 0x3fff)

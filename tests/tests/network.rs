@@ -265,6 +265,42 @@ fn a_format_is_recognised_from_the_traffic_and_said_how_sure() {
 }
 
 #[test]
+fn quake3_is_recognised_and_tells_loss_to_the_server_and_no_round_trip() {
+    if !root_or_skip() {
+        return;
+    }
+    let up = Impairment {
+        delay: ms(20),
+        loss: 0.03,
+        ..Impairment::default()
+    };
+    let lines = [(up, delayed(0, 20).1); 6];
+    let setting = Setting::new(Speaks::Quake3, NetcodeSetting::Auto, Config::default(), &lines);
+    let begun = setting.measured(1);
+    assert_eq!(begun.netcode.as_deref(), Some("quake3"));
+    let before: Vec<_> = setting.proxies.iter().map(Proxy::up).collect();
+    thread::sleep(Duration::from_secs(15));
+    let done = setting.network(LIMIT, |network| network.totals.up_sent > begun.totals.up_sent);
+    let (mut dropped, mut seen) = (0, 0);
+    for (proxy, before) in setting.proxies.iter().zip(before) {
+        let since = proxy.up().since(before);
+        (dropped, seen) = (dropped + since.dropped, seen + since.seen);
+    }
+    let percent = |lost: u64, sent: u64| 100.0 * lost as f64 / sent as f64;
+    let told = percent(
+        done.totals.up_lost - begun.totals.up_lost,
+        done.totals.up_sent - begun.totals.up_sent,
+    );
+    let planted = percent(dropped, seen);
+    assert!(
+        (told - planted).abs() <= 0.2,
+        "{told:.3} % told, {planted:.3} % dropped"
+    );
+    assert_eq!((done.rtt, done.loss_down_ratio), (None, None));
+    assert!(done.jitter.is_some());
+}
+
+#[test]
 fn scrambled_numbers_have_no_round_trip_and_no_loss() {
     if !root_or_skip() {
         return;

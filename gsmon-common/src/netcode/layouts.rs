@@ -190,9 +190,10 @@ const fn quake2() -> Layout {
 
 /// ioq3 `code/qcommon/net_chan.c`: the acknowledgement lies in a Huffman-coded body.
 const fn quake3() -> Layout {
-    let rx = Case::when(Guard::differs(Field::u32(0, Little), u32::MAX))
-        .sequence(Field::u32(0, Little).masked(0x7fff_ffff), 31);
-    sides(whole([rx, Case::NONE]), Side::NONE)
+    let ours = Case::when(Guard::differs(Field::u32(0, Little), u32::MAX));
+    let rx = ours.sequence(Field::u32(0, Little).masked(0x7fff_ffff), 31);
+    // Nothing is read of the server's, but they belong to the format.
+    sides(whole([rx, Case::NONE]), whole([ours, Case::NONE]))
 }
 
 /// ReHLDS `rehlds/engine/net_chan.cpp`.
@@ -570,6 +571,7 @@ const fn quic() -> Layout {
 
 /// GameNetworkingSockets `steamnetworkingsockets_udp.h`: packet numbers in the clear, acknowledgements encrypted.
 const fn steam() -> Layout {
-    let rx = Case::when(Guard::equal(Field::u8(0).masked(0x80), 0x80)).sequence(Field::u16(5, Little), 16);
-    sides(whole([rx, Case::NONE]), Side::NONE)
+    let ours = Case::when(Guard::equal(Field::u8(0).masked(0x80), 0x80));
+    let rx = ours.sequence(Field::u16(5, Little), 16);
+    sides(whole([rx, Case::NONE]), whole([ours, Case::NONE]))
 }

@@ -457,6 +457,18 @@ fn jitter_is_that_of_rfc_3550() {
 }
 
 #[test]
+fn what_the_server_sends_belongs_to_the_format_where_nothing_is_read_of_it() {
+    for (format, packet) in [
+        (Format::Quake3, le(&[7, 8, 9])),
+        (Format::Steam, vec![0x80, 1, 2, 3, 4, 5, 0, 1]),
+        (Format::Teeworlds, vec![0, 1, 1, 9]),
+    ] {
+        let mut flow = Flow::new(format);
+        assert!(flow.down(&packet, MS) && flow.up(&packet, 2 * MS), "{format:?}");
+    }
+}
+
+#[test]
 fn what_a_format_can_tell_is_known_of_it() {
     use Format::*;
     for format in Format::ALL {

@@ -73,6 +73,7 @@ pub struct Evidence {
     read: u64,
     unread: u64,
     numbers: u64,
+    lost: u64,
     strays: u64,
     repeated: u64,
     rtt_samples: u64,
@@ -85,6 +86,7 @@ impl Evidence {
         self.read += read.read;
         self.unread += read.unread;
         self.numbers += read.up_sent;
+        self.lost = self.lost.saturating_add_signed(read.up_lost);
         self.strays += read.strays;
         self.repeated += read.repeated;
         self.rtt_samples += read.rtt_samples;
@@ -127,7 +129,11 @@ impl Evidence {
                 0
             };
             let useful = self.numbers.saturating_sub(1) + acknowledged;
-            share(useful, useful + self.strays * 2) * (1.0 - share(self.repeated, self.read + self.repeated))
+            // Of what counts packets most arrive; what goes up by hundreds counts something else.
+            let dense = (2.0 * (1.0 - share(self.lost, self.numbers))).clamp(0.0, 1.0);
+            let dense = if self.numbers == 0 { 1.0 } else { dense };
+            let once = 1.0 - share(self.repeated, self.read + self.repeated);
+            share(useful, useful + self.strays * 2) * once * dense
         } else {
             1.0
         };

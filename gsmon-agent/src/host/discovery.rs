@@ -10,11 +10,10 @@ use std::{
     time::Instant,
 };
 
-use regex::Regex;
-
 use super::{
     process::{Process, ProcessTable, Touched, socket_inodes},
     sockets::{BoundSocket, NetnsHandle, NetnsId, RETRY_CLOSED_NETNS, SocketError},
+    wanted::Wanted,
 };
 use crate::config::GameServer;
 
@@ -50,11 +49,6 @@ pub struct Discovered {
     pub servers: Vec<Found>,
     /// Sockets of nobody configured on ports of servers.
     pub strangers: Vec<OwnedSocket>,
-}
-
-struct Wanted {
-    spec: GameServer,
-    command_line: Option<Regex>,
 }
 
 /// What the last refresh went by and what came of it.
@@ -99,17 +93,7 @@ impl Discovery {
     /// Replaces the list of servers.
     pub fn set_servers(&mut self, servers: &[GameServer]) {
         self.last = None;
-        self.wanted = servers
-            .iter()
-            .map(|spec| Wanted {
-                spec: spec.clone(),
-                // Checked with the configuration; a pattern that is none matches nothing.
-                command_line: spec
-                    .command_line
-                    .as_deref()
-                    .and_then(|pattern| Regex::new(pattern).ok()),
-            })
-            .collect();
+        self.wanted = servers.iter().map(Wanted::new).collect();
     }
 
     /// Bound and listening sockets of all namespaces as of the last refresh.
@@ -142,11 +126,7 @@ impl Discovery {
     pub fn refresh(&mut self, touched: Option<Touched<'_>>) -> Discovered {
         self.processes.refresh(touched);
         self.open_namespaces();
-        let come_or_gone = self
-            .last
-            .as_ref()
-            .is_none_or(|last| last.orphans || last.processes != self.processes.changes());
-        let sockets = self.dump(if come_or_gone {
+        let sockets = self.dump(if self.must_dump(touched) {
             NetnsHandle::dump
         } else {
             NetnsHandle::dump_if_changed
@@ -169,9 +149,12 @@ impl Discovery {
             // New sockets may be of processes that forked and did not call exec.
             self.processes.read_list();
         }
-        let connected_too = self.connected().map(|(socket, cookie)| (socket.clone(), cookie));
+        let connected_too: Vec<_> = self
+            .connected()
+            .map(|(socket, cookie)| (socket.clone(), cookie))
+            .collect();
+        let (claims, orphans) = self.claim(&sockets, &connected_too);
         let all: Vec<_> = sockets.iter().cloned().chain(connected_too).collect();
-        let (claims, orphans) = self.claim(&all);
         let trees = self.grow(&claims);
         let found = self.collect(all, trees);
         self.last = Some(Last {
@@ -182,6 +165,25 @@ impl Discovery {
             found: found.clone(),
         });
         found
+    }
+
+    /// Where the number of sockets tells nothing: before the first look, while a socket has no known holder, and when a
+    /// process of a server has ended or become another program, since its successor may have bound a socket in the place
+    /// of its own. That other processes come and go, as they do every second on many hosts, is no reason, unless nobody
+    /// watches whose they are.
+    fn must_dump(&self, touched: Option<Touched<'_>>) -> bool {
+        let Some(last) = &self.last else { return true };
+        let come_or_gone = last.processes != self.processes.changes();
+        let of_a_server = || {
+            let Some(touched) = touched else { return true };
+            let mut pids = last.found.servers.iter().flat_map(|found| &found.pids);
+            pids.any(|pid| {
+                self.processes.get(*pid).is_none()
+                    || touched.executed.contains(pid)
+                    || touched.exited.contains(pid)
+            })
+        };
+        last.orphans || (come_or_gone && of_a_server())
     }
 
     fn open_namespaces(&mut self) {
@@ -246,10 +248,18 @@ impl Discovery {
     }
 
     /// Process to the server that names it itself; and whether a wanted socket's holder is not known.
-    fn claim(&mut self, sockets: &[(BoundSocket, Option<u64>)]) -> (HashMap<u32, usize>, bool) {
+    ///
+    /// A connected socket makes nobody a server whose entry has a port and nothing else: clients get their ports by chance.
+    fn claim(
+        &mut self,
+        bound: &[(BoundSocket, Option<u64>)],
+        connected: &[(BoundSocket, Option<u64>)],
+    ) -> (HashMap<u32, usize>, bool) {
         let mut claims = HashMap::new();
         let mut orphans = false;
-        let mut wanted_sockets: Vec<(usize, &BoundSocket)> = Vec::new();
+        let mut claiming: Vec<(usize, &BoundSocket)> = Vec::new();
+        // Those of a server's processes are its game sockets as well.
+        let mut inodes: HashSet<u64> = HashSet::new();
         for (index, wanted) in self.wanted.iter().enumerate() {
             match wanted.spec.port_match() {
                 None => {
@@ -259,26 +269,19 @@ impl Discovery {
                 }
                 Some(port) => {
                     let netns = wanted.spec.netns.as_deref().map(NetnsId::of);
-                    let here = sockets.iter().map(|(socket, _)| socket).filter(|socket| {
-                        socket.port == port.port
-                            && socket.protocol == port.protocol
-                            && match &netns {
-                                None => true,
-                                Some(Ok(id)) => socket.netns == *id,
-                                Some(Err(_)) => false,
-                            }
-                    });
-                    let (exact, any): (Vec<_>, Vec<_>) = here
-                        .filter(|socket| address_fits(port.address, socket))
-                        .partition(|socket| port.address == Some(socket.address));
-                    let chosen = if exact.is_empty() { any } else { exact };
-                    wanted_sockets.extend(chosen.into_iter().map(|socket| (index, socket)));
+                    let chosen = wanted.choose(bound, &port, netns.as_ref());
+                    let clients = wanted.choose(connected, &port, netns.as_ref());
+                    inodes.extend(clients.iter().map(|socket| socket.inode));
+                    if chosen.is_empty() && wanted.names_processes() {
+                        claiming.extend(clients.into_iter().map(|socket| (index, socket)));
+                    }
+                    claiming.extend(chosen.into_iter().map(|socket| (index, socket)));
                 }
             }
         }
-        let inodes: HashSet<u64> = wanted_sockets.iter().map(|(_, socket)| socket.inode).collect();
+        inodes.extend(claiming.iter().map(|(_, socket)| socket.inode));
         self.find_owners(&inodes);
-        for (index, socket) in wanted_sockets {
+        for (index, socket) in claiming {
             let Some(process) = self
                 .owners
                 .get(&socket.inode)
@@ -408,54 +411,6 @@ impl Discovery {
     }
 }
 
-fn address_fits(wanted: Option<std::net::IpAddr>, socket: &BoundSocket) -> bool {
-    wanted.is_none_or(|address| socket.address == address || socket.address.is_unspecified())
-}
-
-impl Wanted {
-    /// Does the process meet every criterion but the port?
-    fn matches(&self, process: &Process) -> bool {
-        let spec = &self.spec;
-        let executable = spec.executable.as_deref().is_none_or(|wanted| {
-            // Without privilege the executable of others cannot be read: then their own word for it has to do.
-            let own_word = process.command_line.split(' ').next().map(Path::new);
-            process.executable.as_deref().or(own_word).is_some_and(|path| {
-                if wanted.contains('/') {
-                    path == Path::new(wanted)
-                } else {
-                    path.file_name() == Some(wanted.as_ref())
-                }
-            })
-        });
-        let command_line = match (&spec.command_line, &self.command_line) {
-            (None, _) => true,
-            (Some(_), Some(pattern)) => pattern.is_match(&process.command_line),
-            (Some(_), None) => false,
-        };
-        let netns = spec
-            .netns
-            .as_deref()
-            .is_none_or(|path| NetnsId::of(path).is_ok_and(|wanted| process.netns == Some(wanted)));
-        executable
-            && command_line
-            && netns
-            && spec
-                .cgroup
-                .as_deref()
-                .is_none_or(|cgroup| process.in_cgroup(cgroup))
-            && spec
-                .systemd_unit
-                .as_deref()
-                .is_none_or(|unit| process.systemd_unit() == Some(unit))
-    }
-
-    fn is_game_socket(&self, socket: &BoundSocket) -> bool {
-        self.spec.port_match().is_none_or(|port| {
-            port.port == socket.port && port.protocol == socket.protocol && address_fits(port.address, socket)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
@@ -493,6 +448,23 @@ mod tests {
         for (spec, expected) in specs.into_iter().zip([true, false, false, false]) {
             let found = Discovery::new(std::slice::from_ref(&spec), None).refresh(None);
             assert_eq!(!found.servers[0].pids.is_empty(), expected, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_got_the_port_by_chance_is_no_server() {
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(peer.local_addr().unwrap()).unwrap();
+        let by_port = GameServer::new("a", Game::Custom).port(client.local_addr().unwrap().port());
+        let me = std::env::current_exe().unwrap();
+        let by_name = by_port
+            .clone()
+            .executable(me.file_name().unwrap().to_str().unwrap());
+        for (spec, expected) in [(by_port, 0), (by_name, 1)] {
+            let found = Discovery::new(std::slice::from_ref(&spec), None).refresh(None);
+            assert_eq!(found.servers[0].pids.len(), expected, "{spec:?}");
+            assert_eq!(found.servers[0].sockets.len(), expected, "{spec:?}");
         }
     }
 

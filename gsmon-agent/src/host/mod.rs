@@ -18,6 +18,7 @@ pub mod socket_watch;
 pub mod sockets;
 pub mod softnet;
 pub mod usage;
+mod wanted;
 
 pub use self::{
     autodiscovery::{AutoDiscovery, Candidate},

@@ -123,17 +123,21 @@ impl SocketWatch {
             self.servers
                 .retain(|name, _| servers.iter().any(|server| server.name == name));
         }
-        let mut errors: HashMap<NetnsId, Option<ProtocolErrors>> = HashMap::new();
-        let mut read_now = Vec::new();
+        let mut read_now: Vec<(&WatchedServer<'_>, AskedSockets<'_>)> = Vec::new();
         for server in servers {
             let udp: Vec<&BoundSocket> = udp_sockets(server).collect();
             let known = self.servers.get(server.name);
             let others = known.map_or(!udp.is_empty(), |known| known.asked_for_others(&udp));
-            if !due && !others {
-                continue;
+            if due || others {
+                read_now.push((server, AskedSockets::ask(udp, namespaces)));
             }
+        }
+        self.failures += dump_missed(read_now.iter_mut().map(|(_, asked)| asked), namespaces);
+        let mut errors: HashMap<NetnsId, Option<ProtocolErrors>> = HashMap::new();
+        for (server, asked) in &read_now {
+            self.failures += asked.failures;
             let followed = self.servers.entry(server.name.to_owned()).or_default();
-            self.failures += followed.read_udp(server.history, &udp, namespaces);
+            followed.add_udp(server.history, asked);
             let netns = server.sockets.first().map(|owned| owned.socket.netns);
             let counted = netns.and_then(|netns| {
                 let counted = errors
@@ -143,8 +147,8 @@ impl SocketWatch {
             });
             followed.add_namespace(counted);
             followed.sockets.read_at = Some(now);
-            read_now.push(server);
         }
+        let read_now: Vec<&WatchedServer<'_>> = read_now.into_iter().map(|(server, _)| server).collect();
         self.read_tcp(&read_now, namespaces);
     }
 
@@ -157,8 +161,7 @@ impl SocketWatch {
     fn read_tcp(&mut self, servers: &[&WatchedServer<'_>], namespaces: &mut HashMap<NetnsId, NetnsHandle>) {
         let mut ranges: BTreeMap<NetnsId, RangeInclusive<u16>> = BTreeMap::new();
         for socket in servers.iter().flat_map(|server| tcp_sockets(server)) {
-            let range = ranges.entry(socket.netns).or_insert(socket.port..=socket.port);
-            *range = (*range.start()).min(socket.port)..=(*range.end()).max(socket.port);
+            widen(&mut ranges, socket);
         }
         let mut read: HashMap<NetnsId, Vec<TcpState>> = HashMap::new();
         for (netns, ports) in ranges {
@@ -204,6 +207,75 @@ fn tcp_sockets<'a>(server: &WatchedServer<'a>) -> impl Iterator<Item = &'a Bound
         .filter(|socket| socket.protocol == Protocol::Tcp)
 }
 
+/// The UDP sockets of one server in one reading.
+struct AskedSockets<'a> {
+    /// Those that were asked for, whether or not there was an answer.
+    asked: Vec<(NetnsId, u64)>,
+    states: Vec<(&'a BoundSocket, UdpState)>,
+    /// Those in whose place the kernel answered with another socket of the port, or with none.
+    missed: Vec<&'a BoundSocket>,
+    failures: u64,
+}
+
+impl<'a> AskedSockets<'a> {
+    fn ask(udp: Vec<&'a BoundSocket>, namespaces: &mut HashMap<NetnsId, NetnsHandle>) -> Self {
+        let mut read = Self {
+            asked: udp.iter().map(|socket| (socket.netns, socket.cookie)).collect(),
+            states: Vec::with_capacity(udp.len()),
+            missed: Vec::new(),
+            failures: 0,
+        };
+        for socket in udp {
+            let Some(handle) = namespaces.get_mut(&socket.netns) else {
+                continue;
+            };
+            match handle.udp_state(socket) {
+                Ok(Some(state)) => read.states.push((socket, state)),
+                Ok(None) => read.missed.push(socket),
+                Err(error) => read.failures += refused(&error),
+            }
+        }
+        read
+    }
+}
+
+/// One dump per namespace for all that servers have missed there: a dump walks over all UDP sockets of the host, so that
+/// one for each server would be dear. Returns how many dumps failed.
+fn dump_missed<'a, 'b: 'a>(
+    read: impl Iterator<Item = &'a mut AskedSockets<'b>>,
+    namespaces: &mut HashMap<NetnsId, NetnsHandle>,
+) -> u64 {
+    let mut read: Vec<_> = read.filter(|asked| !asked.missed.is_empty()).collect();
+    let mut ranges: BTreeMap<NetnsId, RangeInclusive<u16>> = BTreeMap::new();
+    for socket in read.iter().flat_map(|asked| &asked.missed) {
+        widen(&mut ranges, socket);
+    }
+    let mut failures = 0;
+    for (netns, ports) in ranges {
+        let Some(handle) = namespaces.get_mut(&netns) else {
+            continue;
+        };
+        match handle.udp_states(ports) {
+            Ok(found) => {
+                let found: HashMap<u64, UdpState> = found.into_iter().collect();
+                for asked in &mut read {
+                    let here = asked.missed.iter().filter(|socket| socket.netns == netns);
+                    asked
+                        .states
+                        .extend(here.filter_map(|socket| Some((*socket, *found.get(&socket.cookie)?))));
+                }
+            }
+            Err(error) => failures += refused(&error),
+        }
+    }
+    failures
+}
+
+fn widen(ranges: &mut BTreeMap<NetnsId, RangeInclusive<u16>>, socket: &BoundSocket) {
+    let range = ranges.entry(socket.netns).or_insert(socket.port..=socket.port);
+    *range = (*range.start()).min(socket.port)..=(*range.end()).max(socket.port);
+}
+
 impl Followed {
     fn asked_for_others(&self, udp: &[&BoundSocket]) -> bool {
         udp.len() != self.asked.len()
@@ -213,53 +285,11 @@ impl Followed {
                 .any(|(socket, asked)| (socket.netns, socket.cookie) != *asked)
     }
 
-    /// Returns how many readings failed.
-    fn read_udp(
-        &mut self,
-        history: History,
-        udp: &[&BoundSocket],
-        namespaces: &mut HashMap<NetnsId, NetnsHandle>,
-    ) -> u64 {
-        self.asked = udp.iter().map(|socket| (socket.netns, socket.cookie)).collect();
-        let mut failures = 0;
-        let mut states: Vec<(&BoundSocket, UdpState)> = Vec::with_capacity(udp.len());
-        let mut missed: BTreeMap<NetnsId, Vec<&BoundSocket>> = BTreeMap::new();
-        for socket in udp {
-            let Some(handle) = namespaces.get_mut(&socket.netns) else {
-                continue;
-            };
-            match handle.udp_state(socket) {
-                Ok(Some(state)) => states.push((socket, state)),
-                Ok(None) => missed.entry(socket.netns).or_default().push(socket),
-                Err(error) => failures += refused(&error),
-            }
-        }
-        for (netns, sockets) in missed {
-            let ports = sockets.iter().map(|socket| socket.port);
-            let (Some(handle), Some(least), Some(most)) =
-                (namespaces.get_mut(&netns), ports.clone().min(), ports.max())
-            else {
-                continue;
-            };
-            match handle.udp_states(least..=most) {
-                Ok(found) => {
-                    let found: HashMap<u64, UdpState> = found.into_iter().collect();
-                    states.extend(sockets.into_iter().filter_map(|socket| {
-                        let state = found.get(&socket.cookie)?;
-                        Some((socket, *state))
-                    }));
-                }
-                Err(error) => failures += refused(&error),
-            }
-        }
-        self.add_udp(history, &states);
-        failures
-    }
-
-    fn add_udp(&mut self, history: History, states: &[(&BoundSocket, UdpState)]) {
-        let mut now = HashMap::with_capacity(states.len());
+    fn add_udp(&mut self, history: History, read: &AskedSockets<'_>) {
+        self.asked = read.asked.clone();
+        let mut now = HashMap::with_capacity(read.states.len());
         self.sockets.udp.clear();
-        for (socket, state) in states {
+        for (socket, state) in &read.states {
             let key = (socket.netns, socket.cookie);
             let (before, so_far) = match (self.before.get(&key), history) {
                 (Some(known), _) => *known,

@@ -142,13 +142,19 @@ fn a_wrapped_counter_goes_on_and_ports_beyond_the_bound_are_summed_up() {
         drops,
         ..UdpState::default()
     };
+    let answered = |states| AskedSockets {
+        asked: Vec::new(),
+        states,
+        missed: Vec::new(),
+        failures: 0,
+    };
     let one = socket(1);
-    followed.add_udp(History::Unknown, &[(&one, drops(u32::MAX - 1))]);
-    followed.add_udp(History::Unknown, &[(&one, drops(3))]);
+    followed.add_udp(History::Unknown, &answered(vec![(&one, drops(u32::MAX - 1))]));
+    followed.add_udp(History::Unknown, &answered(vec![(&one, drops(3))]));
     assert_eq!(followed.sockets.udp_drops, Some(5));
     let many: Vec<BoundSocket> = (1..100).map(socket).collect();
-    let states: Vec<_> = many.iter().map(|socket| (socket, drops(10))).collect();
-    followed.add_udp(History::Counts, &states);
+    let states = many.iter().map(|socket| (socket, drops(10))).collect();
+    followed.add_udp(History::Counts, &answered(states));
     assert_eq!(followed.sockets.udp_drops, Some(5 + 7 + 98 * 10));
     assert!(followed.sockets.udp_drops_by_port.len() <= MOST_PORTS + 1);
     assert_eq!(followed.sockets.udp_drops_by_port.values().sum::<u64>(), 992);

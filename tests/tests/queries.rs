@@ -16,7 +16,7 @@ use gsmon_agent::{
         Fact,
         event::{PlayerCount, PlayerKind},
         query::{
-            FailureKind, QueryAnswer,
+            FailureKind, OwnReason, QueryAnswer, Reader,
             schedule::{Queries, QueryReport, QueryTarget, bounded},
         },
     },
@@ -69,6 +69,7 @@ fn asking(netns: &Netns, protocol: QueryProtocol, address: SocketAddr) -> (Queri
         protocol,
         address,
         netns: Some(PathBuf::from(netns.path())),
+        process: None,
         settings: QuerySettings {
             // Quake III servers answer one address about once a second.
             interval: Duration::from_secs(3),
@@ -101,6 +102,7 @@ fn openarena_says_as_many_bots_as_it_runs() {
     if !root_or_skip() || !program_or_skip("openarena-server", "openarena-server") {
         return;
     }
+    serve_queries().unwrap();
     let netns = Netns::new("query-oa").unwrap();
     let home = tempfile::tempdir().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], 27_971));
@@ -108,7 +110,7 @@ fn openarena_says_as_many_bots_as_it_runs() {
         +set sv_pure 0 +set g_gametype 0 +set bot_enable 1 +set bot_minplayers 3 +set ttycon 0 +map oa_dm1";
     let arguments: Vec<&str> = arguments.split_ascii_whitespace().collect();
     let _server = start(&netns, home.path(), "/usr/games/openarena-server", &arguments);
-    let (_queries, reports) = asking(&netns, QueryProtocol::Quake3, address);
+    let (queries, reports) = asking(&netns, QueryProtocol::Quake3, address);
     let (answer, facts) = wait_for(&reports, Duration::from_secs(90), |answer| {
         answer.online == Some(3)
     });
@@ -138,6 +140,16 @@ fn openarena_says_as_many_bots_as_it_runs() {
         roster
             .iter()
             .all(|player| player.kind.is_some_and(|known| known.kind == PlayerKind::Bot))
+    );
+
+    // gamedig lists nobody: it has been asked, in a worker, and then gsmon has read the list.
+    let (_, statistics) = queries.statistics().remove(0);
+    assert_eq!(statistics.reader, Some(Reader::Gsmon(OwnReason::Players)));
+    let workers = queries.workers();
+    assert_eq!(
+        (workers.started, workers.died, workers.hung),
+        (1, 0, 0),
+        "{workers:?}"
     );
 
     // The server's own bytes, read in the plainest way: a line per player, the name between quotes.
@@ -234,6 +246,7 @@ fn boxed(netns: &Netns, server: &str, game: &str, address: SocketAddr) -> QueryT
         protocol: QueryProtocol::Gamedig,
         address,
         netns: Some(PathBuf::from(netns.path())),
+        process: None,
         settings: QuerySettings {
             game: Some(game.to_owned()),
             interval: Duration::from_millis(500),
@@ -309,4 +322,73 @@ fn gamedig_asks_inside_namespaces_and_what_kills_it_kills_a_worker_only() {
         workers.died >= 3 && workers.hung == 0 && workers.started >= workers.died,
         "{workers:?}"
     );
+}
+
+#[test]
+fn gamedig_is_asked_first_and_gsmon_reads_what_it_cannot() {
+    if !root_or_skip() {
+        return;
+    }
+    serve_queries().unwrap();
+    let netns = Netns::new("query-g3").unwrap();
+    let bedrock = inside(&netns, || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let text = b"MCPE;Server;390;1.14.60;3;10;1;Level;Survival;1;19132;19133;";
+            let length = (text.len() as u16).to_be_bytes();
+            let mut buffer = [0; 2_048];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let pong = [
+                    &[0x1c],
+                    &buffer[1..9],
+                    &[0; 8],
+                    &buffer[9..25],
+                    &length,
+                    &text[..],
+                ]
+                .concat();
+                let _ = socket.send_to(&pong, peer);
+            }
+        });
+        address
+    });
+    let deadly = b"\\hostname\\x\\mapname\\m\\gametype\\g\\gamever\\1\\password\\0\\maxplayers\\1\\player_99999999999\\a\\final\\\\queryid\\1.1";
+    let plain = |server: &str, protocol, address| QueryTarget {
+        protocol,
+        settings: QuerySettings {
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_secs(4),
+            ..QuerySettings::default()
+        },
+        ..boxed(&netns, server, "", address)
+    };
+    let (sink, reports) = bounded(1_000);
+    let queries = Queries::new(sink).unwrap();
+    queries.set(vec![
+        plain("bedrock", QueryProtocol::MinecraftBedrock, bedrock),
+        plain("deadly", QueryProtocol::Gamespy1, answer_inside(&netns, deadly)),
+    ]);
+    let end = Instant::now() + Duration::from_secs(60);
+    let statistics = || queries.statistics();
+    while statistics().iter().any(|(_, statistics)| statistics.answered < 4) {
+        assert!(Instant::now() < end, "{:?}", statistics());
+        let report = reports.recv_timeout(Duration::from_secs(10)).unwrap();
+        let answer = report.result.unwrap();
+        let expected = if &*report.server == "bedrock" {
+            "Level"
+        } else {
+            "m"
+        };
+        assert_eq!(answer.map.as_deref(), Some(expected));
+    }
+    for (server, statistics) in statistics() {
+        let expected = match &*server {
+            "bedrock" => Reader::Gamedig,
+            _ => Reader::Gsmon(OwnReason::Worker),
+        };
+        assert_eq!(statistics.reader, Some(expected), "{server}: {statistics:?}");
+    }
+    let workers = queries.workers();
+    assert_eq!((workers.died, workers.hung), (1, 0), "{workers:?}");
 }

@@ -67,6 +67,8 @@ pub struct Reachable {
     pub port: u16,
     /// Path of its network namespace, where it is not the agent's own.
     pub netns: Option<PathBuf>,
+    /// Its main process, where it is known.
+    pub process: Option<u32>,
 }
 
 /// The voices of all servers.
@@ -244,6 +246,7 @@ fn target(server: &GameServer, reachable: Option<Reachable>) -> Option<QueryTarg
     if protocol == QueryProtocol::Off {
         return None;
     }
+    let process = reachable.as_ref().and_then(|reachable| reachable.process);
     let (address, netns) = match (settings.address, protocol) {
         (Some(address), _) => (address, None),
         // The document has an address of its own.
@@ -264,6 +267,7 @@ fn target(server: &GameServer, reachable: Option<Reachable>) -> Option<QueryTarg
         protocol,
         address,
         netns,
+        process,
         settings: QuerySettings {
             protocol: Some(protocol),
             ..settings
@@ -281,6 +285,7 @@ mod tests {
             address: address.parse().unwrap(),
             port: 2456,
             netns: None,
+            process: None,
         })
     }
 

@@ -641,6 +641,7 @@ fn reachable(model: &ServerModel, own: Option<NetnsId>) -> Option<Reachable> {
         address: endpoint.address,
         port: endpoint.port,
         netns,
+        process: model.main(),
     })
 }
 

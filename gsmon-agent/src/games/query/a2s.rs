@@ -4,10 +4,10 @@
 //! includes bots (`gameserveritem_t` of the Steamworks SDK). Not covered: bzip2-compressed split answers (used by some
 //! pre-2010 servers only), rules.
 //!
-//! Not asked through gamedig: a name that is not UTF-8 costs it the list or the whole answer, GoldSrc must be known to it in
-//! advance, and it joins parts in the order in which they come.
+//! Asked through gamedig first (`super::reader`). What that lacks: a name that is not UTF-8 costs it the list or the whole
+//! answer, GoldSrc must be known to it in advance, and it joins parts in the order in which they come.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use super::{
     super::event::PlayerRef,
@@ -20,15 +20,14 @@ const PLAYERS: &[u8] = b"\xff\xff\xff\xffU";
 /// Challenges that are answered before the server is given up: one is normal, a second after a restart.
 const MOST_CHALLENGES: usize = 3;
 /// Steam's number of Rust, whose player counts do not fit the fields of the protocol.
-const RUST: u64 = 252_490;
+pub(super) const RUST: u64 = 252_490;
 /// The Ship has three bytes of its own in its information.
 const THE_SHIP: u16 = 2_400;
 /// Orange Box titles of the first protocol whose split headers lack the size.
 const WITHOUT_SIZE: [u16; 4] = [215, 240, 17_550, 17_700];
 
-pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
-    let mut udp = Udp::connect(address)?;
-    let bytes = request(&mut udp, INFO, Split::Source, deadline)?;
+pub(super) fn ask(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
+    let bytes = request(udp, INFO, Split::Source, deadline)?;
     let info = info(&bytes)?;
     let mut answer = info.answer;
     answer.round_trip = udp.round_trip();
@@ -36,7 +35,7 @@ pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer
     let mut question = PLAYERS.to_vec();
     question.extend_from_slice(&[0xff; 4]);
     let deadline = udp.optional(deadline);
-    let list = request(&mut udp, &question, info.split, deadline).and_then(|bytes| players(&bytes));
+    let list = request(udp, &question, info.split, deadline).and_then(|bytes| players(&bytes));
     answer.players = list
         .ok()
         .and_then(|players| Listed::by_count(players, answer.online));
@@ -160,15 +159,7 @@ fn source_info(mut reader: Reader<'_>) -> Result<Info, QueryError> {
     let version = reader.text()?;
     let (keywords, app_id) = extra(reader).unwrap_or_default();
     if app_id == RUST {
-        // The fields are bytes; a full server has more players than that.
-        for tag in keywords.split(|byte| *byte == b',') {
-            let counts = [(&b"cp"[..], &mut online), (b"mp", &mut max)];
-            for (prefix, count) in counts {
-                if let Some(value) = tag.strip_prefix(prefix).and_then(super::wire::number) {
-                    *count = value;
-                }
-            }
-        }
+        tagged_counts(keywords, &mut online, &mut max);
     }
     let split = match protocol {
         46..=48 => Split::GoldSrc,
@@ -188,6 +179,18 @@ fn source_info(mut reader: Reader<'_>) -> Result<Info, QueryError> {
         },
         split,
     })
+}
+
+/// Counts of Rust from its tags: the fields are bytes, and a full server has more players than that.
+pub(super) fn tagged_counts(keywords: &[u8], online: &mut u32, max: &mut u32) {
+    for tag in keywords.split(|byte| *byte == b',') {
+        let counts = [(&b"cp"[..], &mut *online), (b"mp", &mut *max)];
+        for (prefix, count) in counts {
+            if let Some(value) = tag.strip_prefix(prefix).and_then(super::wire::number) {
+                *count = value;
+            }
+        }
+    }
 }
 
 /// Tags and whole application number, behind the version where there are any.

@@ -72,6 +72,9 @@ impl QueryAnswer {
             // Some titles do not count bots among players; which ones is not known, so the number is not used.
             self.bots = None;
         }
+        if self.online == Some(0) {
+            self.bots = Some(0);
+        }
         if self
             .tick_rate_hz
             .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
@@ -182,6 +185,7 @@ mod tests {
             Some(Vec::new()),
             "nobody is a list too"
         );
+        assert_eq!(answer(&[], 0, None).bots, Some(0), "and has no bots");
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //!
 //! Format: the "Raknet Protocol" page of the protocol wiki. No list of players exists.
 //!
-//! Not asked through gamedig: a mode that is none of five costs it the whole answer.
-
-use std::net::SocketAddr;
+//! Asked through gamedig first (`super::reader`). What that lacks: a mode that is none of five, or a semicolon in the name,
+//! costs it the whole answer.
 
 use super::{
     QueryAnswer, QueryError,
@@ -15,14 +14,15 @@ use super::{
 const MAGIC: [u8; 16] = [
     0x00, 0xff, 0xff, 0x00, 0xfe, 0xfe, 0xfe, 0xfe, 0xfd, 0xfd, 0xfd, 0xfd, 0x12, 0x34, 0x56, 0x78,
 ];
+/// The time that gamedig says it is.
+const GAMEDIGS: [u8; 8] = [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88];
 
-pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
-    let time = wire::random().to_be_bytes();
+pub(super) fn ask(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
+    let time = udp.token(GAMEDIGS);
     let mut ping = vec![0x01];
     ping.extend_from_slice(&time);
     ping.extend_from_slice(&MAGIC);
     ping.extend_from_slice(&[0; 8]);
-    let mut udp = Udp::connect(address)?;
     let mut answer = udp.ask(&[&ping], deadline, |datagram| pong(datagram, time).transpose())?;
     answer.round_trip = udp.round_trip();
     Ok(answer)

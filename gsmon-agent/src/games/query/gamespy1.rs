@@ -3,12 +3,10 @@
 //! Format: GameSpy's query protocol as Unreal, Battlefield 1942 and others speak it. Players are `player_N` (or
 //! `playername_N`). Some titles leave stale rows behind the number of players: the list then counts as incomplete.
 //!
-//! Not asked through gamedig: names that are not UTF-8 cost it the whole answer, a large row number its life.
+//! Asked through gamedig first (`super::reader`). What that lacks: names that are not UTF-8 cost it the whole answer, parts
+//! out of order what came late, a large row number its life.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     super::event::PlayerRef,
@@ -19,8 +17,7 @@ use super::{
 /// Fields kept of one answer.
 const MOST_FIELDS: usize = 16_384;
 
-pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
-    let mut udp = Udp::connect(address)?;
+pub(super) fn ask(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
     let mut status = Status::default();
     let mut answer = udp.ask(&[b"\\status\\"], deadline, |datagram| {
         Ok(status.add(datagram).then(|| status.answer()))

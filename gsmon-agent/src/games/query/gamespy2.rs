@@ -3,51 +3,66 @@
 //! Format: GameSpy's second query protocol (`fe fd 00`, four bytes that come back, three bytes that ask for settings,
 //! players and teams). Not covered: teams.
 //!
-//! Not asked through gamedig: a score below zero costs it the whole answer.
+//! Asked through gamedig first (`super::reader`), which asks for everything at once. What that lacks: a score below zero,
+//! no password or no teams cost it the whole answer.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use super::{
     super::event::PlayerRef,
     Listed, QueryAnswer, QueryError,
-    wire::{self, Deadline, Reader, Udp, number, some, text},
+    wire::{Deadline, Reader, Udp, number, some, text},
 };
 
+/// What gamedig lets servers send back.
+const GAMEDIGS: [u8; 4] = [0, 0, 0, 1];
 /// Columns of a table, at most; known titles have about ten.
 const MOST_COLUMNS: usize = 64;
 
-pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
-    let mut udp = Udp::connect(address)?;
-    let mut answer = question(&mut udp, [0xff, 0x00, 0x00], deadline, settings)?;
+pub(super) fn ask(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
+    let mut answer = question(udp, [0xff, 0x00, 0x00], deadline, settings)?;
     answer.round_trip = udp.round_trip();
     let deadline = udp.optional(deadline);
-    let players = question(&mut udp, [0x00, 0xff, 0x00], deadline, players).ok();
+    let players = question(udp, [0x00, 0xff, 0x00], deadline, players).ok();
+    Ok(joined(answer, players))
+}
+
+/// Reads the one datagram that answers gamedig's question: settings, and players right behind them.
+pub(super) fn heard(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
+    question(udp, [0xff; 3], deadline, |reader| {
+        let answer = settings(reader)?;
+        let players = players(reader).ok();
+        Ok(joined(answer, players))
+    })
+}
+
+fn joined(mut answer: QueryAnswer, players: Option<Vec<PlayerRef>>) -> QueryAnswer {
     if answer.online.is_none() {
         answer.online = players
             .as_ref()
             .and_then(|players| u32::try_from(players.len()).ok());
     }
     answer.players = players.and_then(|players| Listed::by_count(players, answer.online));
-    Ok(answer)
+    answer
 }
 
 fn question<T>(
     udp: &mut Udp,
     parts: [u8; 3],
     deadline: Deadline,
-    read: impl Fn(Reader<'_>) -> Result<T, QueryError>,
+    read: impl Fn(&mut Reader<'_>) -> Result<T, QueryError>,
 ) -> Result<T, QueryError> {
-    let id = (wire::random() as u32).to_be_bytes();
+    let id = udp.token(GAMEDIGS);
     let request = [&[0xfe, 0xfd, 0x00][..], &id, &parts].concat();
     udp.ask(&[&request], deadline, |datagram| {
         let mut reader = Reader::new(datagram);
         (reader.skip(&[0]) && reader.skip(&id))
-            .then(|| read(reader))
+            .then(|| read(&mut reader))
             .transpose()
     })
 }
 
-fn settings(mut reader: Reader<'_>) -> Result<QueryAnswer, QueryError> {
+fn settings(reader: &mut Reader<'_>) -> Result<QueryAnswer, QueryError> {
     let mut fields = HashMap::new();
     while !reader.is_empty() {
         let name = reader.until(0)?;
@@ -72,7 +87,7 @@ fn settings(mut reader: Reader<'_>) -> Result<QueryAnswer, QueryError> {
     })
 }
 
-fn players(mut reader: Reader<'_>) -> Result<Vec<PlayerRef>, QueryError> {
+fn players(reader: &mut Reader<'_>) -> Result<Vec<PlayerRef>, QueryError> {
     reader.u8()?;
     let rows = reader.u8()?;
     let mut columns = Vec::new();
@@ -141,8 +156,10 @@ mod tests {
         #[test]
         fn no_bytes_make_the_readers_panic(bytes in prop::collection::vec(0u8..4, 0..300), any in prop::collection::vec(any::<u8>(), 0..100)) {
             for bytes in [&bytes, &any] {
-                let _ = settings(Reader::new(bytes));
-                let _ = players(Reader::new(bytes));
+                let mut reader = Reader::new(bytes);
+                let _ = settings(&mut reader);
+                let _ = players(&mut reader);
+                let _ = players(&mut Reader::new(bytes));
             }
         }
     }

@@ -3,26 +3,26 @@
 //! Format: GameSpy's third query protocol as Battlefield 2, Crysis or Unreal Tournament 3 speak it. A field that a part
 //! cuts off continues in the next with its offset. Not covered: teams, and Just Cause 2's own variant.
 //!
-//! Not asked through gamedig, which lists nobody.
+//! Asked through gamedig first (`super::reader`), which reads a server without players; it lists nobody.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     sync::Arc,
 };
 
 use super::{
     super::event::PlayerRef,
     Listed, QueryAnswer, QueryError,
-    wire::{self, Deadline, Reader, Udp, number, some, text},
+    wire::{Deadline, Reader, Udp, number, some, text},
 };
 
 /// Part of a session number that every server sends back unchanged.
 const SESSION_MASK: u32 = 0x0f0f_0f0f;
+/// gamedig's session number.
+const GAMEDIGS: [u8; 4] = [0, 0, 0, 1];
 
-pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
-    let mut udp = Udp::connect(address)?;
-    let session = Session::begin(&mut udp, deadline)?;
+pub(super) fn ask(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
+    let session = Session::begin(udp, deadline)?;
     let mut parts = Parts::default();
     let mut answer = udp.ask(
         &[&session.question(&[0xff, 0xff, 0xff, 0x01])],
@@ -45,7 +45,7 @@ pub(super) struct Session {
 impl Session {
     /// Asks for a challenge.
     pub(super) fn begin(udp: &mut Udp, deadline: Deadline) -> Result<Self, QueryError> {
-        let id = (wire::random() as u32 & SESSION_MASK).to_be_bytes();
+        let id = (u32::from_be_bytes(udp.token(GAMEDIGS)) & SESSION_MASK).to_be_bytes();
         let request = [&[0xfe, 0xfd, 0x09][..], &id].concat();
         let challenge: i64 = udp.ask(&[&request], deadline, |datagram| {
             let mut reader = Reader::new(datagram);

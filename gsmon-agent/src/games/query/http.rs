@@ -200,10 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{
-            ask,
-            testing::{Server, read as read_bytes, settings, tcp_server, write},
-        },
+        super::testing::{Server, ask, read as read_bytes, settings, tcp_server, write},
         *,
     };
     use crate::config::QueryProtocol;

@@ -1,9 +1,9 @@
-//! Asking game servers: one file per protocol, [`schedule`] for when and by whom.
+//! Asking game servers: one file per protocol, [`schedule`] for when, [`reader`] for who reads the answer.
 //!
-//! Minecraft Java, and every game that gsmon has no reader for, is asked through the crate gamedig, in a child process
-//! ([`boxed`]). All else is read here, with bounds on datagrams, bytes, list lengths and total time: SQP, GS4, consoles,
-//! Teeworlds and HTTP because the crate lacks them; A2S, Quake, GameSpy, Unreal 2 and Bedrock because it loses players,
-//! counts or whole answers that sessions need (`boxed/left_out.rs` shows each).
+//! The crate gamedig comes first, in a child process ([`boxed`]): it alone asks Minecraft Java and every game that gsmon has
+//! no reader for; with A2S, Quake, GameSpy, Unreal 2 and Bedrock its answer is taken where it loses no players, counts or
+//! texts (`boxed/left_out.rs` shows what it loses), and else gsmon asks itself. What the crate lacks is read here alone: SQP,
+//! GS4, consoles, Teeworlds and HTTP. All readers have bounds on datagrams, bytes, list lengths and total time.
 //!
 //! Blocking code. It runs on the threads of [`schedule::Queries`], never on async ones.
 //!
@@ -23,6 +23,7 @@ mod namespace;
 mod quake;
 mod rcon;
 mod rcon_text;
+mod reader;
 mod report;
 pub mod schedule;
 mod sqp;
@@ -37,6 +38,7 @@ use std::{io, net::SocketAddr, time::Duration};
 pub use self::{
     answer::{Listed, QueryAnswer, StatedRoundTrips},
     boxed::{WorkerStatistics, serve as serve_worker, worker_program},
+    reader::{OwnReason, Reader},
 };
 use crate::config::{Game, QueryProtocol, QuerySettings};
 
@@ -192,34 +194,38 @@ pub fn usual_port(game: Game, game_port: u16) -> u16 {
     }
 }
 
-/// Asks once, but for what is asked through [`boxed`]; takes `settings.timeout` at most, look-up of a host name of `http` included.
-fn ask(
+/// Asks once with gsmon's own readers; takes until `deadline` at most, look-up of a host name of `http` included.
+fn ask_until(
     protocol: QueryProtocol,
     address: SocketAddr,
     settings: &QuerySettings,
+    deadline: wire::Deadline,
 ) -> Result<QueryAnswer, QueryError> {
-    let deadline = wire::Deadline::after(settings.timeout);
+    if let Some(known) = boxed::Known::of(protocol) {
+        return reader::own(known, &mut wire::Udp::connect(address)?, deadline);
+    }
     match protocol {
-        QueryProtocol::A2s => a2s::ask(address, deadline),
-        QueryProtocol::MinecraftBedrock => bedrock::ask(address, deadline),
         QueryProtocol::MinecraftQuery => gs4::ask(address, deadline),
-        QueryProtocol::Quake1 => quake::ask(quake::Dialect::One, address, deadline),
-        QueryProtocol::Quake2 => quake::ask(quake::Dialect::Two, address, deadline),
-        QueryProtocol::Quake3 => quake::ask(quake::Dialect::Three, address, deadline),
-        QueryProtocol::Gamespy1 => gamespy1::ask(address, deadline),
-        QueryProtocol::Gamespy2 => gamespy2::ask(address, deadline),
-        QueryProtocol::Gamespy3 => gamespy3::ask(address, deadline),
-        QueryProtocol::Unreal2 => unreal2::ask(address, deadline),
         QueryProtocol::Sqp => sqp::ask(address, deadline),
         QueryProtocol::SourceRcon => rcon::ask(rcon::Dialect::Source, address, settings, deadline),
         QueryProtocol::MinecraftRcon => rcon::ask(rcon::Dialect::Minecraft, address, settings, deadline),
         QueryProtocol::Teeworlds => teeworlds::ask(address, deadline),
         QueryProtocol::Http => http::ask(settings, deadline),
-        QueryProtocol::Minecraft | QueryProtocol::Gamedig => Err(QueryError::Settings(
-            "this is asked through a query worker only".to_owned(),
-        )),
         QueryProtocol::Off => Err(QueryError::Settings(
             "query.protocol is off: nobody is asked".to_owned(),
+        )),
+        QueryProtocol::Minecraft
+        | QueryProtocol::Gamedig
+        | QueryProtocol::A2s
+        | QueryProtocol::MinecraftBedrock
+        | QueryProtocol::Quake1
+        | QueryProtocol::Quake2
+        | QueryProtocol::Quake3
+        | QueryProtocol::Gamespy1
+        | QueryProtocol::Gamespy2
+        | QueryProtocol::Gamespy3
+        | QueryProtocol::Unreal2 => Err(QueryError::Settings(
+            "this is asked through a query worker only".to_owned(),
         )),
     }
 }
@@ -276,7 +282,7 @@ mod tests {
                 });
                 let settings = QuerySettings { timeout: Duration::from_millis(40), ..QuerySettings::default() };
                 let start = Instant::now();
-                let _ = ask(UDP[index], server.address, &settings);
+                let _ = testing::ask(UDP[index], server.address, &settings);
                 prop_assert!(start.elapsed() < Duration::from_secs(1));
             }
 

@@ -6,9 +6,10 @@
 //!
 //! Not covered: answers that servers cut at 16 KiB; Doom 3's `getInfo`.
 //!
-//! Not asked through gamedig, which lists nobody and says that nobody is there.
+//! Asked through gamedig first (`super::reader`), which reads a server without players; of any other it lists nobody and says
+//! that nobody is there.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use super::{
     super::event::{KindEvidence, PlayerKind, PlayerRef},
@@ -52,12 +53,7 @@ impl Dialect {
     }
 }
 
-pub(super) fn ask(
-    dialect: Dialect,
-    address: SocketAddr,
-    deadline: Deadline,
-) -> Result<QueryAnswer, QueryError> {
-    let mut udp = Udp::connect(address)?;
+pub(super) fn ask(dialect: Dialect, udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
     let mut answer = udp.ask(&[dialect.question()], deadline, |datagram| {
         let mut reader = Reader::new(datagram);
         reader
@@ -69,7 +65,7 @@ pub(super) fn ask(
     let humans = (dialect == Dialect::Three && answer.online > Some(0))
         .then(|| {
             let deadline = udp.optional(deadline);
-            humans(&mut udp, deadline)
+            humans(udp, deadline)
         })
         .flatten();
     if let (Some(humans), Some(online)) = (humans, answer.online) {

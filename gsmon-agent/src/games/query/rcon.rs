@@ -200,8 +200,8 @@ mod tests {
 
     use super::{
         super::{
-            Listed, ask,
-            testing::{read, settings, tcp_server, write},
+            Listed,
+            testing::{ask, read, settings, tcp_server, write},
         },
         *,
     };

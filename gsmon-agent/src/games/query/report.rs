@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     super::event::{Fact, GameEvent, TimeSource, Witness},
-    FailureKind, QueryAnswer, QueryError,
+    FailureKind, QueryAnswer, QueryError, Reader,
 };
 use crate::config::{QueryProtocol, QuerySettings};
 
@@ -24,8 +24,32 @@ pub struct QueryTarget {
     pub address: SocketAddr,
     /// Network namespace to ask from, where it is not the agent's own.
     pub netns: Option<PathBuf>,
+    /// The process that answers there, where it is known: another one may answer otherwise.
+    pub process: Option<u32>,
     /// Interval, timeout, password, document.
     pub settings: QuerySettings,
+}
+
+impl QueryTarget {
+    /// Is it the same question to the same place, whoever answers there now?
+    pub(super) fn asks_the_same(&self, other: &Self) -> bool {
+        let Self {
+            server,
+            protocol,
+            address,
+            netns,
+            process: _,
+            settings,
+        } = self;
+        (server, protocol, address, netns, settings)
+            == (
+                &other.server,
+                &other.protocol,
+                &other.address,
+                &other.netns,
+                &other.settings,
+            )
+    }
 }
 
 /// What came of one question.
@@ -93,6 +117,8 @@ pub struct QueryStatistics {
     pub failed_in_a_row: u32,
     /// Round trip of the last answer.
     pub round_trip: Option<Duration>,
+    /// Who read the last answer.
+    pub reader: Option<Reader>,
 }
 
 impl QueryStatistics {

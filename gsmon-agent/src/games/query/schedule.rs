@@ -16,9 +16,10 @@ use std::{
 
 pub use super::report::{Delivery, QueryReport, QueryStatistics, QueryTarget, bounded};
 use super::{
-    QueryAnswer, QueryError, StatedRoundTrips, WorkerStatistics, ask,
-    boxed::{self, Ask, Pool},
-    namespace, wire,
+    QueryAnswer, QueryError, StatedRoundTrips, WorkerStatistics,
+    boxed::Pool,
+    reader::{self, Asked, Memory, OwnReason, Reader},
+    wire,
 };
 use crate::config::QueryProtocol;
 
@@ -44,7 +45,7 @@ pub struct Queries {
 }
 
 type Sink = Box<dyn Fn(QueryReport) -> Delivery + Send + Sync>;
-type Asker = Box<dyn Fn(&QueryTarget) -> Result<QueryAnswer, QueryError> + Send + Sync>;
+type Asker = Box<dyn Fn(&QueryTarget, Option<OwnReason>) -> Asked + Send + Sync>;
 
 struct Shared {
     state: Mutex<State>,
@@ -84,6 +85,8 @@ struct Entry {
     generation: u64,
     before: Option<QueryAnswer>,
     statistics: QueryStatistics,
+    /// Who is to read its answers.
+    memory: Memory,
     /// Has it answered the last question?
     sound: bool,
 }
@@ -98,6 +101,7 @@ struct Due {
 struct Job {
     due: Due,
     target: Arc<QueryTarget>,
+    own: Option<OwnReason>,
     doubtful: bool,
 }
 
@@ -121,7 +125,7 @@ impl Queries {
         let asked = pool.clone();
         Self::start(
             Box::new(sink),
-            Box::new(move |target| ask_target(target, &asked)),
+            Box::new(move |target, own| reader::ask(target, own, &asked)),
             pool,
         )
     }
@@ -149,7 +153,8 @@ impl Queries {
         Ok(queries)
     }
 
-    /// Whom to ask from now on. Servers whose target is as before go on undisturbed; one target per name.
+    /// Whom to ask from now on. Servers whose target is as before go on undisturbed, but another process may be read by
+    /// another reader; one target per name.
     pub fn set(&self, targets: Vec<QueryTarget>) {
         let mut state = self.shared.lock();
         let mut servers = std::mem::take(&mut state.servers);
@@ -161,6 +166,11 @@ impl Queries {
             let name = target.server.clone();
             let entry = match servers.remove(&name) {
                 Some(entry) if *entry.target == target => entry,
+                Some(entry) if entry.target.asks_the_same(&target) => Entry {
+                    target: Arc::new(target),
+                    memory: Memory::default(),
+                    ..entry
+                },
                 changed => {
                     state.generation += 1;
                     let generation = state.generation;
@@ -174,6 +184,7 @@ impl Queries {
                         target: Arc::new(target),
                         generation,
                         before: None,
+                        memory: Memory::default(),
                         statistics: changed.map(|entry| entry.statistics).unwrap_or_default(),
                         sound: false,
                     }
@@ -252,10 +263,14 @@ impl Shared {
                     // Somebody else watches the clock now.
                     self.changed.notify_one();
                     drop(state);
-                    let result = catch_unwind(AssertUnwindSafe(|| (self.asker)(&job.target)))
-                        .unwrap_or(Err(QueryError::Panicked));
+                    let asked = catch_unwind(AssertUnwindSafe(|| (self.asker)(&job.target, job.own)))
+                        .unwrap_or(Asked {
+                            result: Err(QueryError::Panicked),
+                            reader: Reader::Gsmon(OwnReason::Protocol),
+                            lesson: None,
+                        });
                     state = self.lock();
-                    if let Some(report) = state.settle(&job, result, Instant::now()) {
+                    if let Some(report) = state.settle(&job, asked, Instant::now()) {
                         drop(state);
                         let server = report.server.clone();
                         let delivery = catch_unwind(AssertUnwindSafe(|| (self.sink)(report)));
@@ -342,18 +357,14 @@ impl State {
         }
         Next::Ask(Job {
             target: entry.target.clone(),
+            own: entry.memory.own(now),
             due,
             doubtful: is_doubtful,
         })
     }
 
     /// Counts, plans the next question, and makes the report; none when nobody wants it any more.
-    fn settle(
-        &mut self,
-        job: &Job,
-        result: Result<QueryAnswer, QueryError>,
-        now: Instant,
-    ) -> Option<QueryReport> {
+    fn settle(&mut self, job: &Job, asked: Asked, now: Instant) -> Option<QueryReport> {
         if job.doubtful {
             self.asking_doubtful -= 1;
         }
@@ -362,12 +373,25 @@ impl State {
         }
         let entry = self.servers.get_mut(&job.due.server)?;
         let interval = entry.target.settings.interval.clamp(INTERVALS.0, INTERVALS.1);
+        let Asked {
+            result,
+            reader,
+            lesson,
+        } = asked;
+        // What another process has taught says nothing about this one.
+        if entry.target.process == job.target.process
+            && let Some(reason) = lesson
+        {
+            tracing::debug!(server = %job.due.server, reason = reason.label(), "gsmon reads this server itself for an hour");
+            entry.memory.learn(reason, now);
+        }
         let statistics = &mut entry.statistics;
         let was_sound = entry.sound;
         entry.sound = result.is_ok();
         let (at, facts) = match &result {
             Ok(answer) => {
                 statistics.answered += 1;
+                statistics.reader = Some(reader);
                 // Some of what gamedig asks is not timed.
                 statistics.round_trip = Some(answer.round_trip).filter(|time| !time.is_zero());
                 if statistics.failed_in_a_row > 0 {
@@ -428,19 +452,6 @@ fn pause(interval: Duration, failures: u32, random: u64) -> Duration {
 fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-pub(super) fn ask_target(target: &QueryTarget, pool: &Pool) -> Result<QueryAnswer, QueryError> {
-    let (address, settings, netns) = (target.address, &target.settings, target.netns.as_deref());
-    let mut answer = match boxed::game(target.protocol, settings) {
-        Some(game) => {
-            let question = Ask { game, address, netns };
-            pool.ask(&question, wire::Deadline::after(settings.timeout))
-        }
-        None => namespace::within(netns, || ask(target.protocol, address, settings)),
-    }?;
-    answer.tidy();
-    Ok(answer)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    super::boxed,
     super::{
         super::event::{TimeSource, Witness},
         FailureKind,
@@ -27,11 +28,21 @@ fn target(server: &str, address: SocketAddr) -> QueryTarget {
         protocol: QueryProtocol::Quake3,
         address,
         netns: None,
+        process: None,
         settings: QuerySettings {
             interval: Duration::from_millis(100),
             timeout: Duration::from_millis(300),
             ..QuerySettings::default()
         },
+    }
+}
+
+/// An answer that gamedig has read, or that has taught to ask without it.
+fn answered(lesson: Option<OwnReason>) -> Asked {
+    Asked {
+        result: Ok(QueryAnswer::default()),
+        reader: lesson.map_or(Reader::Gamedig, Reader::Gsmon),
+        lesson,
     }
 }
 
@@ -187,9 +198,9 @@ fn a_reload_keeps_what_is_the_same_and_drops_what_is_gone() {
 #[test]
 fn a_panic_is_an_error_and_the_threads_live_on() {
     let (sink, reports) = bounded(1_000);
-    let asker = |target: &QueryTarget| -> Result<QueryAnswer, QueryError> {
+    let asker = |target: &QueryTarget, _: Option<OwnReason>| {
         assert_ne!(&*target.server, "bad", "on purpose");
-        Ok(QueryAnswer::default())
+        answered(None)
     };
     let queries = Queries::start(Box::new(sink), Box::new(asker), Arc::new(Pool::new())).unwrap();
     let bad = |index| QueryTarget {
@@ -213,10 +224,10 @@ fn a_shutdown_does_not_wait_for_the_slow_and_they_are_not_reported() {
     let late = Arc::new(AtomicBool::new(false));
     let (reported, asked) = (late.clone(), Arc::new(AtomicU32::new(0)));
     let asking = asked.clone();
-    let asker = move |_: &QueryTarget| {
+    let asker = move |_: &QueryTarget, _: Option<OwnReason>| {
         asking.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(1_500));
-        Ok(QueryAnswer::default())
+        answered(None)
     };
     let sink = move |_| {
         reported.store(true, Ordering::Relaxed);
@@ -307,4 +318,159 @@ fn a_server_that_kills_workers_costs_its_own_questions_only() {
         workers.died >= 3 && workers.started >= workers.died,
         "{workers:?}"
     );
+}
+
+/// Asks the only server there is at that time, and tells what was remembered of it.
+fn ask_at(state: &mut State, now: Instant, lesson: Option<OwnReason>) -> Option<OwnReason> {
+    let Next::Ask(job) = state.next(now) else {
+        panic!("nobody is to be asked");
+    };
+    let own = job.own;
+    assert!(state.settle(&job, answered(lesson), now).is_some());
+    own
+}
+
+#[test]
+fn who_reads_a_server_is_remembered_for_an_hour_and_not_beyond_its_process() {
+    let (sink, _reports) = bounded(10);
+    let asker = |_: &QueryTarget, _: Option<OwnReason>| answered(None);
+    let mut queries = Queries::start(Box::new(sink), Box::new(asker), Arc::new(Pool::new())).unwrap();
+    // Time is this test's from here on.
+    let mut state = queries.shared.lock();
+    state.stopping = true;
+    queries.shared.changed.notify_all();
+    drop(state);
+    queries
+        .workers
+        .drain(..)
+        .for_each(|worker| worker.join().unwrap());
+    queries.shared.lock().stopping = false;
+    let minutely = |process| QueryTarget {
+        process: Some(process),
+        settings: QuerySettings {
+            interval: Duration::from_secs(60),
+            ..target("a", nowhere()).settings
+        },
+        ..target("a", nowhere())
+    };
+    queries.set(vec![minutely(7)]);
+    let mut now = Instant::now() + Duration::from_secs(1);
+    let mut ask = |lesson| {
+        let own = ask_at(&mut queries.shared.lock(), now, lesson);
+        now += Duration::from_secs(61);
+        own
+    };
+    let players = Some(OwnReason::Players);
+    assert_eq!(ask(None), None);
+    assert_eq!(ask(players), None);
+    for _ in 0..59 {
+        assert_eq!(ask(None), players);
+    }
+    assert_eq!(ask(None), None, "an hour is over");
+    assert_eq!(ask(players), None, "and nothing has been learnt since");
+    assert_eq!(ask(None), players);
+    queries.set(vec![minutely(7)]);
+    assert_eq!(ask(None), players, "the same process");
+    let asked = statistics(&queries, "a").unwrap().asked;
+    queries.set(vec![minutely(8)]);
+    assert_eq!(ask(None), None, "another process");
+    assert_eq!(statistics(&queries, "a").unwrap().asked, asked + 1);
+    assert_eq!(statistics(&queries, "a").unwrap().reader, Some(Reader::Gamedig));
+}
+
+#[test]
+fn what_one_process_teaches_is_not_held_against_the_next() {
+    let mut state = State::default();
+    let now = Instant::now();
+    let of = |process| {
+        Arc::new(QueryTarget {
+            process: Some(process),
+            ..target("a", nowhere())
+        })
+    };
+    let name: Arc<str> = "a".into();
+    state.servers.insert(
+        name.clone(),
+        Entry {
+            target: of(1),
+            generation: 0,
+            before: None,
+            statistics: QueryStatistics::default(),
+            memory: Memory::default(),
+            sound: true,
+        },
+    );
+    state.sound.push(Reverse(Due {
+        at: now,
+        generation: 0,
+        server: name.clone(),
+    }));
+    let Next::Ask(job) = state.next(now) else {
+        panic!("it is due");
+    };
+    state.servers.get_mut(&name).unwrap().target = of(2);
+    assert!(
+        state
+            .settle(&job, answered(Some(OwnReason::Worker)), now)
+            .is_some()
+    );
+    assert_eq!(state.servers[&name].memory.own(now), None);
+}
+
+#[test]
+fn gamedig_is_asked_once_where_gsmon_has_to_read_and_again_after_a_restart() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = asked.clone();
+    let status =
+        b"\xff\xff\xff\xffstatusResponse\n\\sv_hostname\\q\\sv_maxclients\\8\\mapname\\q3dm1\n3 48 \"Ann\"\n";
+    let server = udp_server(move |request| {
+        // gamedig's question ends with a zero byte.
+        if request == b"\xff\xff\xff\xffgetstatus\0" {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        let wanted = request.starts_with(b"\xff\xff\xff\xffgetstatus");
+        wanted.then(|| status.to_vec()).into_iter().collect()
+    });
+    let (sink, reports) = bounded(10_000);
+    let queries = Queries::with_pool(sink, boxed::tests::pool()).unwrap();
+    let of = |process| QueryTarget {
+        process: Some(process),
+        settings: QuerySettings {
+            timeout: Duration::from_secs(4),
+            ..target("a", server.address).settings
+        },
+        ..target("a", server.address)
+    };
+    for process in 1..=2 {
+        queries.set(vec![of(process)]);
+        for _ in 0..4 {
+            let answer = next(&reports).result.unwrap();
+            assert_eq!(answer.online, Some(1));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), process);
+        let reader = statistics(&queries, "a").unwrap().reader;
+        assert_eq!(reader, Some(Reader::Gsmon(OwnReason::Players)));
+    }
+}
+
+#[test]
+fn a_server_that_kills_workers_is_read_without_them() {
+    let bad = boxed::tests::deadly();
+    let (sink, reports) = bounded(10_000);
+    let queries = Queries::with_pool(sink, boxed::tests::pool()).unwrap();
+    queries.set(vec![QueryTarget {
+        protocol: QueryProtocol::Gamespy1,
+        settings: QuerySettings {
+            timeout: Duration::from_secs(4),
+            ..target("bad", bad.address).settings
+        },
+        ..target("bad", bad.address)
+    }]);
+    for _ in 0..5 {
+        assert_eq!(next(&reports).result.unwrap().max, Some(1));
+    }
+    let reader = statistics(&queries, "bad").unwrap().reader;
+    assert_eq!(reader, Some(Reader::Gsmon(OwnReason::Worker)));
+    let workers = queries.workers();
+    assert_eq!((workers.started, workers.died), (1, 1), "{workers:?}");
 }

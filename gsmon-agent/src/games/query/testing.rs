@@ -13,8 +13,10 @@ use std::{
 };
 
 use super::{
-    QueryAnswer, QueryError, boxed,
-    schedule::{QueryTarget, ask_target},
+    OwnReason, QueryAnswer, QueryError, ask_until, boxed,
+    reader::{self, Asked},
+    report::QueryTarget,
+    wire::Deadline,
 };
 use crate::config::{QueryProtocol, QuerySettings};
 
@@ -107,14 +109,35 @@ pub(super) fn settings() -> QuerySettings {
     }
 }
 
-/// Asks with a short timeout, as the schedule does.
+/// Asks with gsmon's own readers.
+pub(super) fn ask(
+    protocol: QueryProtocol,
+    address: SocketAddr,
+    settings: &QuerySettings,
+) -> Result<QueryAnswer, QueryError> {
+    ask_until(protocol, address, settings, Deadline::after(settings.timeout))
+}
+
+/// Asks with a short timeout, as the schedule asks a server that gsmon reads itself, if it can.
 pub(super) fn asked(protocol: QueryProtocol, address: SocketAddr) -> Result<QueryAnswer, QueryError> {
-    let target = QueryTarget {
+    let target = target(protocol, address);
+    reader::ask(&target, Some(OwnReason::Players), &boxed::tests::pool()).result
+}
+
+/// Asks as the schedule asks a server of which nothing is known, with time enough for a worker to start.
+pub(super) fn asked_first(protocol: QueryProtocol, address: SocketAddr, pool: &boxed::Pool) -> Asked {
+    let mut target = target(protocol, address);
+    target.settings.timeout = Duration::from_secs(4);
+    reader::ask(&target, None, pool)
+}
+
+fn target(protocol: QueryProtocol, address: SocketAddr) -> QueryTarget {
+    QueryTarget {
         server: "asked".into(),
         protocol,
         address,
         netns: None,
+        process: None,
         settings: settings(),
-    };
-    ask_target(&target, &boxed::tests::pool())
+    }
 }

@@ -4,9 +4,10 @@
 //! with a zero byte. A ping of 0 is a bot; rows of number 0 are scores, not players. Lists come in parts without an end
 //! mark: they are read until the stated number is there. Not covered: rules and mutators.
 //!
-//! Not asked through gamedig, which counts those rows as players and stops before the list is whole.
+//! Asked through gamedig first (`super::reader`). What that lacks: it counts those rows as players and stops before the list
+//! is whole, and takes the length for a part of texts of more than 25 characters.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::event::{KindEvidence, PlayerKind, PlayerRef},
@@ -14,8 +15,7 @@ use super::{
     wire::{Deadline, MOST_PLAYERS, Reader, Udp, some, text},
 };
 
-pub(super) fn ask(address: SocketAddr, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
-    let mut udp = Udp::connect(address)?;
+pub(super) fn ask(udp: &mut Udp, deadline: Deadline) -> Result<QueryAnswer, QueryError> {
     let mut answer = udp.ask(&[&[0x79, 0, 0, 0, 0]], deadline, |datagram| {
         body(datagram, 0).map(information).transpose()
     })?;

@@ -1,5 +1,5 @@
 //! Sockets and bytes of all query protocols: one deadline per question, bounded datagrams and bytes, a reader that
-//! cannot run past the end.
+//! cannot run past the end. A conversation can be held with a server, or be one that has been held and is read again.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -53,12 +53,20 @@ impl Deadline {
     }
 }
 
-/// A UDP conversation with one server. The socket is connected: only that server's datagrams arrive.
+/// A UDP conversation with one server.
 pub(super) struct Udp {
-    socket: UdpSocket,
+    side: Side,
     buffer: Vec<u8>,
     datagrams: u32,
     round_trip: Option<Duration>,
+}
+
+/// Who answers.
+enum Side {
+    /// The server. The socket is connected: only its datagrams arrive.
+    Server(UdpSocket),
+    /// Nobody any more: what a server has answered to gamedig's questions, in order.
+    Heard(std::vec::IntoIter<Vec<u8>>),
 }
 
 impl Udp {
@@ -70,11 +78,29 @@ impl Udp {
         let socket = UdpSocket::bind(local)?;
         socket.connect(address)?;
         Ok(Self {
-            socket,
+            side: Side::Server(socket),
             buffer: vec![0; DATAGRAM_BYTES],
             datagrams: 0,
             round_trip: None,
         })
+    }
+
+    /// What a server has answered to gamedig's questions, to be read as if it were answering now.
+    pub(super) fn heard(datagrams: Vec<Vec<u8>>) -> Self {
+        Self {
+            side: Side::Heard(datagrams.into_iter()),
+            buffer: Vec::new(),
+            datagrams: 0,
+            round_trip: None,
+        }
+    }
+
+    /// What the server is to send back with its answer: by chance, or what gamedig has asked for.
+    pub(super) fn token<const N: usize>(&self, gamedigs: [u8; N]) -> [u8; N] {
+        match self.side {
+            Side::Server(_) => std::array::from_fn(|_| random() as u8),
+            Side::Heard(_) => gamedigs,
+        }
     }
 
     /// From the first request to the first datagram that `judge` took.
@@ -96,6 +122,14 @@ impl Udp {
         deadline: Deadline,
         mut judge: impl FnMut(&[u8]) -> Result<Option<T>, QueryError>,
     ) -> Result<T, QueryError> {
+        if let Side::Heard(datagrams) = &mut self.side {
+            for datagram in datagrams {
+                if let Some(answer) = judge(&datagram)? {
+                    return Ok(answer);
+                }
+            }
+            return Err(QueryError::Timeout);
+        }
         let start = Instant::now();
         let mut again = Some(deadline.half());
         let mut came = false;
@@ -119,8 +153,7 @@ impl Udp {
                 }
                 None => left,
             };
-            self.socket.set_read_timeout(Some(wait))?;
-            let length = match self.socket.recv(&mut self.buffer) {
+            let length = match self.receive(wait) {
                 Ok(length) => length,
                 Err(error) if is_pause(&error) => continue,
                 Err(error) => return Err(error.into()),
@@ -138,10 +171,22 @@ impl Udp {
     }
 
     fn send(&self, requests: &[&[u8]]) -> Result<(), QueryError> {
-        for request in requests {
-            self.socket.send(request)?;
+        if let Side::Server(socket) = &self.side {
+            for request in requests {
+                socket.send(request)?;
+            }
         }
         Ok(())
+    }
+
+    fn receive(&mut self, wait: Duration) -> io::Result<usize> {
+        match &self.side {
+            Side::Server(socket) => {
+                socket.set_read_timeout(Some(wait))?;
+                socket.recv(&mut self.buffer)
+            }
+            Side::Heard(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 

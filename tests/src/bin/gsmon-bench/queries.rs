@@ -1,5 +1,6 @@
 //! What a query costs in CPU, by gsmon's own reader and through gamedig in its workers: 100 servers that each list 12 players,
-//! asked twice a second. The responder runs here too; what its threads use is taken off.
+//! asked twice a second. One of the names is not UTF-8 where gsmon is to read, which it learns with the first answer. The
+//! responder runs here too; what its threads use is taken off.
 
 use std::{
     io::{Read, Write},
@@ -15,7 +16,10 @@ use std::{
 use anyhow::{Result, ensure};
 use gsmon_agent::{
     config::{QueryProtocol, QuerySettings},
-    games::query::schedule::{Delivery, Queries, QueryTarget},
+    games::query::{
+        OwnReason, Reader,
+        schedule::{Delivery, Queries, QueryTarget},
+    },
 };
 use gsmon_tests::serve_queries;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -30,17 +34,26 @@ const MEASURED: Duration = Duration::from_secs(15);
 
 pub fn run() -> Result<Vec<Row>> {
     serve_queries()?;
-    let own = (QueryProtocol::A2s, None);
-    let boxed = (QueryProtocol::Gamedig, Some("css"));
-    let ping = (QueryProtocol::Minecraft, None);
+    let gsmon = Reader::Gsmon(OwnReason::Players);
+    let (a2s, ping) = (QueryProtocol::A2s, QueryProtocol::Minecraft);
     let responder = Responder::start()?;
     let mut rows = Vec::new();
-    for (what, (protocol, game), address) in [
-        ("A2S query by gsmon's own reader", own, responder.a2s),
-        ("the same through gamedig", boxed, responder.a2s),
-        ("Minecraft Java query, through gamedig", ping, responder.minecraft),
+    for (what, protocol, reader, address) in [
+        (
+            "A2S query by gsmon's own reader",
+            a2s,
+            gsmon,
+            responder.strange_a2s,
+        ),
+        ("A2S query through gamedig", a2s, Reader::Gamedig, responder.a2s),
+        (
+            "Minecraft Java query, through gamedig",
+            ping,
+            Reader::Gamedig,
+            responder.minecraft,
+        ),
     ] {
-        let (cost, memory) = measure(&responder, protocol, game, address)?;
+        let (cost, memory) = measure(&responder, protocol, reader, address)?;
         rows.push(Row::net(what, cost * 1e3, 0.0, None, "ms CPU"));
         if memory > 0 {
             let mib = memory as f64 / f64::from(1 << 20);
@@ -54,7 +67,7 @@ pub fn run() -> Result<Vec<Row>> {
 fn measure(
     responder: &Responder,
     protocol: QueryProtocol,
-    game: Option<&str>,
+    reader: Reader,
     address: SocketAddr,
 ) -> Result<(f64, u64)> {
     let queries = Queries::new(|_| Delivery::Taken)?;
@@ -63,8 +76,8 @@ fn measure(
         protocol,
         address,
         netns: None,
+        process: None,
         settings: QuerySettings {
-            game: game.map(str::to_owned),
             interval: Duration::from_millis(500),
             ..QuerySettings::default()
         },
@@ -89,6 +102,13 @@ fn measure(
     let after = now()?;
     let answers = after.1 - before.1;
     ensure!(answers > 0, "nobody answers");
+    for (server, statistics) in queries.statistics() {
+        ensure!(
+            statistics.reader == Some(reader),
+            "{server} is read by {:?}",
+            statistics.reader
+        );
+    }
     Ok(((after.0 - before.0) / answers as f64, queries.workers().rss_bytes))
 }
 
@@ -98,26 +118,33 @@ fn seconds(who: UsageWho) -> Result<f64> {
     Ok(one(usage.user_time()) + one(usage.system_time()))
 }
 
-/// Both servers, until the process ends.
+/// All servers, until the process ends.
 struct Responder {
     a2s: SocketAddr,
+    /// The same with a name that is not UTF-8.
+    strange_a2s: SocketAddr,
     minecraft: SocketAddr,
-    used_ns: [Arc<AtomicU64>; 2],
+    used_ns: [Arc<AtomicU64>; 3],
 }
 
 impl Responder {
     fn start() -> Result<Self> {
-        let used_ns = [Arc::default(), Arc::default()];
+        let used_ns = [Arc::default(), Arc::default(), Arc::default()];
         let udp = UdpSocket::bind("127.0.0.1:0")?;
         let a2s = udp.local_addr()?;
         let used = Arc::clone(&used_ns[0]);
-        thread::spawn(move || serve_a2s(&udp, &used));
+        thread::spawn(move || serve_a2s(&udp, b"Player", &used));
+        let udp = UdpSocket::bind("127.0.0.1:0")?;
+        let strange_a2s = udp.local_addr()?;
+        let used = Arc::clone(&used_ns[2]);
+        thread::spawn(move || serve_a2s(&udp, b"\xcf\xe5\xf2\xff", &used));
         let tcp = TcpListener::bind("127.0.0.1:0")?;
         let minecraft = tcp.local_addr()?;
         let used = Arc::clone(&used_ns[1]);
         thread::spawn(move || serve_minecraft(&tcp, &used));
         Ok(Self {
             a2s,
+            strange_a2s,
             minecraft,
             used_ns,
         })
@@ -134,7 +161,7 @@ fn count(used: &AtomicU64) {
     used.store((seconds * 1e9) as u64, Ordering::Relaxed);
 }
 
-fn serve_a2s(socket: &UdpSocket, used: &AtomicU64) {
+fn serve_a2s(socket: &UdpSocket, name: &[u8], used: &AtomicU64) {
     let info = [
         &b"\xff\xff\xff\xffI\x11A server\0de_dust\0cstrike\0Counter-Strike: Source\0\xf0\x00"[..],
         &[PLAYERS, 16, 0],
@@ -143,7 +170,9 @@ fn serve_a2s(socket: &UdpSocket, used: &AtomicU64) {
     .concat();
     let mut list = vec![0xff, 0xff, 0xff, 0xff, b'D', PLAYERS];
     for player in 0..PLAYERS {
-        list.extend_from_slice(format!("\0Player {player}\0\0\0\0\0\0\0\0\0").as_bytes());
+        list.push(0);
+        list.extend_from_slice(name);
+        list.extend_from_slice(format!(" {player}\0\0\0\0\0\0\0\0\0").as_bytes());
     }
     let mut buffer = [0; 2_048];
     while let Ok((_, peer)) = socket.recv_from(&mut buffer) {

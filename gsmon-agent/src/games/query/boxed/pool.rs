@@ -17,21 +17,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gamedig::{
-    games::minecraft,
-    protocols::{Protocol, types::ProprietaryProtocol},
-};
 use nix::{
     sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
     unistd::Pid,
 };
 
 use super::{
-    super::{QueryAnswer, QueryError, namespace, wire::Deadline},
-    relay::{self, Cut, Outside, Relay, Step, Transport},
-    speech::{Failure, Question, REPLY_BYTES, Reply},
+    super::{QueryError, wire::Deadline},
+    ask::{Ask, Conversation, converse},
+    relay::{Relay, Step},
+    speech::{Question, REPLY_BYTES, Reply},
 };
-use crate::config::{QueryProtocol, QuerySettings};
 
 /// The program that serves as worker.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -51,7 +47,7 @@ const UNUSED: Duration = Duration::from_secs(60);
 const MOST_FAILURES: usize = 30;
 const FAILURES_TIME: Duration = Duration::from_secs(60);
 /// What a worker gets beyond the question's time to say how it went.
-const GRACE: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Counters of all workers, and what those cost that live.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -92,7 +88,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Worker {
+pub(super) struct Worker {
     child: Child,
     stream: UnixStream,
     questions: u32,
@@ -101,7 +97,7 @@ struct Worker {
 
 /// How a worker failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Died,
     Hung,
 }
@@ -126,28 +122,21 @@ impl Pool {
         }
     }
 
-    /// Asks for one game.
-    pub(in super::super) fn ask(
-        &self,
-        question: &Ask<'_>,
-        deadline: Deadline,
-    ) -> Result<QueryAnswer, QueryError> {
-        let program = self.program.as_ref().or(PROGRAM.get()).ok_or_else(|| {
-            QueryError::Settings(
-                "this program has not said which program asks through gamedig (games::query::worker_program)"
-                    .to_owned(),
-            )
-        })?;
-        let mut worker = self.worker(program, deadline)?;
-        let outcome = self.converse(&mut worker, question, deadline);
-        match outcome {
-            Ok(result) => {
+    /// Asks once.
+    pub(in super::super) fn ask(&self, question: &Ask<'_>, deadline: Deadline) -> Conversation {
+        let worker = self.program().and_then(|program| self.worker(program, deadline));
+        let mut worker = match worker {
+            Ok(worker) => worker,
+            Err(error) => return Conversation::failed(error),
+        };
+        match converse(&mut worker, question, deadline) {
+            Ok(conversation) => {
                 self.give_back(worker);
-                result
+                conversation
             }
             Err(end) => {
                 self.bury(worker, Some(end));
-                Err(QueryError::Worker(
+                Conversation::failed(QueryError::Worker(
                     match end {
                         End::Died => "what the server answers made the query worker die; it is replaced",
                         End::Hung => "what the server answers made the query worker hang; it is replaced",
@@ -158,49 +147,13 @@ impl Pool {
         }
     }
 
-    /// One question with its relay. The outer error is the worker's, the inner one the server's.
-    fn converse(
-        &self,
-        worker: &mut Worker,
-        question: &Ask<'_>,
-        deadline: Deadline,
-    ) -> Result<Result<QueryAnswer, QueryError>, End> {
-        let prepared = transport(question.game).and_then(|transport| {
-            let outside = namespace::within(question.netns, || {
-                Outside::connect(transport, question.address, deadline)
-            })?;
-            let left = deadline.left()?;
-            Ok((Relay::new(outside, Instant::now() + left)?, left))
-        });
-        let (mut relay, left) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Ok(Err(error)),
-        };
-        let spoken = Question {
-            game: question.game.to_owned(),
-            address: relay.address,
-            host: question.address.ip().to_string(),
-            timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-        };
-        let reply = worker.ask(&spoken, &mut relay, Instant::now() + left + GRACE)?;
-        Ok(match (reply, relay.cut()) {
-            (Reply::Answer(reading), _) => {
-                let mut answer = QueryAnswer::from(reading);
-                answer.round_trip = relay.round_trip().unwrap_or_default();
-                Ok(answer)
-            }
-            (Reply::Failed(Failure::UnknownGame), _) => Err(Failure::UnknownGame.into()),
-            (Reply::Failed(_), Some(Cut::Refused)) => Err(QueryError::Refused),
-            (Reply::Failed(_), Some(Cut::TooLarge)) => Err(QueryError::TooLarge {
-                limit: relay::MOST_BYTES,
-            }),
-            (Reply::Failed(_), Some(Cut::Flood)) => Err(QueryError::Malformed("datagrams without end")),
-            (Reply::Failed(_), Some(Cut::Time)) if relay.round_trip().is_none() => Err(QueryError::Timeout),
-            (Reply::Failed(Failure::Timeout), _) if relay.round_trip().is_some() => {
-                Err(Failure::Unreadable.into())
-            }
-            (Reply::Failed(failure), _) => Err(failure.into()),
-            (Reply::Ready | Reply::Cannot(_), _) => return Err(End::Died),
+    fn program(&self) -> Result<&Path, QueryError> {
+        let program = self.program.as_ref().or(PROGRAM.get());
+        program.map(PathBuf::as_path).ok_or_else(|| {
+            QueryError::Settings(
+                "this program has not said which program asks through gamedig (games::query::worker_program)"
+                    .to_owned(),
+            )
         })
     }
 
@@ -389,7 +342,8 @@ impl State {
 }
 
 impl Worker {
-    fn ask(&mut self, question: &Question, relay: &mut Relay, end: Instant) -> Result<Reply, End> {
+    /// Puts a question, and carries its bytes until the reply is there, `end` at most.
+    pub(super) fn ask(&mut self, question: &Question, relay: &mut Relay, end: Instant) -> Result<Reply, End> {
         self.questions += 1;
         let mut line = serde_json::to_vec(question).map_err(|_| End::Died)?;
         line.push(b'\n');
@@ -442,41 +396,6 @@ impl Worker {
         }
         Ok(None)
     }
-}
-
-/// The crate's name of what a protocol asks for, where it is asked through the crate.
-pub(in super::super) fn game(protocol: QueryProtocol, settings: &QuerySettings) -> Option<&str> {
-    match protocol {
-        QueryProtocol::Minecraft => Some("minecraftjava"),
-        QueryProtocol::Gamedig => Some(settings.game.as_deref().unwrap_or_default()),
-        _ => None,
-    }
-}
-
-/// How the crate asks for a game; its games of more than one way, and those that gsmon reads better, are left out.
-fn transport(game: &str) -> Result<Transport, QueryError> {
-    let known = gamedig::GAMES.get(game);
-    match known.map(|game| &game.protocol) {
-        Some(Protocol::Gamespy(_) | Protocol::Quake(_) | Protocol::Valve(_) | Protocol::Unreal2) => {
-            Ok(Transport::Udp)
-        }
-        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(Some(minecraft::Server::Bedrock)))) => {
-            Ok(Transport::Udp)
-        }
-        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(Some(_)))) => Ok(Transport::Tcp),
-        Some(Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(None) | ProprietaryProtocol::Eco))
-        | None => Err(Failure::UnknownGame.into()),
-        Some(Protocol::PROPRIETARY(_)) => Ok(Transport::Udp),
-    }
-}
-
-/// One question.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Ask<'a> {
-    /// The crate's name of the game.
-    pub(in super::super) game: &'a str,
-    pub(in super::super) address: std::net::SocketAddr,
-    pub(in super::super) netns: Option<&'a Path>,
 }
 
 /// CPU seconds and resident bytes of a process; of a dead one that is not reaped, the seconds.

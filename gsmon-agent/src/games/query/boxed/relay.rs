@@ -4,6 +4,7 @@
 //! in, so that one worker serves all namespaces. On the way the relay gives what the crate lacks: IPv6, refusals, datagrams
 //! of nobody but the server, a round trip, an end to floods, and an end of time for the whole question. Whatever the crate
 //! waits for then ends with an empty datagram, which no protocol takes for an answer, or with the end of the connection.
+//! It keeps the datagrams, so that somebody else can read them too.
 
 use std::{
     io::{self, Read, Write},
@@ -20,6 +21,8 @@ use super::super::{QueryError, wire::Deadline};
 const MOST_DATAGRAMS: u32 = 64;
 /// Bytes of the server carried over one connection; fewer than sockets hold, so that carrying never waits.
 pub(super) const MOST_BYTES: usize = 1 << 20;
+/// Bytes of datagrams kept of one question; an ordinary answer has less than a tenth of it.
+const MOST_KEPT_BYTES: usize = 256 << 10;
 /// How long a server may keep silent, besides some round trips, once it has answered at all. Many keep their lists of
 /// players to themselves; others keep a connection open, to whose end the crate reads.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -58,6 +61,9 @@ pub(super) struct Relay {
     pub(super) address: SocketAddr,
     sides: Sides,
     buffer: Vec<u8>,
+    /// The server's datagrams, in order; none of them once they are too many to keep.
+    heard: Option<Vec<Vec<u8>>>,
+    heard_bytes: usize,
     end: Instant,
     first_sent: Option<Instant>,
     round_trip: Option<Duration>,
@@ -153,6 +159,8 @@ impl Relay {
             address,
             sides,
             buffer: vec![0; 65_536],
+            heard: Some(Vec::new()),
+            heard_bytes: 0,
             end,
             first_sent: None,
             round_trip: None,
@@ -163,6 +171,11 @@ impl Relay {
     /// From the first request to the first bytes of the server.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
+    }
+
+    /// The server's datagrams, in order; none where they were too many to keep, or where a connection was carried.
+    pub(super) fn into_heard(self) -> Vec<Vec<u8>> {
+        self.heard.unwrap_or_default()
     }
 
     /// Why it was cut short, if it was.
@@ -306,6 +319,13 @@ impl Relay {
                     return self.cut_short(Cut::Flood);
                 }
                 let _ = inside.send_to(&self.buffer[..length], to);
+                self.heard_bytes += length;
+                if self.heard_bytes > MOST_KEPT_BYTES {
+                    self.heard = None;
+                }
+                if let Some(heard) = &mut self.heard {
+                    heard.push(self.buffer[..length].to_vec());
+                }
             }
             Sides::Tcp {
                 inside,

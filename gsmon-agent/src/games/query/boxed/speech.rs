@@ -2,6 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use gamedig::{
+    ExtraRequestSettings, Game,
+    games::minecraft,
+    protocols::{
+        Protocol, gamespy::GameSpyVersion, quake::QuakeVersion, types::ProprietaryProtocol, valve::Engine,
+    },
+};
 use serde::{Deserialize, Serialize};
 
 use super::super::{
@@ -9,15 +16,101 @@ use super::super::{
     Listed, QueryAnswer, QueryError,
     wire::{self, MOST_PLAYERS},
 };
+use crate::config::QueryProtocol;
 
 /// Bytes of a reply, at most.
 pub(super) const REPLY_BYTES: usize = 4 << 20;
 
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) enum Wanted {
+    /// One game, by the crate's name of it.
+    Game(String),
+    /// Whatever answers this protocol.
+    Protocol(Known),
+}
+
+/// A protocol that both the crate and gsmon can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) enum Known {
+    A2s,
+    Bedrock,
+    Quake1,
+    Quake2,
+    Quake3,
+    Gamespy1,
+    Gamespy2,
+    Gamespy3,
+    Unreal2,
+}
+
+impl Known {
+    /// The protocol of a configuration, if it is one of these.
+    pub(in super::super) fn of(protocol: QueryProtocol) -> Option<Self> {
+        Some(match protocol {
+            QueryProtocol::A2s => Self::A2s,
+            QueryProtocol::MinecraftBedrock => Self::Bedrock,
+            QueryProtocol::Quake1 => Self::Quake1,
+            QueryProtocol::Quake2 => Self::Quake2,
+            QueryProtocol::Quake3 => Self::Quake3,
+            QueryProtocol::Gamespy1 => Self::Gamespy1,
+            QueryProtocol::Gamespy2 => Self::Gamespy2,
+            QueryProtocol::Gamespy3 => Self::Gamespy3,
+            QueryProtocol::Unreal2 => Self::Unreal2,
+            QueryProtocol::Minecraft
+            | QueryProtocol::MinecraftQuery
+            | QueryProtocol::Sqp
+            | QueryProtocol::SourceRcon
+            | QueryProtocol::MinecraftRcon
+            | QueryProtocol::Teeworlds
+            | QueryProtocol::Http
+            | QueryProtocol::Gamedig
+            | QueryProtocol::Off => return None,
+        })
+    }
+
+    /// The same in the crate's words: no game in particular.
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::A2s => Protocol::Valve(Engine::Source(None)),
+            Self::Bedrock => {
+                Protocol::PROPRIETARY(ProprietaryProtocol::Minecraft(Some(minecraft::Server::Bedrock)))
+            }
+            Self::Quake1 => Protocol::Quake(QuakeVersion::One),
+            Self::Quake2 => Protocol::Quake(QuakeVersion::Two),
+            Self::Quake3 => Protocol::Quake(QuakeVersion::Three),
+            Self::Gamespy1 => Protocol::Gamespy(GameSpyVersion::One),
+            Self::Gamespy2 => Protocol::Gamespy(GameSpyVersion::Two),
+            Self::Gamespy3 => Protocol::Gamespy(GameSpyVersion::Three),
+            Self::Unreal2 => Protocol::Unreal2,
+        }
+    }
+
+    /// Does the protocol list players at all?
+    pub(in super::super) fn lists_players(self) -> bool {
+        self != Self::Bedrock
+    }
+}
+
+impl Wanted {
+    /// How the crate asks for it; none where it does not know the game.
+    pub(super) fn game(&self) -> Option<Game> {
+        match self {
+            Self::Game(name) => gamedig::GAMES.get(name).cloned(),
+            Self::Protocol(known) => Some(Game {
+                name: "",
+                default_port: 0,
+                protocol: known.protocol(),
+                request_settings: ExtraRequestSettings::default().set_check_app_id(false),
+            }),
+        }
+    }
+}
+
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Question {
-    /// The crate's name of the game.
-    pub(super) game: String,
+    pub(super) wanted: Wanted,
     /// Where the agent listens for the crate.
     pub(super) address: SocketAddr,
     /// Whom the server is to think that the crate asks.

@@ -13,7 +13,7 @@ use super::{
         testing::{Server, read, tcp_server, udp_server},
         wire::Deadline,
     },
-    Ask, Pool,
+    Ask, Pool, Wanted,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -36,11 +36,11 @@ pub(in super::super) fn pool() -> Pool {
 
 fn asked(pool: &Pool, game: &str, address: SocketAddr) -> Result<QueryAnswer, QueryError> {
     let question = Ask {
-        game,
+        wanted: Wanted::Game(game.to_owned()),
         address,
         netns: None,
     };
-    pool.ask(&question, Deadline::after(TIMEOUT))
+    pool.ask(&question, Deadline::after(TIMEOUT)).result
 }
 
 /// A Mindustry server's answer: texts with a length in front, numbers most significant byte first.
@@ -72,7 +72,7 @@ fn endless() -> Server {
     })
 }
 
-fn css(names: &[&[u8]]) -> impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static {
+pub(in super::super) fn css(names: &[&[u8]]) -> impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static {
     let info = [
         &b"\xff\xff\xff\xffI\x11A server\0de_dust\0cstrike\0Counter-Strike: Source\0\xf0\x00"[..],
         &[names.len() as u8, 16, 0],

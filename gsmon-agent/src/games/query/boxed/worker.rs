@@ -1,6 +1,7 @@
 //! The child's side: privileges off, then question after question until the agent hangs up.
 
 use std::{
+    collections::HashMap,
     io::{self, BufRead, BufReader, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,15 +11,21 @@ use std::{
 
 use gamedig::{
     ExtraRequestSettings, GDError, GDErrorKind, Game, TimeoutSettings,
-    games::minecraft::VersionedResponse,
+    games::minecraft::{GameMode, VersionedResponse as Minecraft},
     protocols::{
         GenericResponse,
+        gamespy::VersionedResponse as Gamespy,
+        quake::VersionedResponse as Quake,
         types::{CommonResponse, GatherToggle, GenericPlayer},
     },
 };
 
 use super::{
-    super::minecraft::{description, uuid},
+    super::{
+        a2s,
+        minecraft::{description, uuid},
+        wire::number,
+    },
     confine::confine,
     speech::{Failure, Question, Reading, Reply, Row, RowKind},
 };
@@ -83,8 +90,8 @@ fn hear(lines: &mut impl BufRead) -> Option<Question> {
 
 /// Asks through the crate.
 fn ask(question: &Question) -> Result<Reading, Failure> {
-    let game = gamedig::GAMES.get(&question.game).ok_or(Failure::UnknownGame)?;
-    read(game, question)
+    let game = question.wanted.game().ok_or(Failure::UnknownGame)?;
+    read(&game, question)
 }
 
 fn read(game: &Game, question: &Question) -> Result<Reading, Failure> {
@@ -145,7 +152,34 @@ fn reading(response: &dyn CommonResponse) -> Reading {
                 .collect()
         }),
     };
+    let entry = |entries: &HashMap<String, String>, names: &[&str]| {
+        names.iter().find_map(|name| entries.get(*name)).cloned()
+    };
     match response.as_original() {
+        GenericResponse::Valve(response) if u64::from(response.info.appid) == a2s::RUST => {
+            let extra = response.info.extra_data.as_ref();
+            if let Some(keywords) = extra.and_then(|extra| extra.keywords.as_ref()) {
+                a2s::tagged_counts(keywords.as_bytes(), &mut reading.online, &mut reading.max);
+            }
+        }
+        GenericResponse::Quake(response) => {
+            let entries = match response {
+                Quake::One(response) => &response.unused_entries,
+                Quake::TwoAndThree(response) => &response.unused_entries,
+            };
+            reading.mode = entry(entries, &["g_gametype", "gametype"]);
+        }
+        GenericResponse::GameSpy(Gamespy::One(response)) => {
+            // The crate counts rows; what the server counts is left among the rest.
+            let counted = entry(&response.unused_entries, &["numplayers"]);
+            if let Some(counted) = counted.and_then(|counted| number(counted.as_bytes())) {
+                reading.online = counted;
+            }
+        }
+        GenericResponse::GameSpy(Gamespy::Two(response)) => {
+            reading.version = entry(&response.unused_entries, &["gamever"]);
+            reading.mode = entry(&response.unused_entries, &["gametype"]);
+        }
         // Rows of number 0 are the teams' scores.
         GenericResponse::Unreal2(response) => {
             let rows = |players: &[gamedig::protocols::unreal2::Player], kind| -> Vec<Row> {
@@ -166,8 +200,11 @@ fn reading(response: &dyn CommonResponse) -> Reading {
             }
             reading.players = Some(humans.into_iter().chain(bots).collect());
         }
-        GenericResponse::Minecraft(VersionedResponse::Java(response)) => {
+        GenericResponse::Minecraft(Minecraft::Java(response)) => {
             reading.name = description(&response.description).map(|text| text.to_string());
+        }
+        GenericResponse::Minecraft(Minecraft::Bedrock(response)) => {
+            reading.mode = response.game_mode.map(|mode| mode_name(mode).to_owned());
         }
         GenericResponse::Mindustry(response) => {
             reading.name = Some(response.host.clone());
@@ -176,4 +213,15 @@ fn reading(response: &dyn CommonResponse) -> Reading {
         _ => {}
     }
     reading
+}
+
+/// A mode as servers write it.
+fn mode_name(mode: GameMode) -> &'static str {
+    match mode {
+        GameMode::Survival => "Survival",
+        GameMode::Creative => "Creative",
+        GameMode::Hardcore => "Hardcore",
+        GameMode::Spectator => "Spectator",
+        GameMode::Adventure => "Adventure",
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
     config::{Game, Protocol},
     games::{
         log::LogStatistics,
-        query::{FailureKind, schedule::QueryStatistics},
+        query::{FailureKind, OwnReason, Reader, schedule::QueryStatistics},
     },
 };
 
@@ -160,6 +160,32 @@ pub struct QuerySnapshot {
     pub lost: u64,
     /// Round trip of the last answer, seconds.
     pub round_trip_seconds: Option<f64>,
+    /// Who read the last answer.
+    #[serde(default)]
+    pub read_by: Option<ReadBy>,
+    /// Why gsmon read it itself, where it did.
+    #[serde(default)]
+    pub read_by_reason: Option<OwnReason>,
+}
+
+/// Who has read an answer to a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadBy {
+    /// The crate gamedig.
+    Gamedig,
+    /// gsmon's own reader.
+    Gsmon,
+}
+
+impl ReadBy {
+    /// Word for a metric label, the same as in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Gamedig => "gamedig",
+            Self::Gsmon => "gsmon",
+        }
+    }
 }
 
 impl From<&QueryStatistics> for QuerySnapshot {
@@ -175,6 +201,14 @@ impl From<&QueryStatistics> for QuerySnapshot {
             failed_in_a_row: statistics.failed_in_a_row,
             lost: statistics.lost_reports,
             round_trip_seconds: statistics.round_trip.map(|time| time.as_secs_f64()),
+            read_by: statistics.reader.map(|reader| match reader {
+                Reader::Gamedig => ReadBy::Gamedig,
+                Reader::Gsmon(_) => ReadBy::Gsmon,
+            }),
+            read_by_reason: statistics.reader.and_then(|reader| match reader {
+                Reader::Gamedig => None,
+                Reader::Gsmon(reason) => Some(reason),
+            }),
         }
     }
 }

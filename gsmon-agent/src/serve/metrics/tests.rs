@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::{Game, SessionSeries},
-    games::{event::Phase, log::LogStatistics},
+    games::{event::Phase, log::LogStatistics, query::OwnReason},
     world::{
         histogram::TickHistogram,
         net_rx::{NetRxCpuSnapshot, NetRxSnapshot},
@@ -15,7 +15,8 @@ use crate::{
         },
         snapshot::{
             CountingPoints, DirectionTotals, DiscoveredSnapshot, LossCounter, NetworkTickSnapshot,
-            PacketTotals, QuerySnapshot, ServerRates, ServerState, ServerTotals, TickMethod, TickSnapshot,
+            PacketTotals, QuerySnapshot, ReadBy, ServerRates, ServerState, ServerTotals, TickMethod,
+            TickSnapshot,
         },
     },
 };
@@ -100,6 +101,8 @@ pub fn sample(full: bool) -> Snapshot {
             query: full.then(|| QuerySnapshot {
                 answered: 9,
                 failed: [("timeout".to_owned(), 2)].into(),
+                read_by: Some(ReadBy::Gsmon),
+                read_by_reason: Some(OwnReason::Players),
                 ..QuerySnapshot::default()
             }),
         }],

@@ -1,7 +1,7 @@
 //! How each server is listened to: its log, its query, and how sure it is that a found server is one.
 
 use super::Page;
-use crate::world::snapshot::Snapshot;
+use crate::{games::query::OwnReason, world::snapshot::Snapshot};
 
 impl Page {
     pub(super) fn voices(&self, s: &Snapshot) -> Result<(), prometheus::Error> {
@@ -57,6 +57,21 @@ impl Page {
                 asked
                     .with_label_values(&[server.name.as_str(), result])
                     .inc_by(count as f64);
+            }
+        }
+        let readers = self.gauge(
+            "gsmon_server_query_reader_info",
+            "1 for who read the last answer to a query, and why gsmon did so itself.",
+            &["server", "reader", "reason"],
+        )?;
+        for server in &s.servers {
+            if let Some(query) = &server.query
+                && let Some(reader) = query.read_by
+            {
+                let reason = query.read_by_reason.map_or("", OwnReason::label);
+                readers
+                    .with_label_values(&[server.name.as_str(), reader.label(), reason])
+                    .set(1.0);
             }
         }
         self.server_gauge(

@@ -15,15 +15,18 @@ use std::{
 use gsmon_agent::{
     Game, GameServer, GameServerMonitor,
     config::{LogSettings, QuerySettings},
-    games::event::{KindEvidence, Phase, PlayerKind},
+    games::{
+        event::{KindEvidence, Phase, PlayerKind},
+        query::OwnReason,
+    },
     world::{
         session::{picture::CountBasis, transitions::LifeKind},
-        snapshot::{ServerSnapshot, Snapshot},
+        snapshot::{ReadBy, ServerSnapshot, Snapshot},
     },
 };
 use gsmon_tests::{
     netns::Netns,
-    program_or_skip, root_or_skip, server,
+    program_or_skip, root_or_skip, serve_queries, server,
     third_party::{
         CpuWitness, Program, Recorder, assert_cpu_adds_up, eventually, inside, playing, says, sessions,
         wait_for,
@@ -206,6 +209,7 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
         fifo: Some(fifo.clone()),
         ..LogSettings::default()
     };
+    serve_queries().unwrap();
     let monitor = GameServerMonitor::builder()
         .interval(INTERVAL)
         .state_directory(state.path())
@@ -242,6 +246,12 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
     let log = server(&snapshot, "log").unwrap();
     assert_eq!(joined_and_left(log), (3, 0));
     assert_bots_are_bots(log, KindEvidence::Settings);
+    // gamedig lists no players of Quake III.
+    let query = log.query.as_ref().unwrap();
+    assert_eq!(
+        (query.read_by, query.read_by_reason),
+        (Some(ReadBy::Gsmon), Some(OwnReason::Players))
+    );
     let [session] = &log.game_state.sessions[..] else {
         panic!("{:?}", log.game_state.sessions)
     };

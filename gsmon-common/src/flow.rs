@@ -1,4 +1,4 @@
-//! Flows: one remote endpoint on one server. Key, hot slot, detail slot.
+//! Flows: one remote endpoint on one game port of a server. Key, hot slot, detail slot.
 //!
 //! Counters are monotonic over the life of the *slot*, not of the flow: they are never zeroed. The agent keeps a
 //! baseline per slot and takes differences; `generation` tells it that a slot has a new occupant.
@@ -12,8 +12,10 @@ use crate::hist;
 pub struct FlowKey {
     /// Remote address; IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2), network byte order.
     pub remote_addr: [u8; 16],
-    /// Server slot.
-    pub server: u32,
+    /// Server slot: at most 16,384 of them.
+    pub server: u16,
+    /// Local port, host byte order: what is spoken there may differ from port to port.
+    pub local_port: u16,
     /// Remote port, host byte order.
     pub remote_port: u16,
     /// IANA protocol number.

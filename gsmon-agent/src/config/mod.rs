@@ -20,7 +20,7 @@ pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,
     NetRxTime, PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
 };
-pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, ToClient};
+pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
 pub use regions::{
     LatencyBand, NetworkListError, RegionSettings, check_name as check_region_name, parse_networks,

@@ -3,14 +3,14 @@
 //! Only fields at fixed places are described here (a sequence number, an acknowledgement, a sender's clock, as in RTP);
 //! formats with commands, bit masks or negative acknowledgements are in `gsmon_common::netcode::layouts`.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, num::NonZeroU16, time::Duration};
 
 use gsmon_common::netcode::{
     Layout, Order,
     layout::{Case, Field, Guard, Side},
     layouts::{CUSTOM_FIRST, Format, LAYOUTS},
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::{FieldError, GameServer, duration};
 
@@ -66,6 +66,25 @@ impl Serialize for NetcodeSetting {
 impl<'de> Deserialize<'de> for NetcodeSetting {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         String::deserialize(input).map(Self::from)
+    }
+}
+
+/// A port as a key of a TOML table, which is text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortKey(pub u16);
+
+impl Serialize for PortKey {
+    fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
+        output.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for PortKey {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let port: Option<NonZeroU16> = text.parse().ok();
+        let wrong = || D::Error::custom(format!("`{text}` is no port: expected 1 to 65535"));
+        port.map(|port| Self(port.get())).ok_or_else(wrong)
     }
 }
 
@@ -340,9 +359,24 @@ pub(super) fn check(custom: &[CustomNetcode], servers: &[GameServer]) -> Result<
         });
     }
     for server in servers {
-        if let NetcodeSetting::Custom(name) = &server.netcode
-            && !names.contains(name.as_str())
+        if let Some(port) = server.port
+            && let Some(other) = server.netcode_by_port.keys().find(|key| key.0 != port)
         {
+            let other = other.0;
+            return Err(FieldError::BadSource {
+                name: server.name.clone(),
+                message: format!(
+                    "netcode_by_port has port {other}, but it is found by `port = {port}`, so that no other is a game port of it: find it by executable, command_line, cgroup or systemd_unit, then all its ports are"
+                ),
+            });
+        }
+        for setting in std::iter::once(&server.netcode).chain(server.netcode_by_port.values()) {
+            let NetcodeSetting::Custom(name) = setting else {
+                continue;
+            };
+            if names.contains(name.as_str()) {
+                continue;
+            }
             let known: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
             return Err(FieldError::BadNetcode {
                 name: name.clone(),
@@ -361,7 +395,7 @@ pub(super) fn check(custom: &[CustomNetcode], servers: &[GameServer]) -> Result<
 mod tests {
     use std::path::Path;
 
-    use super::super::Config;
+    use super::{super::Config, NetcodeSetting, PortKey};
 
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(text, Path::new("t.toml")).map_err(|error| error.to_string())
@@ -389,6 +423,32 @@ clock_step = "125us"
         assert_eq!((layout.clock_step_ns, layout.clock_wrap), (125_000, 0));
         let again = toml::to_string(&config).unwrap();
         assert_eq!(parse(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn ports_of_a_server_may_speak_differently() {
+        let by_port = RTP.replace(
+            "port = 1\nnetcode = \"voice\"",
+            "executable = \"x\"\nnetcode = \"enet\"\nnetcode_by_port = { 7778 = \"voice\", 7779 = \"off\" }",
+        );
+        let config = parse(&by_port).unwrap();
+        let ports: Vec<_> = config.servers[0].netcode_by_port.iter().collect();
+        let voice = NetcodeSetting::Custom("voice".into());
+        assert_eq!(
+            ports,
+            [(&PortKey(7778), &voice), (&PortKey(7779), &NetcodeSetting::Off)]
+        );
+        let again = toml::to_string(&config).unwrap();
+        assert_eq!(parse(&again).unwrap(), config);
+        for (port, want) in [("0", "no port"), ("70000", "no port"), ("voice", "no port")] {
+            let told = parse(&by_port.replace("7778", port)).unwrap_err();
+            assert!(told.contains(want), "{told}");
+        }
+        let told = parse(&by_port.replace("{ 7778 = \"voice\"", "{ 7778 = \"noise\"")).unwrap_err();
+        assert!(told.contains("no such format"), "{told}");
+        // A server that is found by its port has no other one.
+        let told = parse(&by_port.replace("executable = \"x\"", "port = 7777")).unwrap_err();
+        assert!(told.contains("7778") && told.contains("executable"), "{told}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a game server is, for the configuration and for library users: a name, a game, and how it is found.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    netcode::NetcodeSetting,
+    netcode::{NetcodeSetting, PortKey},
     probe::ProbeSettings,
     sources::{Companion, GrammarSettings, LogSettings, QueryProtocol, QuerySettings, SessionSettings},
 };
@@ -122,6 +122,9 @@ pub struct GameServer {
     /// Wire format of its players, from which round trips, loss and jitter are read.
     #[serde(default, skip_serializing_if = "NetcodeSetting::is_auto")]
     pub netcode: NetcodeSetting,
+    /// The same of single ports, where a server speaks several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub netcode_by_port: BTreeMap<PortKey, NetcodeSetting>,
     /// Log to follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSettings>,
@@ -164,6 +167,7 @@ impl GameServer {
             region: None,
             proxied: false,
             netcode: NetcodeSetting::Auto,
+            netcode_by_port: BTreeMap::new(),
             log: None,
             query: None,
             session: SessionSettings::default(),
@@ -230,6 +234,12 @@ impl GameServer {
     /// Its players speak this.
     pub fn netcode(mut self, netcode: NetcodeSetting) -> Self {
         self.netcode = netcode;
+        self
+    }
+
+    /// Its players speak this on one of its ports.
+    pub fn netcode_on(mut self, port: u16, netcode: NetcodeSetting) -> Self {
+        self.netcode_by_port.insert(PortKey(port), netcode);
         self
     }
 

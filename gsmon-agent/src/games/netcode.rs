@@ -148,10 +148,11 @@ pub fn candidates(usual: &[Format], custom: &[CustomNetcode]) -> Arc<[Candidate]
     first.chain(described).chain(others).collect()
 }
 
-/// What is said of a server's format.
-#[derive(Clone, Debug, PartialEq)]
+/// What is said of the format on a port of a server.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Spoken {
     /// Nothing is to be read.
+    #[default]
     Off,
     /// This one.
     Configured(Candidate),
@@ -161,9 +162,44 @@ pub enum Spoken {
     Any(Arc<[Candidate]>),
 }
 
+/// What the players of a server may speak on each of its ports.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpokenByPort {
+    /// The port that it is found by, where it is.
+    main: Option<u16>,
+    named: Vec<(u16, Spoken)>,
+    others: Spoken,
+}
+
+impl SpokenByPort {
+    /// On a port.
+    pub fn on(&self, port: u16) -> &Spoken {
+        let named = self.named.iter().find(|(named, _)| *named == port);
+        named.map_or(&self.others, |(_, spoken)| spoken)
+    }
+
+    /// Where nobody has been heard yet.
+    pub fn at_first(&self) -> &Spoken {
+        self.main.map_or(&self.others, |port| self.on(port))
+    }
+}
+
 /// What the players of a server may speak. The kernel has TCP's own figures: nothing is read of its payload.
-pub fn spoken(server: &GameServer, custom: &[CustomNetcode]) -> Spoken {
-    match &server.netcode {
+pub fn spoken(server: &GameServer, custom: &[CustomNetcode]) -> SpokenByPort {
+    let of = |setting: &NetcodeSetting| set(server, setting, custom);
+    SpokenByPort {
+        main: server.port,
+        named: server
+            .netcode_by_port
+            .iter()
+            .map(|(port, setting)| (port.0, of(setting)))
+            .collect(),
+        others: of(&server.netcode),
+    }
+}
+
+fn set(server: &GameServer, setting: &NetcodeSetting, custom: &[CustomNetcode]) -> Spoken {
+    match setting {
         NetcodeSetting::Off => Spoken::Off,
         NetcodeSetting::Format(format) => Spoken::Configured(Candidate::of(*format)),
         NetcodeSetting::Custom(name) => custom
@@ -179,5 +215,28 @@ pub fn spoken(server: &GameServer, custom: &[CustomNetcode]) -> Spoken {
                 _ => Spoken::Game(candidates(usual.formats(), custom)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Game;
+
+    #[test]
+    fn a_port_speaks_what_is_said_of_it_and_else_what_is_said_of_the_server() {
+        let server = GameServer::new("a", Game::Custom)
+            .executable("x")
+            .netcode(NetcodeSetting::Format(Format::ENet))
+            .netcode_on(7_778, NetcodeSetting::Format(Format::Quic))
+            .netcode_on(7_779, NetcodeSetting::Off);
+        let spoken = spoken(&server, &[]);
+        let enet = Spoken::Configured(Candidate::of(Format::ENet));
+        assert_eq!((spoken.on(7_777), spoken.at_first()), (&enet, &enet));
+        let quic = Spoken::Configured(Candidate::of(Format::Quic));
+        assert_eq!(
+            (spoken.on(7_778), spoken.on(7_779)),
+            (&quic, &Spoken::Off)
+        );
     }
 }

@@ -16,7 +16,7 @@ use gsmon_common::{
 
 use super::{
     KernelError, ServerGrowth, ServerSlotId,
-    netcode::{LayoutChoice, NetcodeReading, NetcodeTable},
+    netcode::{LayoutChoices, NetcodeReading, NetcodeTable},
     object::{FreeStack, KernelHash, Object},
     slab::Slab,
 };
@@ -311,8 +311,8 @@ impl FlowTable {
     }
 
     /// By which layouts the flows of a server are read from the next drain on.
-    pub fn choose_layout(&mut self, server: ServerSlotId, choice: &LayoutChoice) {
-        self.netcode.choose(server.0, choice);
+    pub fn choose_layouts(&mut self, server: ServerSlotId, choices: &LayoutChoices) {
+        self.netcode.choose(server.0, choices);
     }
 
     /// Puts a layout into the table.
@@ -343,7 +343,7 @@ impl FlowTable {
                 } else {
                     slot.key
                 };
-                if let Some(growth) = servers.get_mut(&ServerSlotId(key.server)) {
+                if let Some(growth) = servers.get_mut(&ServerSlotId(u32::from(key.server))) {
                     add(&mut growth.rx, slot.rx.carried.since(base.rx));
                     add(&mut growth.tx, slot.tx.carried.since(base.tx));
                 }
@@ -388,7 +388,7 @@ impl FlowTable {
         base.tx = slot.tx.carried;
         add(&mut base.rx_total, rx);
         add(&mut base.tx_total, tx);
-        let server = ServerSlotId(base.key.server);
+        let server = ServerSlotId(u32::from(base.key.server));
         let flows = servers.of(server);
         add(&mut flows.rx, rx);
         add(&mut flows.tx, tx);
@@ -427,7 +427,7 @@ impl FlowTable {
                     detail = self.baselines[index].detail;
                 }
                 if detail != 0 && is_udp {
-                    if let Some(layout) = self.netcode.change(server.0, detail) {
+                    if let Some(layout) = self.netcode.change(&key, detail) {
                         self.set_flow_layout(index, detail, layout);
                     } else if moved && let Some(read) = self.netcode.read(key, detail) {
                         servers.of(server).netcode.push(read);
@@ -614,7 +614,7 @@ impl FlowTable {
                 source,
             })?;
             let mut key = FlowKey {
-                server: server.0,
+                server: server.0 as u16,
                 protocol: 17,
                 remote_port: 1,
                 ..FlowKey::default()

@@ -47,7 +47,7 @@ pub use self::{
     cost::{MapSize, ProgramRun},
     error::KernelError,
     flows::{DetailReading, FlowReading, FlowTable, SeenFlow, ServerFlows, TOP_FLOWS},
-    netcode::{LayoutChoice, NetcodeReading},
+    netcode::{LayoutChoice, LayoutChoices, NetcodeReading},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
     probes::{CallCounts, ProbeBinding, ProbeError, ProbeReading, ProbeState},
@@ -515,8 +515,8 @@ impl Kernel {
     }
 
     /// By which layouts the payload of a server's flows is read from the next drain on.
-    pub fn choose_layout(&mut self, server: ServerSlotId, choice: &LayoutChoice) {
-        self.flows.choose_layout(server, choice);
+    pub fn choose_layouts(&mut self, server: ServerSlotId, choices: &LayoutChoices) {
+        self.flows.choose_layouts(server, choices);
     }
 
     /// Puts a layout of the configuration into the table.

@@ -20,7 +20,7 @@ use super::{
 /// Readings per drain. Where there are more flows, each is read every second, third, ... drain.
 const READINGS: usize = 1_024;
 
-/// By which layouts a server's flows are read.
+/// By which layouts the flows of one port of a server are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LayoutChoice {
     /// By none.
@@ -33,6 +33,7 @@ pub enum LayoutChoice {
 }
 
 impl LayoutChoice {
+    /// That of the flow with this detail slot.
     fn of(&self, slot: u32) -> LayoutPlace {
         match self {
             Self::Off => LayoutPlace::NONE,
@@ -40,6 +41,33 @@ impl LayoutChoice {
             Self::Trial(places) if places.is_empty() => LayoutPlace::NONE,
             Self::Trial(places) => places[slot as usize % places.len()],
         }
+    }
+}
+
+/// By which layouts a server's flows are read: by its local ports. A port that is not in here is read by none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayoutChoices(Vec<(u16, LayoutChoice)>);
+
+impl LayoutChoices {
+    /// That of a port.
+    pub fn of(&self, port: u16) -> &LayoutChoice {
+        const OFF: &LayoutChoice = &LayoutChoice::Off;
+        let found = self.0.iter().find(|(known, _)| *known == port);
+        found.map_or(OFF, |(_, choice)| choice)
+    }
+
+    /// That of a port from now on.
+    pub fn set(&mut self, port: u16, choice: &LayoutChoice) {
+        match self.0.iter_mut().find(|(known, _)| *known == port) {
+            Some((_, known)) if known == choice => {}
+            Some((_, known)) => known.clone_from(choice),
+            None => self.0.push((port, choice.clone())),
+        }
+    }
+
+    /// Only ports for which `keeps` says so.
+    pub fn retain(&mut self, keeps: impl Fn(u16) -> bool) {
+        self.0.retain(|(port, _)| keeps(*port));
     }
 }
 
@@ -85,7 +113,7 @@ pub(super) struct NetcodeTable {
     /// Of each layout in the table, as kernel programs have it.
     numbers: Vec<u32>,
     bases: Vec<Base>,
-    choices: Vec<LayoutChoice>,
+    choices: Vec<LayoutChoices>,
     /// Flows that have a layout.
     pub used: usize,
     drains: usize,
@@ -100,7 +128,7 @@ impl NetcodeTable {
             layouts: object.take("LAYOUTS")?,
             numbers: vec![0; LAYOUTS as usize],
             bases: Vec::new(),
-            choices: vec![LayoutChoice::Off; limits.servers as usize + 1],
+            choices: vec![LayoutChoices::default(); limits.servers as usize + 1],
             used: 0,
             drains: 0,
         };
@@ -124,11 +152,11 @@ impl NetcodeTable {
     }
 
     /// From the next drain on.
-    pub fn choose(&mut self, server: u32, choice: &LayoutChoice) {
+    pub fn choose(&mut self, server: u32, choices: &LayoutChoices) {
         if let Some(known) = self.choices.get_mut(server as usize)
-            && known != choice
+            && known != choices
         {
-            known.clone_from(choice);
+            known.clone_from(choices);
         }
     }
 
@@ -148,12 +176,14 @@ impl NetcodeTable {
             .is_some_and(|base| base.layout != LayoutPlace::NONE)
     }
 
-    /// The layout that a flow of `server` is to be read by from now on, where it is another one.
-    pub fn change(&mut self, server: u32, detail: u32) -> Option<LayoutPlace> {
+    /// The layout that a flow is to be read by from now on, where it is another one.
+    pub fn change(&mut self, key: &FlowKey, detail: u32) -> Option<LayoutPlace> {
         let wanted = self
             .choices
-            .get(server as usize)
-            .map_or(LayoutPlace::NONE, |choice| choice.of(detail));
+            .get(usize::from(key.server))
+            .map_or(LayoutPlace::NONE, |choices| {
+                choices.of(key.local_port).of(detail)
+            });
         let index = detail as usize;
         let known = self
             .bases
@@ -186,7 +216,7 @@ impl NetcodeTable {
     pub fn read(&mut self, key: FlowKey, detail: u32) -> Option<NetcodeReading> {
         let turns = self.used.div_ceil(READINGS).max(1);
         // All flows of a server at once: the others' pictures stay as they are.
-        if !(self.drains + key.server as usize).is_multiple_of(turns) {
+        if !(self.drains + usize::from(key.server)).is_multiple_of(turns) {
             return None;
         }
         let index = detail as usize;

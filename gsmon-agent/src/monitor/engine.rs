@@ -264,10 +264,12 @@ impl Engine {
             .map(|spec| match old.remove(&spec.name) {
                 Some(mut model) => {
                     if model.spec.netcode != spec.netcode
+                        || model.spec.netcode_by_port != spec.netcode_by_port
+                        || model.spec.port != spec.port
                         || model.spec.game != spec.game
                         || self.config.netcode != self.netcode_in_force
                     {
-                        model.speaks(spoken(&spec, &self.config.netcode).into());
+                        model.speaks(spoken(&spec, &self.config.netcode));
                     }
                     if model.spec != spec
                         && let (Some(usage), Some(ticks)) = (self.usage.get_mut(&spec.name), ticks_now())
@@ -278,9 +280,9 @@ impl Engine {
                     model
                 }
                 None => {
-                    let recognition = spoken(&spec, &self.config.netcode).into();
+                    let spoken = spoken(&spec, &self.config.netcode);
                     let mut model = ServerModel::new(spec, unix_ms());
-                    model.speaks(recognition);
+                    model.speaks(spoken);
                     model
                 }
             })
@@ -475,7 +477,7 @@ impl Engine {
         if let Some(kernel) = &mut self.kernel {
             for model in &self.models {
                 if let Some(slot) = model.slot {
-                    kernel.choose_layout(slot, model.layout_choice());
+                    kernel.choose_layouts(slot, model.layout_choices());
                 }
             }
         }

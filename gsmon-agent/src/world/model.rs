@@ -13,7 +13,7 @@ use std::{
 use gsmon_common::{flow::Traffic, proto};
 
 use super::{
-    network::{NetworkModel, Recognition},
+    network::NetworkModel,
     probe::{ProbeInterval, ProbeModel},
     region::Regions,
     remote::RemoteFacts,
@@ -30,10 +30,10 @@ use super::{
 };
 use crate::{
     config::{GameServer, Protocol},
-    games::event::GameEvent,
+    games::{event::GameEvent, netcode::SpokenByPort},
     host::{ServerSockets, ServerUsage},
     kernel::{
-        DetailReading, FlowReading, LayoutChoice, OutsideDelta, SeenFlow, ServerDelta, ServerGrowth,
+        DetailReading, FlowReading, LayoutChoices, OutsideDelta, SeenFlow, ServerDelta, ServerGrowth,
         ServerSlotId,
     },
 };
@@ -109,7 +109,7 @@ impl ServerModel {
     pub fn new(spec: GameServer, unix_ms: i64) -> Self {
         Self {
             sessions: SessionModel::new(spec.session.bounds, unix_ms),
-            network: NetworkModel::new(Recognition::off()),
+            network: NetworkModel::default(),
             main: None,
             faulted: None,
             ended_ms: None,
@@ -140,13 +140,13 @@ impl ServerModel {
     }
 
     /// What its players may speak, from now on.
-    pub fn speaks(&mut self, recognition: Recognition) {
-        self.network.respecify(recognition);
+    pub fn speaks(&mut self, spoken: SpokenByPort) {
+        self.network.respecify(spoken);
     }
 
     /// By which layouts its flows are to be read.
-    pub fn layout_choice(&self) -> &LayoutChoice {
-        self.network.choice()
+    pub fn layout_choices(&self) -> &LayoutChoices {
+        self.network.choices()
     }
 
     /// A followed process has ended, with this wait status. Call before [`ServerModel::found`].

@@ -74,7 +74,7 @@ pub fn account<C: EbpfContext>(
         let detail = core::ptr::read_volatile(&raw const (*side).detail);
         add_packed(&raw mut (*side).carried, load.packets, load.bytes);
         if detail != 0 {
-            describe(packet, detail, side, key.server, direction, load);
+            describe(packet, detail, side, u32::from(key.server), direction, load);
         }
     }
 }
@@ -194,15 +194,15 @@ fn admit<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, load: Loa
         }
     };
     if !both_ways || load.tcp_flags & TCP_SYN != 0 {
-        add_outside(key.server, direction, load, Outside::Candidate);
+        add_outside(u32::from(key.server), direction, load, Outside::Candidate);
         return None;
     }
     match create(key) {
         Some(slot) => Some(slot),
         None => {
-            add_outside(key.server, direction, load, Outside::Overflow);
+            add_outside(u32::from(key.server), direction, load, Outside::Overflow);
             if globals::kernel_log() != 0 {
-                warn!(ctx, "no flow slot for a client of server {}", key.server);
+                warn!(ctx, "no flow slot for a client of server {}", u32::from(key.server));
             }
             None
         }

@@ -138,11 +138,17 @@ fn split(headers: &Headers, direction: Direction) -> (u16, u16) {
 }
 
 #[inline(always)]
-fn flow_key(server: u32, headers: &Headers, remote: [u32; 4], remote_port: u16) -> FlowKey {
+fn flow_key(
+    server: u32,
+    headers: &Headers,
+    remote: [u32; 4],
+    (local_port, remote_port): (u16, u16),
+) -> FlowKey {
     FlowKey {
         // SAFETY: plain bytes of the same size.
         remote_addr: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(remote) },
-        server,
+        server: server as u16,
+        local_port,
         remote_port,
         protocol: headers.protocol(),
         pad: 0,
@@ -181,7 +187,7 @@ fn at_cgroup_from(
         // SAFETY: the context is valid for the program's run.
         Err(why) => return refuse(why, unsafe { (*skb).len } as u64),
     };
-    let (local_port, remote_port) = split(&headers, direction);
+    let ports @ (local_port, _) = split(&headers, direction);
     let Some(entry) = PORTS.get(port_index(headers.is_tcp, local_port)) else {
         return;
     };
@@ -219,7 +225,7 @@ fn at_cgroup_from(
     account(
         ctx,
         payload,
-        &flow_key(server, &headers, remote, remote_port),
+        &flow_key(server, &headers, remote, ports),
         direction,
         load,
     );
@@ -254,7 +260,7 @@ fn at_host<C: EbpfContext, P: Packet + Netcode>(
     direction: Direction,
     measure: impl Fn(&Headers, &P) -> (u64, u64),
 ) {
-    let (local_port, remote_port) = split(headers, direction);
+    let ports @ (local_port, _) = split(headers, direction);
     let Some(entry) = HOST_PORTS.get(port_index(headers.is_tcp, local_port)) else {
         return;
     };
@@ -286,7 +292,7 @@ fn at_host<C: EbpfContext, P: Packet + Netcode>(
     account(
         ctx,
         packet,
-        &flow_key(server, headers, remote, remote_port),
+        &flow_key(server, headers, remote, ports),
         direction,
         load,
     );

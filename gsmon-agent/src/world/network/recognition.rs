@@ -1,4 +1,4 @@
-//! Which format a server's players speak: configured, usual for the game, or found out.
+//! Which format is spoken on a port of a server: configured, usual for the game, or found out.
 //!
 //! Candidates are tried on the traffic itself, different ones on different flows, and each is judged by what it made of
 //! the packets: how many fit, whether the client's numbers follow one another, whether acknowledgements name what was
@@ -258,7 +258,12 @@ impl Recognition {
     }
 
     /// What was read in an interval; `flows` is how many flows players have.
-    pub fn hear(&mut self, readings: &[NetcodeReading], flows: usize, now_ms: i64) {
+    pub fn hear<'a>(
+        &mut self,
+        readings: impl Iterator<Item = &'a NetcodeReading>,
+        flows: usize,
+        now_ms: i64,
+    ) {
         for read in readings {
             let Some(candidate) = self
                 .candidates

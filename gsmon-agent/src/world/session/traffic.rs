@@ -256,8 +256,20 @@ impl<'a> Free<'a> {
         for flow in &candidates {
             by_host.entry(remote(&flow.key).ip()).or_default().push(flow);
         }
+        let mut by_remote: HashMap<SocketAddr, &SeenFlow> = HashMap::with_capacity(flows.len());
+        for flow in flows {
+            // One socket of a client may speak to several ports of the server: it plays where most comes from it.
+            by_remote
+                .entry(remote(&flow.key))
+                .and_modify(|known| {
+                    if flow.rx_total.packets > known.rx_total.packets {
+                        *known = flow;
+                    }
+                })
+                .or_insert(flow);
+        }
         Self {
-            by_remote: flows.iter().map(|flow| (remote(&flow.key), flow)).collect(),
+            by_remote,
             by_host,
             taken: taken.collect(),
             candidates,

@@ -63,7 +63,7 @@ fn reading_of(format: Format, now: NetcodeCounts) -> NetcodeReading {
 fn run(recognition: &mut Recognition, truth: Option<Format>, seconds: i64) {
     for second in 0..seconds {
         let read = readings(recognition.choice(), truth);
-        recognition.hear(&read, 1, second * 1_000);
+        recognition.hear(read.iter(), 1, second * 1_000);
     }
 }
 
@@ -127,7 +127,7 @@ fn the_spin_bit_is_looked_for_on_all_flows_until_it_has_turned_often_enough() {
             })
         });
         let read: Vec<NetcodeReading> = read.collect();
-        recognition.hear(&read, 2, look * 500);
+        recognition.hear(read.iter(), 2, look * 500);
         if recognition.state() == NetcodeState::Reading {
             break;
         }
@@ -156,7 +156,7 @@ fn nothing_is_told_of_what_fits_nothing_and_it_is_tried_again_later() {
     assert_eq!(recognition.state(), NetcodeState::Unreadable);
     assert!(recognition.reading().is_none());
     assert_eq!(*recognition.choice(), LayoutChoice::Off);
-    recognition.hear(&[], 1, 1_000_000);
+    recognition.hear([].iter(), 1, 1_000_000);
     assert_eq!(recognition.state(), NetcodeState::Looking);
 }
 

@@ -70,6 +70,20 @@ impl Numbers {
 }
 
 impl Speaks {
+    /// By the name of the format.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "source" => Self::Source,
+            "quake2" => Self::Quake2,
+            "goldsrc" => Self::GoldSrc,
+            "unreal4" => Self::Unreal4,
+            "unreal5" => Self::Unreal5,
+            "unity-transport" => Self::UnityTransport,
+            "quake3" => Self::Quake3,
+            _ => return None,
+        })
+    }
+
     fn bits(self) -> u32 {
         match self {
             Self::Unreal4 | Self::Unreal5 => 14,

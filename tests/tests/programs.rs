@@ -1,6 +1,17 @@
 //! Every flow program on packets of every shape, through BPF_PROG_TEST_RUN on the running kernel.
 
-use gsmon_agent::kernel::{KernelOptions, LayoutChoice, ServerDelta};
+use std::{
+    net::{IpAddr, UdpSocket},
+    os::fd::AsFd,
+};
+
+use gsmon_agent::{
+    config::Protocol,
+    kernel::{
+        KernelOptions, LayoutChoice, LayoutChoices, NetnsPlace, ServerDelta, SocketOwner,
+        netns_cookie::netns_cookie,
+    },
+};
 use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{
     Bench, PORT, options,
@@ -98,6 +109,48 @@ fn other_ports_protocols_and_hosts_are_left_alone() {
     }
     assert_eq!(received(&drain(&mut bench)), (0, 0));
     assert_eq!(loss(&bench, "not_local") - not_local, 3);
+}
+
+#[test]
+fn a_client_on_two_ports_of_a_server_has_two_flows() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut bench = Bench::new(&options()).unwrap();
+    let cookie = netns_cookie(UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()).ok();
+    let sockets = [PORT, PORT + 1].map(|port| SocketOwner {
+        server: Some(bench.server),
+        protocol: Protocol::Udp,
+        address: IpAddr::from([0, 0, 0, 0]),
+        port,
+        cookie: 0,
+        netns_cookie: cookie,
+        cgroup_id: Some(1),
+        place: NetnsPlace::AgentsOwn,
+    });
+    bench.kernel.set_sockets(&sockets).unwrap();
+    for (server_port, packets) in [(PORT, 3), (PORT + 1, 5)] {
+        let there = Spec {
+            server_port,
+            ..Spec::udp()
+        };
+        for (program, packet) in [
+            ("flow_cgroup_egress", there.back()),
+            ("flow_cgroup_ingress", there),
+            ("flow_xdp_ingress", there),
+        ] {
+            bench.kernel.test_run(program, &packet.build(), packets).unwrap();
+        }
+    }
+    let delta = drain(&mut bench);
+    let mut found: Vec<(u16, u64)> = delta
+        .flows
+        .seen
+        .iter()
+        .map(|flow| (flow.key.local_port, flow.rx.packets))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [(PORT, 6), (PORT + 1, 10)]);
 }
 
 #[test]
@@ -434,9 +487,10 @@ fn a_flood_of_random_sources_takes_no_players_slot_and_is_counted() {
     })
     .unwrap();
     let format = Format::Source;
-    bench
-        .kernel
-        .choose_layout(bench.server, &LayoutChoice::One(format.into()));
+    bench.kernel.choose_layouts(
+        bench.server,
+        &LayoutChoices::on(PORT, LayoutChoice::One(format.into())),
+    );
     let (game, back) = (Spec::udp().build(), Spec::udp().back().build());
     let play = |bench: &mut Bench| {
         bench.kernel.test_run("flow_cgroup_ingress", &game, 1).unwrap();

@@ -125,6 +125,10 @@ fn text(server: &ServerSnapshot, addresses: Addresses) -> String {
     }
     let mut columns = vec![TextColumn::words("PLAYER", Room::Free(24))];
     columns.extend(LINE_HEADINGS.map(|heading| TextColumn::figures(heading, Room::Needed)));
+    let several_ports = network.ports.len() > 1;
+    if several_ports {
+        columns.push(TextColumn::figures("PORT", Room::Needed));
+    }
     if addresses == Addresses::Shown {
         columns.push(TextColumn::words("ADDRESS", Room::Needed));
     }
@@ -133,6 +137,9 @@ fn text(server: &ServerSnapshot, addresses: Addresses) -> String {
         .map(|(name, line)| {
             let mut row = vec![name];
             row.extend(line_cells(&line.line));
+            if several_ports {
+                row.push(number(line.port.map(f64::from), 0));
+            }
             if addresses == Addresses::Shown {
                 row.push(line.remote.to_string());
             }

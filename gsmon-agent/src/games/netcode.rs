@@ -234,9 +234,6 @@ mod tests {
         let enet = Spoken::Configured(Candidate::of(Format::ENet));
         assert_eq!((spoken.on(7_777), spoken.at_first()), (&enet, &enet));
         let quic = Spoken::Configured(Candidate::of(Format::Quic));
-        assert_eq!(
-            (spoken.on(7_778), spoken.on(7_779)),
-            (&quic, &Spoken::Off)
-        );
+        assert_eq!((spoken.on(7_778), spoken.on(7_779)), (&quic, &Spoken::Off));
     }
 }

@@ -49,6 +49,11 @@ impl LayoutChoice {
 pub struct LayoutChoices(Vec<(u16, LayoutChoice)>);
 
 impl LayoutChoices {
+    /// On one port this, on others nothing.
+    pub fn on(port: u16, choice: LayoutChoice) -> Self {
+        Self(vec![(port, choice)])
+    }
+
     /// That of a port.
     pub fn of(&self, port: u16) -> &LayoutChoice {
         const OFF: &LayoutChoice = &LayoutChoice::Off;
@@ -181,9 +186,7 @@ impl NetcodeTable {
         let wanted = self
             .choices
             .get(usize::from(key.server))
-            .map_or(LayoutPlace::NONE, |choices| {
-                choices.of(key.local_port).of(detail)
-            });
+            .map_or(LayoutPlace::NONE, |choices| choices.of(key.local_port).of(detail));
         let index = detail as usize;
         let known = self
             .bases

@@ -202,7 +202,11 @@ fn admit<C: EbpfContext>(ctx: &C, key: &FlowKey, direction: Direction, load: Loa
         None => {
             add_outside(u32::from(key.server), direction, load, Outside::Overflow);
             if globals::kernel_log() != 0 {
-                warn!(ctx, "no flow slot for a client of server {}", u32::from(key.server));
+                warn!(
+                    ctx,
+                    "no flow slot for a client of server {}",
+                    u32::from(key.server)
+                );
             }
             None
         }

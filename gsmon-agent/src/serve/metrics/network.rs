@@ -7,7 +7,7 @@ use super::{
 };
 use crate::world::{
     network::{
-        NetworkSnapshot, Spread,
+        KnownBy, NetworkSnapshot, Spread,
         totals::{MILLISECONDS, RATIOS},
     },
     snapshot::Snapshot,
@@ -17,25 +17,56 @@ use crate::world::{
 type Read = fn(&NetworkSnapshot) -> &Spread;
 
 impl Page {
-    pub(super) fn network(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
-        self.server_gauge(
-            snapshot,
+    /// What is read by which format, port by port; before anybody was heard, and of TCP, without a port.
+    fn netcode(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
+        let confidence = self.gauge(
             "gsmon_server_netcode_confidence_ratio",
-            "How well the packets fit the format they are read by, 0 to 1.",
-            |server| server.network.as_ref()?.confidence,
+            "How well the packets on a port fit the format they are read by, 0 to 1.",
+            &["server", "port"],
         )?;
         let info = self.gauge(
             "gsmon_server_netcode_info",
-            "Wire format of the players, how it is known, and how far reading has come.",
-            &["server", "netcode", "known_by", "state"],
+            "Wire format of the players on a port, how it is known, and how far reading has come.",
+            &["server", "port", "netcode", "known_by", "state"],
         )?;
         for server in &snapshot.servers {
             let Some(network) = &server.network else { continue };
-            let known_by = network.known_by.as_ref().map(word).unwrap_or_default();
-            let netcode = network.netcode.as_deref().unwrap_or_default();
-            info.with_label_values(&[&server.name, netcode, &known_by, &word(&network.state)])
-                .set(1.0);
+            let one = |port: &str, netcode: &Option<String>, known_by: &Option<KnownBy>, state, sure| {
+                let known_by = known_by.as_ref().map(word).unwrap_or_default();
+                let netcode = netcode.as_deref().unwrap_or_default();
+                info.with_label_values(&[&server.name, port, netcode, &known_by, &word(state)])
+                    .set(1.0);
+                if let Some(sure) = sure {
+                    confidence
+                        .with_label_values(&[server.name.as_str(), port])
+                        .set(sure);
+                }
+            };
+            for port in &network.ports {
+                let name = port.port.to_string();
+                one(&name, &port.netcode, &port.known_by, &port.state, port.confidence);
+            }
+            if network.ports.is_empty() || network.known_by == Some(KnownBy::Kernel) {
+                one(
+                    "",
+                    &network.netcode,
+                    &network.known_by,
+                    &network.state,
+                    network.confidence,
+                );
+            }
         }
+        Ok(())
+    }
+
+    pub(super) fn network(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
+        self.netcode(snapshot)?;
+        self.server_gauge(
+            snapshot,
+            "gsmon_server_netcode_ports_left_out",
+            "Ports with players on which nothing is read: 16 ports of a server are.",
+            |server| Some(server.network.as_ref()?.ports_left_out as f64),
+        )?;
         self.server_gauge(
             snapshot,
             "gsmon_server_measured_players",

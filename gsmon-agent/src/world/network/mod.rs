@@ -14,6 +14,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use self::totals::Quantiles;
 pub use self::{
     line::LineSnapshot,
     model::NetworkModel,
@@ -21,7 +22,6 @@ pub use self::{
     recognition::{KnownBy, NetcodeState, Recognition},
     totals::{NetworkTotals, Spread},
 };
-use self::totals::Quantiles;
 use super::session::picture::PlayerSnapshot;
 use crate::{
     games::netcode::{Candidate, Spoken},

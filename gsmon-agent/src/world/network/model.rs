@@ -150,8 +150,7 @@ impl NetworkModel {
     }
 
     fn draw(&self) -> NetworkSnapshot {
-        let mut measured: Vec<(&FlowKey, &Line)> =
-            self.ports.iter().flat_map(PortModel::measured).collect();
+        let mut measured: Vec<(&FlowKey, &Line)> = self.ports.iter().flat_map(PortModel::measured).collect();
         let of = |value: fn(&LineSnapshot) -> Option<f64>| {
             Quantiles::of(
                 measured
@@ -182,9 +181,8 @@ impl NetworkModel {
         // The first of equal ones.
         let weight = |port: &&PortNetwork| (port.measured, port.state != NetcodeState::Off);
         let main = ports.iter().rev().max_by_key(weight).cloned();
-        let main = main.unwrap_or_else(|| {
-            PortModel::new(0, Recognition::from(self.spoken.at_first())).draw()
-        });
+        let main =
+            main.unwrap_or_else(|| PortModel::new(0, Recognition::from(self.spoken.at_first())).draw());
         NetworkSnapshot {
             netcode: main.netcode,
             state: main.state,
@@ -210,5 +208,54 @@ impl NetworkModel {
                     .collect(),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Game, GameServer},
+        games::netcode::spoken,
+        kernel::LayoutChoice,
+    };
+
+    fn flow(port: u16, packets: u64) -> SeenFlow {
+        let key = FlowKey {
+            server: 1,
+            local_port: port,
+            remote_port: 40_000,
+            protocol: proto::UDP,
+            ..FlowKey::default()
+        };
+        let mut flow = SeenFlow {
+            key,
+            ..SeenFlow::default()
+        };
+        flow.rx.packets = packets;
+        flow
+    }
+
+    #[test]
+    fn ports_are_looked_at_one_by_one_and_beyond_sixteen_of_them_not_at_all() {
+        let server = GameServer::new("a", Game::Custom).executable("x");
+        let mut model = NetworkModel::new(spoken(&server, &[]));
+        let first = model.advance(&[], &[], 0);
+        assert_eq!((first.state, first.ports.len()), (NetcodeState::Looking, 0));
+        let flows: Vec<SeenFlow> = (1..=18).rev().map(|port| flow(port, 1)).collect();
+        let network = model.advance(&[], &flows, 1_000);
+        let ports: Vec<u16> = network.ports.iter().map(|port| port.port).collect();
+        assert_eq!(ports, (3..=18).collect::<Vec<u16>>());
+        assert_eq!(network.ports_left_out, 2);
+        let choice = |model: &NetworkModel, port| model.choices().of(port).clone();
+        assert!(matches!(choice(&model, 18), LayoutChoice::Trial(_)));
+        assert_eq!(choice(&model, 1), LayoutChoice::Off);
+        // Where nobody plays any more there is room for another port; its choice goes with it.
+        let flows: Vec<SeenFlow> = (1..=18).map(|port| flow(port, u64::from(port != 18))).collect();
+        let network = model.advance(&[], &flows, 2_000);
+        assert_eq!(network.ports.len(), 16);
+        assert_eq!(network.ports_left_out, 1);
+        assert_eq!(choice(&model, 18), LayoutChoice::Off);
+        assert!(matches!(choice(&model, 1), LayoutChoice::Trial(_)));
     }
 }

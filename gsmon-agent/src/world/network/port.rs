@@ -79,12 +79,7 @@ impl PortModel {
 
     /// Adds what was read there in an interval, of all readings of the server. Has it got further, or become sure of
     /// something else?
-    pub fn hear(
-        &mut self,
-        readings: &[NetcodeReading],
-        totals: &mut NetworkTotals,
-        now_ms: i64,
-    ) -> bool {
+    pub fn hear(&mut self, readings: &[NetcodeReading], totals: &mut NetworkTotals, now_ms: i64) -> bool {
         let port = self.port;
         let mine = || readings.iter().filter(move |read| read.key.local_port == port);
         let before = (self.recognition.state(), self.recognition.reading().cloned());

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use gsmon_agent::{
     config::StatsMode,
-    kernel::{Kernel, KernelOptions, LayoutChoice},
+    kernel::{Kernel, KernelOptions, LayoutChoice, LayoutChoices},
 };
 use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{Bench, PORT, options, packet::Spec};
@@ -125,7 +125,7 @@ pub fn packets() -> Result<Vec<Row>> {
     let before = best(kernel, "flow_cgroup_ingress", &game)?;
     let before_egress = best(kernel, "flow_cgroup_egress", &back)?;
     for format in [Format::Source, Format::Quake3, Format::Unreal5] {
-        kernel.choose_layout(server, &LayoutChoice::One(format.into()));
+        kernel.choose_layouts(server, &LayoutChoices::on(PORT, LayoutChoice::One(format.into())));
         for _ in 0..2 {
             kernel.test_run("flow_cgroup_ingress", &game, 1)?;
             kernel.drain();

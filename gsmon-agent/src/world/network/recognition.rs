@@ -319,8 +319,10 @@ impl Recognition {
                 if score >= sure && candidate.usual {
                     return self.settle(candidate.clone(), score);
                 }
-            } else if overdue {
-                // Too little traffic on its flows: others get their turn, and it counts as not fitting.
+            } else if overdue && !(tried.len() == 1 && evidence.packets() < JUDGED_BY) {
+                // Too little traffic on its flows, and not on all flows: others get their turn, and it counts as not
+                // fitting. Where it is tried on all of them, nothing else could be judged by so little: players who load
+                // a map say hardly anything for many seconds.
                 self.judged.insert(*place, 0.0);
             } else {
                 open.push(*place);

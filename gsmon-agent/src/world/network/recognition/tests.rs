@@ -150,6 +150,29 @@ fn what_is_usual_is_tried_first_and_found_at_once() {
 }
 
 #[test]
+fn players_who_say_little_while_they_load_are_waited_for() {
+    let mut recognition = Recognition::new(KnownBy::Game, candidates(&[Format::Luanti], &[]));
+    for second in 0..60 {
+        let one = NetcodeCounts {
+            read: u32::from(second % 10 == 0),
+            ..NetcodeCounts::default()
+        };
+        let read = match recognition.choice() {
+            LayoutChoice::Trial(places) if places[..] == [Format::Luanti.into()] => {
+                vec![reading_of(Format::Luanti, one)]
+            }
+            _ => Vec::new(),
+        };
+        recognition.hear(read.iter(), 1, second * 1_000);
+    }
+    assert_eq!(recognition.state(), NetcodeState::Looking);
+    let read = readings(recognition.choice(), Some(Format::Luanti));
+    recognition.hear(read.iter(), 1, 61_000);
+    assert_eq!(recognition.state(), NetcodeState::Reading);
+    assert_eq!(recognition.known_by(), KnownBy::Game);
+}
+
+#[test]
 fn nothing_is_told_of_what_fits_nothing_and_it_is_tried_again_later() {
     let mut recognition = Recognition::new(KnownBy::Traffic, candidates(&[], &[]));
     run(&mut recognition, None, 40);

@@ -125,6 +125,20 @@ impl Drop for Program {
     }
 }
 
+/// A screen that nobody sees (Xvfb), for clients that want one, and its name.
+pub fn screen(netns: &Netns, home: &Path) -> Result<(Program, String)> {
+    let output = home.join("screen");
+    let words = "Xvfb -displayfd 1 -screen 0 640x480x24 -nolisten tcp";
+    let words: Vec<&str> = words.split(' ').collect();
+    let screen = Program::start(netns, home, &words, &output)?;
+    let name = eventually("screen", Duration::from_secs(30), || {
+        let said = std::fs::read_to_string(&output).ok()?;
+        let number: u32 = said.lines().find_map(|line| line.trim().parse().ok())?;
+        Some(format!(":{number}"))
+    })?;
+    Ok((screen, name))
+}
+
 /// Runs `work` on a thread inside the namespace.
 pub fn inside<T: Send + 'static>(netns: &Netns, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let path = netns.path();

@@ -18,7 +18,7 @@ use gsmon_agent::{
 use gsmon_tests::{
     netns::Netns,
     program_or_skip, root_or_skip, server,
-    third_party::{Program, eventually, inside, says},
+    third_party::{Program, inside, says, screen},
     wait_for,
 };
 
@@ -41,24 +41,13 @@ fn start(netns: &Netns, home: &Path, program: &str, words: &str) -> Program {
 /// The player's line, once the game has told its round trip.
 fn stated<'a>(snapshot: &'a ServerSnapshot, name: &str) -> Option<&'a LineSnapshot> {
     let players = &snapshot.game_state.players;
-    let player = players.iter().find(|player| player.name.as_deref() == Some(name))?;
+    let player = players
+        .iter()
+        .find(|player| player.name.as_deref() == Some(name))?;
     let remote = player.flow.as_ref()?.remote;
     let lines = &snapshot.network.as_ref()?.lines;
     let line = &lines.iter().find(|line| line.remote == remote)?.line;
     line.rtt_stated.then_some(line)
-}
-
-/// A screen that nobody sees, and its number.
-fn screen(netns: &Netns, home: &Path) -> (Program, String) {
-    let screen = start(netns, home, "Xvfb", "-displayfd 1 -screen 0 320x240x24 -nolisten tcp");
-    let number = eventually("screen", LIMIT, || {
-        let out = fs::read_to_string(home.join("out")).ok()?;
-        out.lines()
-            .map(str::trim)
-            .find(|line| line.parse::<u32>().is_ok())
-            .map(str::to_owned)
-    });
-    (screen, number.unwrap())
 }
 
 #[test]
@@ -99,7 +88,7 @@ fn round_trips_of_real_players_are_told_as_the_server_knows_them() {
          +set g_gametype 0 +set g_log games.log +set g_logsync 1 +set ttycon 0 +map oa_dm1",
     );
     says(&log, "InitGame", LIMIT).unwrap();
-    let (_screen, display) = screen(&netns, &home.path().join("screen"));
+    let (_screen, display) = screen(&netns, home.path()).unwrap();
     let to = SocketAddr::from(([127, 0, 0, 1], PORT));
     let mut playing = Vec::new();
     for (name, one_way) in PLANTED {
@@ -108,9 +97,12 @@ fn round_trips_of_real_players_are_told_as_the_server_knows_them() {
             ..Impairment::default()
         };
         // Whoever makes a relay inside has it inside.
-        let relay = inside(&netns, move || Proxy::start(to, delayed, delayed, one_way).unwrap()).unwrap();
+        let relay = inside(&netns, move || {
+            Proxy::start(to, delayed, delayed, one_way).unwrap()
+        })
+        .unwrap();
         let words = format!(
-            "DISPLAY=:{display} SDL_AUDIODRIVER=dummy LIBGL_ALWAYS_SOFTWARE=1 /usr/games/openarena +set s_initsound 0 \
+            "DISPLAY={display} SDL_AUDIODRIVER=dummy LIBGL_ALWAYS_SOFTWARE=1 /usr/games/openarena +set s_initsound 0 \
              +set r_mode 0 +set r_fullscreen 0 +set r_picmip 16 +set com_maxfps 25 +set com_introplayed 1 +set rate 25000 \
              +set name {name} +connect {}",
             relay.address()

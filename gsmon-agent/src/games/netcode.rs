@@ -25,7 +25,7 @@ pub enum NetcodeLayout {
     GoldSrc,
     /// RakNet (Minecraft Bedrock and others): 24-bit datagram numbers, explicit ACK and NACK ranges, all in the clear.
     RakNet,
-    /// Teeworlds and DDNet: 10-bit acknowledgement of reliable chunks in the clear, chunk numbers Huffman-compressed.
+    /// Teeworlds and DDNet: snapshots carry their game tick, inputs that of the last one, under a fixed Huffman code.
     Teeworlds,
     /// Luanti: reliable packets numbered with 16 bits and acknowledged one by one, in the clear.
     Luanti,
@@ -110,9 +110,8 @@ impl Candidate {
     }
 }
 
-/// Order in which formats are tried: where two fit alike, the stricter one stands first. Teeworlds tells nothing by which
-/// it could be recognised.
-const TRIED: [Format; 16] = [
+/// Order in which formats are tried: where two fit alike, the stricter one stands first.
+const TRIED: [Format; 17] = [
     Format::Source,
     Format::Quake2,
     Format::GoldSrc,
@@ -126,6 +125,7 @@ const TRIED: [Format; 16] = [
     Format::LiteNetLib,
     Format::Kcp,
     Format::ENetChecksum,
+    Format::Teeworlds,
     Format::Quic,
     Format::Quake3,
     Format::Steam,

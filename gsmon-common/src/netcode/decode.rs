@@ -5,14 +5,17 @@
 //! will be acknowledged is stamped with the time. A number that is sent again is no measure of a round trip (Karn and
 //! Partridge, 1987); an acknowledgement counts once.
 
+use core::cell::Cell;
+
 use super::{
     arrivals::number_from_client,
     layout::{
-        ABSENT, BIG, Case, FIRST_BIG, FIRST_LITTLE, Field, Guard, Layout, Parts, Side, Test, WALK_COMMANDS,
-        WALK_KINDS, Walk,
+        ABSENT, BIG, Case, FIRST_BIG, FIRST_LITTLE, Field, Guard, Layout, MESSAGE, Parts, Side, Test,
+        WALK_COMMANDS, WALK_KINDS, Walk,
     },
     numbers::{STRAY, key_of, spread},
     slot::{NetcodeCounts, NetcodeSlot, RESENT},
+    teeworlds,
     timing::{by_clock, by_period},
     trips::{acknowledge, is_again, is_settled, judge, settle, spin, stamp},
 };
@@ -30,6 +33,12 @@ pub enum Way {
 pub trait Payload {
     /// The `width` (1, 2, 4 or 8) bytes at `at` as a little-endian number; `None` beyond the end.
     fn load(&self, at: u32, width: u32) -> Option<u64>;
+
+    /// The first snapshot or input of a Teeworlds datagram of `length` bytes. In a place of its own: it is long, and most
+    /// formats need none of it.
+    fn message(&self, length: u32, version: u8) -> u32 {
+        teeworlds::message(self, length, version)
+    }
 }
 
 impl Payload for [u8] {
@@ -117,6 +126,7 @@ pub fn positions<P: Payload + ?Sized>(
         payload,
         length,
         packet: first_word(payload, 0, length),
+        message: Cell::new(0),
     };
     look.walk(&side.walk, whole, read_at)
 }
@@ -142,6 +152,7 @@ pub fn read_at<P: Payload + ?Sized>(
         payload,
         length,
         packet,
+        message: Cell::new(0),
     };
     let first = if base == 0 {
         packet
@@ -188,7 +199,7 @@ pub fn read_at<P: Payload + ?Sized>(
 
 /// The eight bytes at `at`, as far as there are so many; the rest is zero.
 #[inline(always)]
-fn first_word<P: Payload + ?Sized>(payload: &P, at: u32, length: u32) -> u64 {
+pub fn first_word<P: Payload + ?Sized>(payload: &P, at: u32, length: u32) -> u64 {
     if at + 8 <= length {
         return payload.load(at, 8).unwrap_or(0);
     }
@@ -213,6 +224,8 @@ struct Look<'a, P: ?Sized> {
     length: u32,
     /// First eight bytes of the datagram.
     packet: u64,
+    /// The message that was found in it, and in the upper half the version that it was looked for by; 0 for none yet.
+    message: Cell<u64>,
 }
 
 impl<P: Payload + ?Sized> Look<'_, P> {
@@ -223,6 +236,7 @@ impl<P: Payload + ?Sized> Look<'_, P> {
             ABSENT => return 0,
             FIRST_LITTLE => first,
             FIRST_BIG => first.swap_bytes(),
+            MESSAGE => self.message(field.width),
             reading => {
                 let width = field.width as u32;
                 let word = self.payload.load(base + field.offset as u32, width).unwrap_or(0);
@@ -234,6 +248,18 @@ impl<P: Payload + ?Sized> Look<'_, P> {
             }
         };
         (word >> (field.shift & 63)) as u32 & field.mask
+    }
+
+    /// Looked for once: a guard and a field ask for it one after the other.
+    #[inline(always)]
+    fn message(&self, version: u8) -> u64 {
+        let known = self.message.get();
+        if known >> 32 == version as u64 {
+            return known & u32::MAX as u64;
+        }
+        let found = self.payload.message(self.length, version) as u64;
+        self.message.set((version as u64) << 32 | found);
+        found
     }
 
     #[inline(always)]

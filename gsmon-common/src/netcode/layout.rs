@@ -23,8 +23,10 @@ mod reading {
     pub const LITTLE: u8 = 3;
     /// Read on its own, big-endian.
     pub const BIG: u8 = 4;
+    /// Out of what [`super::super::teeworlds::message`] finds in the datagram; the width is the version.
+    pub const MESSAGE: u8 = 5;
 }
-pub(super) use reading::{ABSENT, BIG, FIRST_BIG, FIRST_LITTLE, LITTLE};
+pub(super) use reading::{ABSENT, BIG, FIRST_BIG, FIRST_LITTLE, LITTLE, MESSAGE};
 
 /// A number in a packet: `(bytes >> shift) & mask`. Default: not there.
 #[repr(C)]
@@ -113,6 +115,17 @@ impl Field {
         Self::new(offset, 4, order, 0, u32::MAX)
     }
 
+    /// Of the first message of a Teeworlds datagram.
+    pub const fn message(version: u8, shift: u32, mask: u32) -> Self {
+        Self {
+            offset: 0,
+            width: version,
+            reading: MESSAGE,
+            shift,
+            mask,
+        }
+    }
+
     /// With only the bits of `mask`.
     pub const fn masked(self, mask: u32) -> Self {
         Self {
@@ -130,6 +143,8 @@ impl Field {
     pub const fn end(&self) -> u16 {
         match self.reading {
             ABSENT => 0,
+            // The shortest header; what is behind it is looked for with care.
+            MESSAGE => 3,
             _ => self.offset + self.width as u16,
         }
     }

@@ -1,9 +1,12 @@
 //! The formats that games use. Sources stand with each; what a format hides (encryption, compression) it does not tell.
 
-use super::layout::{
-    Case, Field, Guard, Layout,
-    Order::{Big, Little},
-    Parts, Side, WALK_KINDS, Walk,
+use super::{
+    layout::{
+        Case, Field, Guard, Layout,
+        Order::{Big, Little},
+        Parts, Side, WALK_KINDS, Walk,
+    },
+    teeworlds,
 };
 
 /// Formats that are described here. The number is the place in the kernel's table; the agent's own begin at
@@ -39,7 +42,7 @@ pub enum Format {
     Kcp = 13,
     /// kcp2k (Mirror).
     Kcp2k = 14,
-    /// Teeworlds 0.6 and DDNet.
+    /// Teeworlds 0.6 and 0.7, and DDNet.
     Teeworlds = 15,
     /// QUIC.
     Quic = 16,
@@ -148,7 +151,7 @@ impl Format {
             Format::Luanti => luanti(),
             Format::Kcp => kcp(0, Guard::ALWAYS),
             Format::Kcp2k => kcp(5, Guard::equal(Field::u8(0), 1)),
-            Format::Teeworlds => teeworlds(),
+            Format::Teeworlds => teeworlds_of_all_versions(),
             Format::Quic => quic(),
             Format::Steam => steam(),
         }
@@ -554,11 +557,26 @@ const fn kcp(first: u16, guard: Guard) -> Layout {
     }
 }
 
-/// teeworlds `src/engine/shared/network.h`: the acknowledgement (of reliable chunks, whose numbers are compressed) is all
-/// that is clear; it tells neither round trip nor loss.
-const fn teeworlds() -> Layout {
-    let rx = Case::when(Guard::differs(Field::u16(0, Little), 0xffff));
-    sides(whole([rx, Case::NONE]), whole([rx, Case::NONE]))
+/// teeworlds `src/engine/client/client.cpp` and `server.cpp`: snapshots are stamped by their tick, which inputs name. The
+/// acknowledgement in the header is of reliable chunks, which are rare; nothing numbers what a client sends.
+const fn teeworlds_of_all_versions() -> Layout {
+    const fn case(version: u8, kind: u32) -> Case {
+        Case::when(Guard::equal(Field::message(version, teeworlds::KIND_AT, 3), kind))
+    }
+    const fn tick(version: u8) -> Field {
+        Field::message(version, 0, teeworlds::TICK)
+    }
+    const fn input(version: u8) -> Case {
+        case(version, teeworlds::INPUT).acknowledged(tick(version))
+    }
+    const fn snapshot(version: u8) -> Case {
+        case(version, teeworlds::SNAPSHOT).stamp(tick(version))
+    }
+    let (seven, six) = (teeworlds::SEVEN, teeworlds::SIX);
+    sides(
+        whole([input(seven), input(six)]),
+        whole([snapshot(seven), snapshot(six)]),
+    )
 }
 
 /// RFC 9000, 17.3.1 and 17.4: the spin bit of short headers. The bit below the highest is chance where both sides grease

@@ -461,7 +461,6 @@ fn what_the_server_sends_belongs_to_the_format_where_nothing_is_read_of_it() {
     for (format, packet) in [
         (Format::Quake3, le(&[7, 8, 9])),
         (Format::Steam, vec![0x80, 1, 2, 3, 4, 5, 0, 1]),
-        (Format::Teeworlds, vec![0, 1, 1, 9]),
     ] {
         let mut flow = Flow::new(format);
         assert!(flow.down(&packet, MS) && flow.up(&packet, 2 * MS), "{format:?}");
@@ -481,8 +480,7 @@ fn what_a_format_can_tell_is_known_of_it() {
         let want = match format {
             Quake2 | GoldSrc | Source => (true, false, true),
             Quake3 | Steam => (false, false, true),
-            Teeworlds => (false, false, false),
-            Quic => (true, false, false),
+            Teeworlds | Quic => (true, false, false),
             _ => (true, true, true),
         };
         assert_eq!(told, want, "{format:?}");

@@ -6,8 +6,9 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use gsmon_common::netcode::{
     Kinds, Layout, NetcodeSlot, Outcome, Payload, Way,
-    decode::{note, positions, read_at, side_of},
+    decode::{first_word, note, positions, read_at, side_of},
     layouts::{LAYOUTS as LAYOUT_COUNT, WALKED},
+    teeworlds,
     trips::prepare_for_bench,
 };
 
@@ -22,13 +23,16 @@ use crate::maps::{LAYOUTS, NETCODE};
 trait Words {
     /// The `width` (1, 2, 4 or 8) bytes at `offset`, which is not 0; zero beyond the end.
     fn word(&self, offset: u32, width: u32) -> u64;
+
+    /// The first message of a Teeworlds datagram of `length` bytes that begins at `start`.
+    fn message(&self, start: u32, length: u32, version: u8) -> u32;
 }
 
 /// The verifier follows no offset into a packet beyond 65,535; what a game says lies far before.
 const FAR: u32 = 0x7fff;
 
 macro_rules! words {
-    ($packet:ident: $context:ty, $two:ident, $four:ident, $eight:ident) => {
+    ($packet:ident: $context:ty, $two:ident, $four:ident, $eight:ident, $message:ident, $any:ident) => {
         words!(@$packet, $context, $two, u16);
         words!(@$packet, $context, $four, u32);
         words!(@$packet, $context, $eight, u64);
@@ -48,6 +52,33 @@ macro_rules! words {
                     }
                 }
             }
+
+            #[inline(always)]
+            fn message(&self, start: u32, length: u32, version: u8) -> u32 {
+                // SAFETY: as above.
+                unsafe { $message(self.0, start, length, version as u32) }
+            }
+        }
+
+        /// # Safety
+        /// `ctx` is the context of the running program.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        unsafe extern "C" fn $message(ctx: *mut $context, start: u32, length: u32, version: u32) -> u32 {
+            // SAFETY: the context is that of the running program.
+            let word = |at| unsafe { $any(ctx, start, at, length) };
+            teeworlds::message_by(length, version as u8, word, |state, bits, how| teeworlds_step(state, bits, how))
+        }
+
+        /// # Safety
+        /// `ctx` is the context of the running program.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        unsafe extern "C" fn $any(ctx: *mut $context, start: u32, at: u32, length: u32) -> u64 {
+            if at >= length {
+                return 0;
+            }
+            first_word(&At { packet: $packet(ctx), start }, at, length)
         }
     };
     (@$packet:ident, $context:ty, $name:ident, $word:ty) => {
@@ -65,8 +96,15 @@ macro_rules! words {
     };
 }
 
-words!(SkbPacket: __sk_buff, skb_word_2, skb_word_4, skb_word_8);
-words!(XdpPacket: xdp_md, xdp_word_2, xdp_word_4, xdp_word_8);
+words!(SkbPacket: __sk_buff, skb_word_2, skb_word_4, skb_word_8, skb_message, skb_word);
+words!(XdpPacket: xdp_md, xdp_word_2, xdp_word_4, xdp_word_8, xdp_message, xdp_word);
+
+/// One step through a Teeworlds datagram.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn teeworlds_step(state: u64, bits: u64, how: u32) -> u64 {
+    teeworlds::step(state, bits, how)
+}
 
 /// A payload that begins at an offset of a packet. The decoder asks for nothing beyond its length.
 struct At<P> {
@@ -78,6 +116,11 @@ impl<P: Words> Payload for At<P> {
     #[inline(always)]
     fn load(&self, at: u32, width: u32) -> Option<u64> {
         Some(self.packet.word(self.start.wrapping_add(at), width))
+    }
+
+    #[inline(always)]
+    fn message(&self, length: u32, version: u8) -> u32 {
+        self.packet.message(self.start, length, version)
     }
 }
 

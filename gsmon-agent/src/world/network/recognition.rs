@@ -148,6 +148,8 @@ impl Evidence {
             // Nothing answers: the numbers alone must do.
             (false, _) => 0.8,
             (true, true) => 0.6 + 0.4 * (self.rtt_samples as f64 / 4.0).min(1.0),
+            // Nothing but an echo: of a tick that was sent.
+            (true, false) if !spins(candidate) => (self.rtt_samples as f64 / 4.0).min(1.0),
             // The spin bit alone: it must turn, and not by chance.
             (true, false) => {
                 let steady = 1.0 - 2.0 * share(self.spin_single, self.spin_turns);

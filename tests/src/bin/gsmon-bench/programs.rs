@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use gsmon_agent::{
     config::StatsMode,
-    kernel::{Kernel, KernelOptions, LayoutChoice, LayoutChoices},
+    kernel::{Kernel, KernelOptions, LayoutChoice, LayoutChoices, ServerSlotId},
 };
 use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{Bench, PORT, options, packet::Spec};
@@ -148,6 +148,7 @@ pub fn packets() -> Result<Vec<Row>> {
             "ns",
         ));
     }
+    rows.extend(teeworlds(kernel, server, [before, before_egress])?);
     drop(bench);
     rows.push(live()?);
 
@@ -185,6 +186,53 @@ pub fn packets() -> Result<Vec<Row>> {
         Some(120.0),
         "ns",
     ));
+    Ok(rows)
+}
+
+/// Datagrams of Teeworlds 0.7.5: an input, the timing of an input with an empty snapshot behind it, and the same compressed
+/// with a whole one.
+const TEEWORLDS: [&str; 3] = [
+    "100a0123c342174de9f0b251d9c61affe1153700",
+    "0004023dbbde0f000415990a1800040f980a02",
+    "1004023dbbde0f3ddf34b9a99b6e4a939be782140f5aacffff7fcd56dc00",
+];
+
+fn teeworlds(kernel: &mut Kernel, server: ServerSlotId, before: [f64; 2]) -> Result<Vec<Row>> {
+    let choice = LayoutChoice::One(Format::Teeworlds.into());
+    kernel.choose_layouts(server, &LayoutChoices::on(PORT, choice));
+    kernel.drain();
+    let mut rows = Vec::new();
+    for (hex, (program, what, baseline)) in TEEWORLDS.into_iter().zip([
+        ("flow_cgroup_ingress", "input read", before[0]),
+        ("flow_cgroup_egress", "snapshot stamped", before[1]),
+        ("flow_cgroup_egress", "compressed snapshot stamped", before[1]),
+    ]) {
+        let payload: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16))
+            .collect::<Result<_, _>>()?;
+        let spec = Spec {
+            payload: payload.len(),
+            ..Spec::udp()
+        };
+        let spec = if program == "flow_cgroup_egress" {
+            spec.back()
+        } else {
+            spec
+        };
+        let mut packet = spec.build();
+        let start = packet.len() - payload.len();
+        packet[start..].copy_from_slice(&payload);
+        kernel.test_run(program, &packet, 1)?;
+        kernel.drain();
+        rows.push(Row::net(
+            format!("netcode: teeworlds {what}; over all counters"),
+            best(kernel, program, &packet)?,
+            baseline,
+            Some(30.0),
+            "ns",
+        ));
+    }
     Ok(rows)
 }
 

@@ -276,9 +276,15 @@ pub fn message_by(
     };
     let room = 8 * (length - header);
     let mut state = 0;
+    let (mut fetched, mut from) = (word(header), 0);
     for _ in 0..STEPS {
         let at = (state & state::AT) as u32;
-        state = step(state, word(header + at / 8) >> (at % 8), how);
+        // A symbol has 15 bits at most.
+        if at.wrapping_sub(from) > 64 - 15 {
+            from = at & !7;
+            fetched = word(header + at / 8);
+        }
+        state = step(state, fetched >> (at.wrapping_sub(from) & 63), how);
         if (state & state::AT) as u32 > room {
             return 0;
         }

@@ -26,5 +26,7 @@ pub const LOCAL_ADDRESSES: u32 = 1_024;
 pub const PROBES: u32 = 257;
 /// Threads inside a probed function, or that have been.
 pub const PROBE_CALLS: u32 = 8_192;
+/// Rings of what calls took between two sleeps of a thread: one per thread and probed function (ring 0 is never used).
+pub const CALL_RINGS: u32 = 257;
 /// Ring buffer for rare facts, bytes.
 pub const RECORD_RING_BYTES: u32 = 262_144;

@@ -1,4 +1,5 @@
-//! Function probes: one slot per probed function and process, and the call that a thread is in.
+//! Function probes: one slot per probed function and process, the call that a thread is in, and what its last calls took
+//! between two of its sleeps.
 
 use crate::hist;
 
@@ -37,8 +38,10 @@ pub struct ProbeSlot {
     pub timed_ratio: u32,
     /// No call is timed any more where `timed` has come this far.
     pub timed_limit: u64,
+    /// Finished calls that are in no [`CallRing`]: none was free, or the scheduler's programs do not follow the thread.
+    pub unbatched: u64,
     /// Zero.
-    pub pad: [u64; 6],
+    pub pad: [u64; 5],
     /// Calls seen.
     pub calls: u64,
     /// Of them: timed, from entry to return.
@@ -65,7 +68,8 @@ impl Default for ProbeSlot {
             tgid: 0,
             timed_ratio: TIME_NONE,
             timed_limit: 0,
-            pad: [0; 6],
+            unbatched: 0,
+            pad: [0; 5],
             calls: 0,
             timed: 0,
             nested: 0,
@@ -97,8 +101,53 @@ pub struct ProbeCall {
     pub start_ns: u64,
     /// Stack pointer at its entry. Stacks grow downwards: calls inside it come from below.
     pub stack: u64,
+    /// How often the thread had gone to sleep at its entry; [`SLEEPS_UNKNOWN`] where nobody counts that.
+    pub sleeps: u64,
+    /// The same for the newest batch of the thread's ring.
+    pub batch_sleeps: u64,
+    /// The thread's [`CallRing`] for this slot; 0 for none.
+    pub ring: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// [`ProbeCall::sleeps`] of a thread that the scheduler's programs do not follow.
+pub const SLEEPS_UNKNOWN: u64 = u64::MAX;
+
+/// Batches kept per ring. A power of two, so that a mask bounds the position.
+pub const CALL_BATCHES: usize = 512;
+
+/// Calls of one function that one thread finished between two of its sleeps, by where they began: no more than a tick of
+/// a game loop, whose ticks end in a sleep.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CallBatch {
+    /// CLOCK_MONOTONIC at the entry of the first.
+    pub start_ns: u64,
+    /// Wall time of all, clamped.
+    pub time_ns: u32,
+    /// How many, clamped.
+    pub calls: u32,
+}
+
+/// The last batches of one thread in one slot, newest at `head - 1` modulo the length; that one may still grow.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub struct CallRing {
+    /// Batches ever written.
+    pub head: u64,
+    /// Probe slot; 0 for a ring that is nobody's.
+    pub slot: u32,
+    /// Thread, in the initial PID namespace.
+    pub tid: u32,
+    /// Zero.
+    pub pad: [u64; 6],
+    /// The batches.
+    pub batches: [CallBatch; CALL_BATCHES],
 }
 
 const _: () = assert!(size_of::<ProbeSlot>() == 128 + 4 * CALL_BUCKETS);
 const _: () = assert!(size_of::<CallKey>() == 8);
-const _: () = assert!(size_of::<ProbeCall>() == 16);
+const _: () = assert!(size_of::<ProbeCall>() == 40);
+const _: () = assert!(size_of::<CallBatch>() == 16);
+const _: () = assert!(size_of::<CallRing>() == 64 + 16 * CALL_BATCHES);

@@ -8,7 +8,7 @@ use gsmon_common::{
     flow::{Candidate, DetailSlot, FlowKey, FlowSlot, RecentFlows},
     limits,
     netcode::{Layout, NetcodeSlot, layouts},
-    probe::{CallKey, ProbeCall, ProbeSlot},
+    probe::{CallKey, CallRing, ProbeCall, ProbeSlot},
     record::Record,
     sched::{BurstRing, TaskSlot},
     server::{Cadence, EndpointKey, PORT_ENTRIES, PortEntry, ServerSlot},
@@ -93,6 +93,12 @@ pub static PROBE_SLOTS: Array<ProbeSlot> = Array::with_max_entries(limits::PROBE
 /// Calls that threads are in.
 #[map]
 pub static PROBE_CALLS: HashMap<CallKey, ProbeCall> = HashMap::with_max_entries(limits::PROBE_CALLS, 0);
+/// What calls took between two sleeps of a thread.
+#[map]
+pub static CALL_RINGS: Array<CallRing> = Array::with_max_entries(limits::CALL_RINGS, MMAPABLE);
+/// Free rings.
+#[map]
+pub static CALL_RING_FREE: Stack<u32> = Stack::with_max_entries(limits::CALL_RINGS, 0);
 /// NET_RX softirqs of each CPU.
 #[map]
 pub static SOFTIRQS: PerCpuArray<NetRx> = PerCpuArray::with_max_entries(1, 0);

@@ -3,6 +3,9 @@
 //! A call and its return are matched by the stack pointer, not by counting depth: a return belongs to the outermost
 //! call exactly when it comes from as high on the stack, and an entry from as high or higher says that the call before
 //! it was left without a return. The slot comes with the attach cookie; kernels without have one pair per slot.
+//!
+//! What calls took is added up between two sleeps of their thread as well: which of these sums are one tick is decided
+//! in user space, where ticks are found.
 
 use aya_ebpf::{
     EbpfContext,
@@ -12,13 +15,16 @@ use aya_ebpf::{
 };
 use gsmon_common::{
     hist,
-    probe::{CALL_BUCKETS, CallKey, NOT_TIMED, ProbeCall, ProbeSlot, Registers, TIME_ALL, TIME_NONE},
+    probe::{
+        CALL_BATCHES, CALL_BUCKETS, CallBatch, CallKey, CallRing, NOT_TIMED, ProbeCall, ProbeSlot, Registers,
+        SLEEPS_UNKNOWN, TIME_ALL, TIME_NONE,
+    },
 };
 
 use crate::{
     atomic::{add_u32, add_u64},
     globals,
-    maps::{PROBE_CALLS, PROBE_SLOTS},
+    maps::{CALL_RING_FREE, CALL_RINGS, PROBE_CALLS, PROBE_SLOTS, TASKS, TID_SLOTS},
 };
 
 /// Entry of a probed function; its slot is the attach cookie.
@@ -95,13 +101,25 @@ fn entered<C: EbpfContext>(index: u32, ctx: &C) {
         let timed = core::ptr::read_volatile(&raw const (*slot).timed);
         let limit = core::ptr::read_volatile(&raw const (*slot).timed_limit);
         let wanted = timed < limit && (ratio == TIME_ALL || bpf_get_prandom_u32() <= ratio);
+        let sleeps = if wanted { sleeps(key.tid) } else { SLEEPS_UNKNOWN };
         let start_ns = if wanted { bpf_ktime_get_ns() } else { NOT_TIMED };
         if let Some(call) = call {
             (*call).stack = stack;
+            (*call).sleeps = sleeps;
             (*call).start_ns = start_ns;
-        } else if PROBE_CALLS.insert(key, ProbeCall { start_ns, stack }, 0).is_err() {
-            add_u64(&raw mut (*slot).full, 1);
-            return;
+        } else {
+            let call = ProbeCall {
+                start_ns,
+                stack,
+                sleeps,
+                batch_sleeps: SLEEPS_UNKNOWN,
+                ring: 0,
+                pad: 0,
+            };
+            if PROBE_CALLS.insert(key, call, 0).is_err() {
+                add_u64(&raw mut (*slot).full, 1);
+                return;
+            }
         }
         let counter = if wanted {
             &raw mut (*slot).timed
@@ -132,6 +150,91 @@ fn returned<C: EbpfContext>(index: u32, ctx: &C) {
         add_u64(&raw mut (*slot).finished, 1);
         add_u64(&raw mut (*slot).time_ns, time_ns);
         count(slot, hist::TICK.index(time_ns));
+        if !batch(call, &key, start_ns, time_ns) {
+            add_u64(&raw mut (*slot).unbatched, 1);
+        }
+    }
+}
+
+/// How often a thread has gone to sleep, as far as the scheduler's programs follow it.
+#[inline(always)]
+fn sleeps(tid: u32) -> u64 {
+    let Some(slot) = TID_SLOTS.get_ptr(tid) else {
+        return SLEEPS_UNKNOWN;
+    };
+    // SAFETY: non-null map pointer; aligned u32.
+    let slot = unsafe { core::ptr::read_volatile(slot) };
+    if slot == 0 {
+        return SLEEPS_UNKNOWN;
+    }
+    match TASKS.get_ptr(slot) {
+        // SAFETY: non-null map pointer. The thread at hand runs: nobody writes its count.
+        Some(task) => unsafe { core::ptr::read_volatile(&raw const (*task).voluntary_switches) },
+        None => SLEEPS_UNKNOWN,
+    }
+}
+
+/// Adds a call to what its thread has finished since it last slept. Says whether there was a place for it.
+///
+/// # Safety
+/// `call` points to a live map value, the call of the thread at hand.
+#[inline(always)]
+unsafe fn batch(call: *mut ProbeCall, key: &CallKey, start_ns: u64, time_ns: u64) -> bool {
+    // SAFETY: by contract; only this thread writes its call and its ring, positions are masked to the ring's length.
+    unsafe {
+        let sleeps = (*call).sleeps;
+        if sleeps == SLEEPS_UNKNOWN {
+            return false;
+        }
+        let mut index = (*call).ring;
+        let fresh = index == 0;
+        if fresh {
+            match CALL_RING_FREE.pop() {
+                Ok(Some(free)) => index = free,
+                _ => return false,
+            }
+        }
+        let Some(ring) = CALL_RINGS.get_ptr_mut(index) else {
+            return false;
+        };
+        if fresh {
+            (*call).ring = index;
+            (*call).batch_sleeps = SLEEPS_UNKNOWN;
+            (*ring).tid = key.tid;
+            core::ptr::write_volatile(&raw mut (*ring).slot, key.slot);
+        }
+        let head = (*ring).head;
+        if (*call).batch_sleeps == sleeps {
+            let newest = batch_at(ring, head.wrapping_sub(1));
+            (*newest).time_ns = clamp((*newest).time_ns as u64 + clamp(time_ns) as u64);
+            (*newest).calls = clamp((*newest).calls as u64 + 1);
+        } else {
+            (*call).batch_sleeps = sleeps;
+            let next = batch_at(ring, head);
+            (*next).start_ns = start_ns;
+            (*next).time_ns = clamp(time_ns);
+            (*next).calls = 1;
+            core::ptr::write_volatile(&raw mut (*ring).head, head + 1);
+        }
+    }
+    true
+}
+
+/// # Safety
+/// `ring` points to a live map value.
+#[inline(always)]
+unsafe fn batch_at(ring: *mut CallRing, number: u64) -> *mut CallBatch {
+    let position = number as usize & (CALL_BATCHES - 1);
+    // SAFETY: by contract; the position is masked to the length of the ring.
+    unsafe { (&raw mut (*ring).batches).cast::<CallBatch>().add(position) }
+}
+
+#[inline(always)]
+fn clamp(value: u64) -> u32 {
+    if value > u32::MAX as u64 {
+        u32::MAX
+    } else {
+        value as u32
     }
 }
 

@@ -175,6 +175,32 @@ fn the_lag_compensation_of_the_demo_server_is_counted_exactly_and_timed_closely(
         truth.time_p50_ns
     );
     assert!(seen.cost_per_call_ns.unwrap() > 0.0);
+    // The last tick is not over while the server stands still, unless the work of answering looks like the next.
+    let per_tick = &seen.totals.per_tick;
+    let known = per_tick.times.count();
+    let left_out = seen.totals.ticks_left_out;
+    eprintln!(
+        "{known} of {} ticks with calls, {} without, {left_out} left out",
+        truth.ticks, per_tick.idle
+    );
+    assert!(known <= truth.ticks && known + left_out + 1 >= truth.ticks);
+    assert!(known * 10 >= truth.ticks * 9, "{known} of {}", truth.ticks);
+    assert!(per_tick.times.sum_ns() <= seen.totals.times.sum_ns());
+    // Of the ticks with calls: the others are not in the server's books.
+    let by_player = &seen.totals.per_tick_and_player.times;
+    for (what, times, truth) in [
+        ("tick", &per_tick.times, truth.tick_time),
+        ("tick and player", by_player, truth.tick_and_player_time),
+    ] {
+        let p50_ns = times.quantile_ns(0.5).unwrap();
+        eprintln!("per {what} {p50_ns} ns, in truth {truth:?}");
+        // Half a bucket, what the traps add, and on a busy machine some ticks that trade places.
+        let bounds = truth.p40_ns as f64 * 0.965..truth.p60_ns as f64 * 1.05;
+        assert!(
+            bounds.contains(&p50_ns),
+            "{p50_ns} ns per {what}, in truth {truth:?}"
+        );
+    }
     eprintln!("a timed call costs {:.0} ns", seen.cost_per_call_ns.unwrap());
     process.ask_server("resume").unwrap();
     // The server ends: what it had counted stays, and the probe waits for the next.

@@ -49,6 +49,40 @@ pub struct LagTruth {
     pub time_ns: u64,
     /// Median of it per call.
     pub time_p50_ns: u64,
+    /// Ticks with such calls.
+    pub ticks: u64,
+    /// Over those ticks, the time of all their calls.
+    pub tick_time: Middle,
+    /// The same divided by the players of the tick.
+    pub tick_and_player_time: Middle,
+}
+
+/// The middle of a distribution: how far its median may move when some values are a little off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Middle {
+    /// 40th percentile.
+    pub p40_ns: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 60th percentile.
+    pub p60_ns: u64,
+}
+
+impl Middle {
+    /// By nearest rank, as for every quantile of the agent; 0 of nothing.
+    fn of(times_ns: &[u64]) -> Self {
+        let mut times = times_ns.to_vec();
+        times.sort_unstable();
+        let at = |percent: usize| {
+            let rank = (times.len() * percent).div_ceil(100);
+            times.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+        };
+        Self {
+            p40_ns: at(40),
+            p50_ns: at(50),
+            p60_ns: at(60),
+        }
+    }
 }
 
 /// A server's own books of it.
@@ -57,6 +91,9 @@ pub struct LagBooks {
     calls: u64,
     time_ns: u64,
     times_ns: Vec<u64>,
+    tick_ns: u64,
+    tick_times_ns: Vec<u64>,
+    tick_and_player_times_ns: Vec<u64>,
 }
 
 /// Times kept for the median.
@@ -67,24 +104,31 @@ impl LagBooks {
     pub fn compensate(&mut self, args: &LagArgs, rtt: Duration) {
         let time_ns = compensate_lag(args.work(rtt));
         self.time_ns += time_ns;
+        self.tick_ns += time_ns;
         self.calls += 1;
         if self.times_ns.len() < KEPT_TIMES {
             self.times_ns.push(time_ns);
         }
     }
 
+    /// Books the tick that all calls since the last one belong to.
+    pub fn end_tick(&mut self, players: u64) {
+        let time_ns = std::mem::take(&mut self.tick_ns);
+        if players > 0 && self.tick_times_ns.len() < KEPT_TIMES {
+            self.tick_times_ns.push(time_ns);
+            self.tick_and_player_times_ns.push(time_ns / players);
+        }
+    }
+
     /// What they say.
     pub fn truth(&self) -> LagTruth {
-        let mut times = self.times_ns.clone();
-        times.sort_unstable();
         LagTruth {
             calls: self.calls,
             time_ns: self.time_ns,
-            // The nearest rank, as for every quantile of the agent.
-            time_p50_ns: times
-                .get(times.len().div_ceil(2).saturating_sub(1))
-                .copied()
-                .unwrap_or(0),
+            time_p50_ns: Middle::of(&self.times_ns).p50_ns,
+            ticks: self.tick_times_ns.len() as u64,
+            tick_time: Middle::of(&self.tick_times_ns),
+            tick_and_player_time: Middle::of(&self.tick_and_player_times_ns),
         }
     }
 }
@@ -129,9 +173,12 @@ mod tests {
         let mut books = LagBooks::default();
         books.compensate(&args, args.rtt(0));
         books.compensate(&args, args.rtt(1));
+        books.end_tick(2);
         let truth = books.truth();
         assert_eq!(truth.calls, 2);
         assert!(truth.time_p50_ns >= 100_000 && truth.time_p50_ns <= truth.time_ns / 2);
         assert!(truth.time_ns >= 200_000);
+        assert_eq!((truth.ticks, truth.tick_time.p50_ns), (1, truth.time_ns));
+        assert_eq!(truth.tick_and_player_time.p50_ns, truth.time_ns / 2);
     }
 }

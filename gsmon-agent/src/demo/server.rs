@@ -204,6 +204,7 @@ impl Server {
             for player in self.players.values() {
                 self.lag.compensate(&self.args.lag, player.rtt);
             }
+            self.lag.end_tick(self.players.len() as u64);
         }
     }
 

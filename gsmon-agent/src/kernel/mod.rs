@@ -50,7 +50,7 @@ pub use self::{
     netcode::{LayoutChoice, LayoutChoices, NetcodeReading},
     offsets::{OffsetError, TaskOffsets, VMLINUX_BTF},
     ports::{NetnsPlace, Plan, SocketOwner, mapped},
-    probes::{CallCounts, ProbeBinding, ProbeError, ProbeReading, ProbeState},
+    probes::{CallCounts, CallSum, ProbeBinding, ProbeError, ProbeReading, ProbeState},
     slab::{Plain, Slab},
     softirq::NetRxCpu,
     tasks::{CountFrom, EndedThread, ServerTasks, ThreadReading},
@@ -678,6 +678,10 @@ impl Kernel {
             TableFill {
                 name: "PROBE_SLOTS",
                 used: self.probes.used(),
+            },
+            TableFill {
+                name: "CALL_RINGS",
+                used: self.probes.rings_used(),
             },
             TableFill {
                 name: "SERVERS",

@@ -59,6 +59,10 @@ unsafe impl Plain for gsmon_common::sched::BurstRing {}
 unsafe impl Plain for gsmon_common::sched::Burst {}
 // SAFETY: as above.
 unsafe impl Plain for gsmon_common::probe::ProbeSlot {}
+// SAFETY: as above.
+unsafe impl Plain for gsmon_common::probe::CallRing {}
+// SAFETY: as above.
+unsafe impl Plain for gsmon_common::probe::CallBatch {}
 
 /// A mapped array of `T`.
 #[derive(Debug)]

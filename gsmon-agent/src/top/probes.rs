@@ -20,7 +20,7 @@ use crate::world::{
 /// Names are cut to this.
 const NAME: u16 = 12;
 
-/// Draws the table, and below it why a probe is not what was asked for.
+/// Draws the table, and below it how ticks differ, and why a probe is not what was asked for.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, server: &ServerSnapshot) {
     if server.probes.is_empty() {
         let none = "no [[server.probe]] is configured for this server";
@@ -48,12 +48,30 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, server: &ServerSnapshot) {
     let lines: Vec<Line<'_>> = server
         .probes
         .iter()
-        .filter_map(|probe| {
-            let reason = harmless(probe.reason.as_deref()?).to_string();
-            Some(Line::from(format!("{}: {reason}", probe.name)))
-        })
+        .flat_map(|probe| [ticks(probe), reason(probe)])
+        .flatten()
+        .map(Line::from)
         .collect();
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), reasons);
+}
+
+/// Distribution over the ticks of the last interval.
+fn ticks(probe: &ProbeSnapshot) -> Option<String> {
+    let rates = &probe.rates;
+    rates.tick_time_p50_ns?;
+    Some(format!(
+        "{}: ms in a tick p50 {} p99 {}; per player p50 {} p99 {}",
+        probe.name,
+        milliseconds(rates.tick_time_p50_ns),
+        milliseconds(rates.tick_time_p99_ns),
+        milliseconds(rates.tick_and_player_time_p50_ns),
+        milliseconds(rates.tick_and_player_time_p99_ns),
+    ))
+}
+
+fn reason(probe: &ProbeSnapshot) -> Option<String> {
+    let reason = harmless(probe.reason.as_deref()?).to_string();
+    Some(format!("{}: {reason}", probe.name))
 }
 
 fn row(probe: &ProbeSnapshot) -> Row<'static> {

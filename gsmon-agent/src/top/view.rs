@@ -468,6 +468,7 @@ mod tests {
             "sampling",
             "2.6",
             "~4.50",
+            "lag: ms in a tick p50 4.40 p99 5.10; per player p50 -",
             "lag: more calls",
             "\\u{1b}",
         ] {

@@ -24,7 +24,7 @@ use super::{
         PacketTotals, ServerRates, ServerSnapshot, ServerState, ServerTotals, TickMethod, TickSnapshot,
     },
     tick::{
-        Detector, Evidence, ThreadWindow, TickEstimate,
+        Detector, Evidence, ThreadWindow, TickEstimate, TickSpan,
         cadence::{CadenceWatch, NetworkTick},
     },
 };
@@ -242,10 +242,13 @@ impl ServerModel {
         } else {
             self.totals.clone()
         };
-        match interval.kernel {
+        let new_ticks = match interval.kernel {
             Some(delta) => self.add_kernel(delta, interval),
-            None => add_proc(&mut self.totals, interval.usage),
-        }
+            None => {
+                add_proc(&mut self.totals, interval.usage);
+                Vec::new()
+            }
+        };
         let usage = interval.usage;
         add_usage(&mut self.totals, usage);
         let up = self.state == ServerState::Up;
@@ -294,6 +297,8 @@ impl ServerModel {
             interval.kernel.map_or(&[][..], |delta| &delta.probes),
             &ProbeInterval {
                 seconds: interval.seconds,
+                now_ns: interval.now_ns,
+                ticks: &new_ticks,
                 tick_rate_hz: tick.as_ref().map(|tick| tick.rate_hz),
                 players: [counts.humans, counts.bots, counts.unknown]
                     .into_iter()
@@ -372,7 +377,8 @@ impl ServerModel {
         })
     }
 
-    fn add_kernel(&mut self, delta: &ServerDelta, interval: &Interval<'_>) {
+    /// Returns the ticks that are over since the last interval.
+    fn add_kernel(&mut self, delta: &ServerDelta, interval: &Interval<'_>) -> Vec<TickSpan> {
         let totals = &mut self.totals;
         let add = |total: &mut Option<u64>, more| *total = Some(total.unwrap_or(0) + more);
         add(&mut totals.cpu_ns, delta.tasks.cpu_ns);
@@ -395,14 +401,16 @@ impl ServerModel {
                 interval_ns: (interval.seconds * 1e9) as u64,
             })
             .collect();
-        let estimate = self.detector.update(
+        let mut estimate = self.detector.update(
             interval.now_ns,
             &Evidence {
                 threads: &windows,
                 batches: &delta.batches_ns,
             },
         );
-        if let Some(estimate) = &estimate {
+        let mut new_ticks = Vec::new();
+        if let Some(estimate) = &mut estimate {
+            new_ticks = std::mem::take(&mut estimate.new_ticks);
             add(&mut self.totals.ticks, estimate.ticks);
             if !estimate.new_tick_times_ns.is_empty() {
                 let times = self.totals.tick_times.get_or_insert_default();
@@ -411,6 +419,7 @@ impl ServerModel {
         }
         self.tick = estimate.map(tick_snapshot);
         self.network_tick = self.cadence.update(interval.now_ns, &delta.batches_ns);
+        new_ticks
     }
 
     fn rates(&self, interval: &Interval<'_>) -> ServerRates {

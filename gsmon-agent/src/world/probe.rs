@@ -1,11 +1,15 @@
 //! Function probes of one server over time: readings become totals and rates, and are joined with ticks and players.
 //!
 //! Times are wall time between entry and return, so they hold what the thread waited for a CPU inside the call. Where
-//! not every call is timed, time per second, tick and player is an estimate from those that are, and says so.
+//! not every call is timed, time per second, tick and player is an estimate from those that are, and says so; the
+//! distributions per tick ([`per_tick`]) leave such ticks out.
+
+pub mod per_tick;
 
 use serde::{Deserialize, Serialize};
 
-use super::histogram::TickHistogram;
+use self::per_tick::{Completeness, PerTick, TickTimes};
+use super::{histogram::TickHistogram, tick::TickSpan};
 use crate::{
     config::ProbeSettings,
     kernel::{CallCounts, ProbeReading, ProbeState},
@@ -69,6 +73,12 @@ pub struct ProbeTotals {
     pub lost: u64,
     /// Times of those that are `finished`.
     pub times: TickHistogram,
+    /// Wall time inside the function in each tick of the game loop, all threads together.
+    pub per_tick: TickTimes,
+    /// The same divided by the players of its interval; ticks without players are in none.
+    pub per_tick_and_player: TickTimes,
+    /// Ticks in neither: not every call in them was timed, or ticks beside them were missed.
+    pub ticks_left_out: u64,
 }
 
 /// Rates of the last interval.
@@ -90,15 +100,27 @@ pub struct ProbeRates {
     pub time_ratio_per_player: Option<f64>,
     /// Wall time inside the function per tick and player.
     pub time_per_tick_and_player_ns: Option<f64>,
+    /// Median over the ticks that ended, each one's wall time inside the function.
+    pub tick_time_p50_ns: Option<f64>,
+    /// 99th percentile of that.
+    pub tick_time_p99_ns: Option<f64>,
+    /// Median over the ticks that ended, each one's wall time inside the function divided by the players.
+    pub tick_and_player_time_p50_ns: Option<f64>,
+    /// 99th percentile of that.
+    pub tick_and_player_time_p99_ns: Option<f64>,
     /// Are `time_ratio` and what follows from it estimates, because not every call was timed?
     pub estimated: bool,
 }
 
 /// What an interval of a server's calls is joined with.
 #[derive(Clone, Copy, Debug)]
-pub struct ProbeInterval {
+pub struct ProbeInterval<'a> {
     /// Its length.
     pub seconds: f64,
+    /// CLOCK_MONOTONIC at its end.
+    pub now_ns: u64,
+    /// Ticks of the game loop that are over since the last one.
+    pub ticks: &'a [TickSpan],
     /// Ticks per second, where they can be told.
     pub tick_rate_hz: Option<f64>,
     /// Players in the game, where they are known.
@@ -114,11 +136,12 @@ pub struct ProbeModel {
 struct Known {
     settings: ProbeSettings,
     totals: ProbeTotals,
+    per_tick: PerTick,
 }
 
 impl ProbeModel {
     /// Adds an interval and makes the picture. Totals stay with a probe as long as its function is the same.
-    pub fn advance(&mut self, readings: &[ProbeReading], interval: &ProbeInterval) -> Vec<ProbeSnapshot> {
+    pub fn advance(&mut self, readings: &[ProbeReading], interval: &ProbeInterval<'_>) -> Vec<ProbeSnapshot> {
         let mut old = std::mem::take(&mut self.probes);
         let mut snapshots = Vec::with_capacity(readings.len());
         for reading in readings {
@@ -133,17 +156,25 @@ impl ProbeModel {
                 None => Known {
                     settings: settings.clone(),
                     totals: ProbeTotals::default(),
+                    per_tick: PerTick::default(),
                 },
             };
             known.totals.add(&reading.calls);
             let (mode, reason) = told(&reading.state);
+            let ticks = known.add_ticks(reading, mode, interval);
             // Where nobody looks, there is no rate, not even zero.
             let looks = matches!(
                 mode,
                 ProbeMode::Timing | ProbeMode::Sampling | ProbeMode::Counting
             );
             let rates = match looks || reading.calls.calls > 0 {
-                true => rates(&reading.calls, interval),
+                true => ProbeRates {
+                    tick_time_p50_ns: ticks.all.quantile_ns(0.5),
+                    tick_time_p99_ns: ticks.all.quantile_ns(0.99),
+                    tick_and_player_time_p50_ns: ticks.by_player.quantile_ns(0.5),
+                    tick_and_player_time_p99_ns: ticks.by_player.quantile_ns(0.99),
+                    ..rates(&reading.calls, interval)
+                },
                 false => ProbeRates::default(),
             };
             let cost = reading
@@ -165,6 +196,46 @@ impl ProbeModel {
             self.probes.push(known);
         }
         snapshots
+    }
+}
+
+/// Ticks that an interval made known.
+#[derive(Default)]
+struct NewTicks {
+    all: TickTimes,
+    by_player: TickTimes,
+}
+
+impl Known {
+    fn add_ticks(
+        &mut self,
+        reading: &ProbeReading,
+        mode: ProbeMode,
+        interval: &ProbeInterval<'_>,
+    ) -> NewTicks {
+        let mut new = NewTicks::default();
+        // What is not timed has no time per tick, and no tick misses it.
+        if !matches!(mode, ProbeMode::Timing | ProbeMode::Sampling) {
+            self.per_tick = PerTick::default();
+            return new;
+        }
+        let calls = &reading.calls;
+        let completeness = match calls.untimed + calls.full + calls.unbatched {
+            0 => Completeness::Whole,
+            _ => Completeness::Partial,
+        };
+        let closed = self
+            .per_tick
+            .advance(&reading.by_sleep, completeness, interval.ticks, interval.now_ns);
+        new.all.add(&closed.times_ns, closed.idle);
+        self.totals.per_tick.add(&closed.times_ns, closed.idle);
+        self.totals.ticks_left_out += closed.left_out;
+        if let Some(players) = interval.players.filter(|players| *players > 0) {
+            let shares: Vec<u64> = closed.times_ns.iter().map(|time_ns| time_ns / players).collect();
+            new.by_player.add(&shares, closed.idle);
+            self.totals.per_tick_and_player.add(&shares, closed.idle);
+        }
+        new
     }
 }
 
@@ -192,7 +263,7 @@ fn told(state: &ProbeState) -> (ProbeMode, Option<String>) {
     (mode, state.reason().map(str::to_owned))
 }
 
-fn rates(calls: &CallCounts, interval: &ProbeInterval) -> ProbeRates {
+fn rates(calls: &CallCounts, interval: &ProbeInterval<'_>) -> ProbeRates {
     if interval.seconds <= 0.0 {
         return ProbeRates::default();
     }
@@ -229,6 +300,7 @@ fn rates(calls: &CallCounts, interval: &ProbeInterval) -> ProbeRates {
             .zip(players)
             .map(|(time, players)| time / players),
         estimated: missing > 0,
+        ..ProbeRates::default()
     }
 }
 
@@ -241,8 +313,10 @@ mod tests {
     use super::*;
     use crate::config::ProbePlace;
 
-    const INTERVAL: ProbeInterval = ProbeInterval {
+    const INTERVAL: ProbeInterval<'_> = ProbeInterval {
         seconds: 2.0,
+        now_ns: 2_000_000_000,
+        ticks: &[],
         tick_rate_hz: Some(20.0),
         players: Some(4),
     };
@@ -262,6 +336,7 @@ mod tests {
             settings: Arc::new(ProbeSettings::new("lag", ProbePlace::Symbol("f".into()))),
             state: ProbeState::Timing,
             calls: counts,
+            by_sleep: Vec::new(),
             cost_per_call_ns: Some(2_000.0),
         }
     }

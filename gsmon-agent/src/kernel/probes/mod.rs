@@ -1,13 +1,15 @@
 //! Function probes: attaching them to the processes of a server, reading their slots, keeping their cost within bounds.
 //!
 //! `target` says which file, `symbols` where in it, `pairs` puts programs there, `cost` measures what they cost,
-//! `cap` decides how much of that is worth it, `reading` is what a drain finds. Not here: what the figures mean (world).
+//! `cap` decides how much of that is worth it, `rings` has what calls took between two sleeps, `reading` is what a drain
+//! finds. Not here: what the figures mean (world).
 
 mod cap;
 mod cost;
 mod error;
 mod pairs;
 mod reading;
+mod rings;
 mod symbols;
 mod target;
 
@@ -29,11 +31,13 @@ pub use self::{
     cap::ProbeState,
     error::ProbeError,
     reading::{CallCounts, ProbeReading},
+    rings::CallSum,
 };
 use self::{
     cap::{Cap, Level},
     cost::FirstInstruction,
     pairs::{Binding, Pair, Pairs},
+    rings::{CallRings, SlotSums},
     target::Identity,
 };
 use super::{KernelError, ServerSlotId, attach::Attached, object::KernelHash, object::Object, slab::Slab};
@@ -83,7 +87,8 @@ type PlaceKey = (u64, u64, u64, i64, crate::config::ProbePlace, ProbeMeasure);
 pub struct ProbeTable {
     slots: Slab<ProbeSlot>,
     /// [`CallKey`] to `gsmon_common::probe::ProbeCall`, as words.
-    calls: KernelHash<[u32; 2], [u64; 2]>,
+    calls: KernelHash<[u32; 2], [u64; 5]>,
+    rings: CallRings,
     free: Vec<u32>,
     servers: HashMap<ServerSlotId, Vec<Probe>>,
     places: HashMap<PlaceKey, (u64, FirstInstruction)>,
@@ -105,6 +110,7 @@ impl ProbeTable {
         Ok(Self {
             slots: object.slab("PROBE_SLOTS", limits::PROBES)?,
             calls: object.take("PROBE_CALLS")?,
+            rings: CallRings::new(object)?,
             free: (1..=last).rev().collect(),
             servers: HashMap::new(),
             places: HashMap::new(),
@@ -339,12 +345,16 @@ impl ProbeTable {
         let mut timed = HashMap::new();
         for key in keys {
             let words = [key.tid, key.slot];
-            if let Ok([start_ns, _]) = self.calls.get(&words, 0)
-                && start_ns > NOT_TIMED
-            {
+            let call = self.calls.get(&words, 0);
+            let _ = self.calls.remove(&words);
+            let Ok([start_ns, _, _, _, ring]) = call else {
+                continue;
+            };
+            if start_ns > NOT_TIMED {
                 *timed.entry(key.slot).or_default() += 1;
             }
-            let _ = self.calls.remove(&words);
+            // Its lower half, on the machines that gsmon supports.
+            self.rings.give_back(ring as u32);
         }
         timed
     }
@@ -380,6 +390,7 @@ impl ProbeTable {
             return HashMap::new();
         }
         self.drains = self.drains.wrapping_add(1);
+        let mut sums = self.rings.read();
         let mut dead = if self.drains.is_multiple_of(SWEEP_EVERY) {
             self.sweep()
         } else {
@@ -390,7 +401,7 @@ impl ProbeTable {
         for (id, probes) in &mut servers {
             let read = probes
                 .iter_mut()
-                .map(|probe| self.read(ebpf, probe, elapsed, &mut dead))
+                .map(|probe| self.read(ebpf, probe, elapsed, &mut dead, &mut sums))
                 .collect();
             readings.insert(*id, read);
         }
@@ -404,8 +415,10 @@ impl ProbeTable {
         probe: &mut Probe,
         elapsed: Duration,
         dead: &mut HashMap<u32, u64>,
+        sums: &mut HashMap<u32, SlotSums>,
     ) -> ProbeReading {
         let mut calls = std::mem::take(&mut probe.left);
+        let mut by_sleep = Vec::new();
         for spot in &mut probe.spots {
             let Some(now) = self.slots.get(spot.slot as usize) else {
                 continue;
@@ -413,6 +426,9 @@ impl ProbeTable {
             let mut grown = CallCounts::default();
             grown.add_growth(&now, &spot.base);
             grown.lost += dead.remove(&spot.slot).unwrap_or(0);
+            let new = sums.remove(&spot.slot).unwrap_or_default();
+            grown.unbatched += new.overwritten;
+            by_sleep.extend(new.sums);
             calls.add(&grown);
             *spot.base = now;
         }
@@ -461,6 +477,7 @@ impl ProbeTable {
             settings: probe.settings.clone(),
             state,
             calls,
+            by_sleep,
             cost_per_call_ns,
         }
     }
@@ -477,7 +494,12 @@ impl ProbeTable {
 
     /// How often a value was asked for whose part of the table could not be mapped.
     pub fn refused(&self) -> u64 {
-        self.slots.refused()
+        self.slots.refused() + self.rings.refused()
+    }
+
+    /// Rings of calls in use.
+    pub fn rings_used(&self) -> u64 {
+        self.rings.used()
     }
 
     /// How slots are found, in words.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gsmon_common::probe::{CALL_BUCKETS, ProbeSlot};
 
-use super::cap::ProbeState;
+use super::{cap::ProbeState, rings::CallSum};
 use crate::config::ProbeSettings;
 
 /// What one probe of one server did since the last drain.
@@ -16,6 +16,8 @@ pub struct ProbeReading {
     pub state: ProbeState,
     /// Calls and their times.
     pub calls: CallCounts,
+    /// What each thread finished between two of its sleeps.
+    pub by_sleep: Vec<CallSum>,
     /// What a call costs the server while it is probed like this, nanoseconds, as measured on this machine.
     pub cost_per_call_ns: Option<f64>,
 }
@@ -37,6 +39,8 @@ pub struct CallCounts {
     pub finished: u64,
     /// Wall time of those.
     pub time_ns: u64,
+    /// Of those (or sums of them): not in [`ProbeReading::by_sleep`].
+    pub unbatched: u64,
     /// The same by `gsmon_common::hist::TICK`.
     pub buckets: Vec<u64>,
 }
@@ -51,6 +55,7 @@ impl Default for CallCounts {
             lost: 0,
             finished: 0,
             time_ns: 0,
+            unbatched: 0,
             buckets: vec![0; CALL_BUCKETS],
         }
     }
@@ -66,6 +71,7 @@ impl CallCounts {
         self.lost += now.lost.saturating_sub(before.lost);
         self.finished += now.finished.saturating_sub(before.finished);
         self.time_ns += now.time_ns.saturating_sub(before.time_ns);
+        self.unbatched += now.unbatched.saturating_sub(before.unbatched);
         let counted = now.buckets.iter().zip(&before.buckets);
         for (total, (now, before)) in self.buckets.iter_mut().zip(counted) {
             // 32 bits wrap.
@@ -82,6 +88,7 @@ impl CallCounts {
         self.lost += other.lost;
         self.finished += other.finished;
         self.time_ns += other.time_ns;
+        self.unbatched += other.unbatched;
         for (total, more) in self.buckets.iter_mut().zip(&other.buckets) {
             *total += more;
         }

@@ -7,7 +7,7 @@ use crate::{
     world::{
         histogram::TickHistogram,
         net_rx::{NetRxCpuSnapshot, NetRxSnapshot},
-        probe::{ProbeMode, ProbeRates, ProbeSnapshot, ProbeTotals},
+        probe::{ProbeMode, ProbeRates, ProbeSnapshot, ProbeTotals, per_tick::TickTimes},
         server_sockets::{NamespaceErrors, SocketsSnapshot, TcpSummary, UdpSocketSnapshot},
         session::{
             ask::tests::{a_session, a_snapshot},
@@ -118,6 +118,8 @@ pub fn sample(full: bool) -> Snapshot {
 fn probe() -> ProbeSnapshot {
     let mut times = TickHistogram::default();
     times.add(&[100_000; 40]);
+    let mut per_tick = TickTimes::default();
+    per_tick.add(&[400_000; 10], 5);
     ProbeSnapshot {
         name: "lag".into(),
         function: "Game::Rewind".into(),
@@ -130,12 +132,16 @@ fn probe() -> ProbeSnapshot {
             untimed: 9,
             lost: 3,
             times,
+            per_tick,
+            ticks_left_out: 2,
             ..ProbeTotals::default()
         },
         rates: ProbeRates {
             calls_per_second: Some(52.0),
             calls_per_tick: Some(2.6),
             time_per_tick_ns: Some(4_500_000.0),
+            tick_time_p50_ns: Some(4_400_000.0),
+            tick_time_p99_ns: Some(5_100_000.0),
             estimated: true,
             ..ProbeRates::default()
         },
@@ -188,6 +194,10 @@ fn a_probe_has_calls_time_and_what_it_costs() {
         r#"gsmon_server_probe_seconds_total{probe="lag",server="odd \"name\"\\"} 0.004"#,
         r#"gsmon_server_probe_calls_without_time_total{kind="lost",probe="lag",server="odd \"name\"\\"} 3"#,
         r#"gsmon_server_probe_call_duration_seconds_count{server="odd \"name\"\\",probe="lag"} 40"#,
+        // Ticks without a call took no time.
+        r#"gsmon_server_probe_tick_duration_seconds_bucket{server="odd \"name\"\\",probe="lag",le="0.000001024"} 5"#,
+        r#"gsmon_server_probe_tick_duration_seconds_count{server="odd \"name\"\\",probe="lag"} 15"#,
+        r#"gsmon_server_probe_ticks_left_out_total{probe="lag",server="odd \"name\"\\"} 2"#,
         r#"mode="sampling",probe="lag",server="odd \"name\"\\"} 1"#,
         r#"gsmon_server_probe_cost_ratio{probe="lag",server="odd \"name\"\\"} 0.000104"#,
     ] {

@@ -89,8 +89,25 @@ pub struct TickEstimate {
     pub tick_times_ns: Vec<u64>,
     /// Wall time of the ticks that ended since the last estimate and are over for sure: every tick once.
     pub new_tick_times_ns: Vec<u64>,
+    /// When those were.
+    pub new_ticks: Vec<TickSpan>,
     /// Ticks of this interval.
     pub ticks: u64,
+}
+
+/// When a tick was, CLOCK_MONOTONIC; several in a row where a late loop caught up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TickSpan {
+    /// When the loop's thread became ready for it.
+    pub ready_ns: u64,
+    /// When it first ran.
+    pub start_ns: u64,
+    /// When it went to sleep.
+    pub end_ns: u64,
+    /// Ticks that it is, at least one.
+    pub turns: u32,
+    /// From one tick to the next, usually.
+    pub period_ns: f64,
 }
 
 /// Bursts of a thread over several intervals.
@@ -158,16 +175,27 @@ impl Detector {
             return None;
         }
         if let Some(thread) = estimate.thread.filter(|_| !estimate.tick_times_ns.is_empty()) {
-            estimate.new_tick_times_ns = self.newly_over(thread, now_ns);
+            let (period_ns, over) = self.newly_over(thread, now_ns);
+            estimate.new_tick_times_ns = over.iter().flat_map(bursts::Group::walls_ns).collect();
+            estimate.new_ticks = over
+                .into_iter()
+                .map(|tick| TickSpan {
+                    ready_ns: tick.ready_ns,
+                    start_ns: tick.start_ns,
+                    end_ns: tick.end_ns,
+                    turns: tick.turns,
+                    period_ns,
+                })
+                .collect();
         }
         Some(estimate)
     }
 
-    /// Wall times of the loop's ticks that nobody has been told of and that no later burst can prolong. From the kept
+    /// The loop's ticks that nobody has been told of and that no later burst can prolong, and their period. From the kept
     /// bursts, since a tick may span two intervals.
-    fn newly_over(&mut self, thread: u32, now_ns: u64) -> Vec<u64> {
+    fn newly_over(&mut self, thread: u32, now_ns: u64) -> (f64, Vec<bursts::Group>) {
         let (Some(kept), Some(known)) = (self.kept.get(&thread), self.known.get(&thread)) else {
-            return Vec::new();
+            return (0.0, Vec::new());
         };
         let settled_ns = now_ns.saturating_sub(known.cut.gap_ns());
         let over: Vec<_> = bursts::ticks(&kept.bursts, &kept.holes, known.cut, known.period_ns)
@@ -177,7 +205,7 @@ impl Detector {
         if let Some(last) = over.last() {
             self.over_until_ns = last.start_ns;
         }
-        over.iter().flat_map(bursts::Group::walls_ns).collect()
+        (known.period_ns, over)
     }
 
     fn keep(&mut self, now_ns: u64, evidence: &Evidence<'_>) {
@@ -381,6 +409,7 @@ fn from_cadence(cadence: &Period, thread: Option<u32>, interval_ns: u64) -> Tick
         thread,
         tick_times_ns: Vec::new(),
         new_tick_times_ns: Vec::new(),
+        new_ticks: Vec::new(),
         ticks: (interval_ns as f64 / cadence.period_ns).round() as u64,
     }
 }
@@ -417,5 +446,6 @@ fn from_bursts(
         ticks,
         tick_times_ns: found.ticks.iter().flat_map(bursts::Group::walls_ns).collect(),
         new_tick_times_ns: Vec::new(),
+        new_ticks: Vec::new(),
     }
 }

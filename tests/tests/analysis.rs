@@ -1,6 +1,8 @@
 //! The analysis against real processes whose costs were planted, and its commands against a real agent.
 
 use std::{
+    net::Ipv4Addr,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -12,39 +14,44 @@ use gsmon_agent::{
         lag::{Fleet, LagBasis, lag_compensation_cost},
         series::Series,
     },
-    config::Game,
+    config::{Game, NetcodeSetting},
     demo::{
         DemoProcess,
         bots::{BotsArgs, Homes},
         diary::DiaryArgs,
         game_loop::LoopKind,
-        lag::LagArgs,
+        lag::{LagArgs, LagTruth},
         protocol::Header,
+        proxy::{Impairment, Proxy},
         server::ServerArgs,
     },
     history::{Frame, Measure},
 };
+use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{gsmon, root_or_skip, wait_for};
 
 /// CPU per player, tick and 100 ms of round trip, microseconds.
 const PLANTED_US: u64 = 250;
 
-/// Players of a server and their round trips: neither follows from the other.
-const FLEET: [(u32, &[u64]); 6] = [
-    (4, &[40]),
-    (4, &[260]),
-    (9, &[20]),
-    (9, &[180]),
-    (6, &[50, 250]),
-    (12, &[100]),
+/// Players and the round trip of their line, milliseconds.
+type Group = (u32, u64);
+
+/// The groups of each server: neither players nor round trips follow from the other.
+const FLEET: [&[Group]; 6] = [
+    &[(4, 40)],
+    &[(4, 260)],
+    &[(9, 20)],
+    &[(9, 180)],
+    &[(3, 50), (3, 250)],
+    &[(12, 100)],
 ];
 
-fn server(port: u16, lag: LagArgs) -> ServerArgs {
+fn server(header: Header, lag: LagArgs) -> ServerArgs {
     ServerArgs {
         kind: LoopKind::Sleeping,
-        header: Header::Quake3,
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
-        port,
+        header,
+        address: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
         tick_hz: 20.0,
         base_work_us: 400,
         work_per_player_us: 80,
@@ -56,10 +63,10 @@ fn server(port: u16, lag: LagArgs) -> ServerArgs {
     }
 }
 
-fn bots(port: u16, count: u32) -> BotsArgs {
+fn bots(header: Header, port: u16, count: u32) -> BotsArgs {
     BotsArgs {
-        header: Header::Quake3,
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        header,
+        address: Ipv4Addr::LOCALHOST.into(),
         port,
         count,
         input_hz: 30.0,
@@ -70,15 +77,60 @@ fn bots(port: u16, count: u32) -> BotsArgs {
     }
 }
 
-/// What nobody measures yet is taken from what was planted: round trips.
-fn with_round_trips(frames: Vec<Frame>, players: u32, round_trips: &[u64]) -> Vec<Frame> {
-    let of = |joined: u32| round_trips[joined as usize % round_trips.len()] as f64;
-    let mean = (0..players).map(of).sum::<f64>() / f64::from(players);
-    frames
-        .into_iter()
-        .filter(|frame| frame.get(Measure::Players) == Some(f64::from(players)))
-        .map(|frame| frame.with(Measure::RttMeanMs, mean))
-        .collect()
+fn players(groups: &[Group]) -> u32 {
+    groups.iter().map(|(players, _)| players).sum()
+}
+
+/// Sum over players of their round trips, milliseconds.
+fn lag_ms(groups: &[Group]) -> f64 {
+    let sums = groups
+        .iter()
+        .map(|(players, rtt)| f64::from(*players) * *rtt as f64);
+    sums.sum()
+}
+
+/// A server whose players are as far away as it thinks.
+struct Far {
+    server: DemoProcess,
+    _bots: Vec<DemoProcess>,
+    _lines: Vec<Proxy>,
+}
+
+impl Far {
+    fn start(gsmon: &Path, groups: &[Group]) -> Self {
+        let lag = LagArgs {
+            lag_us_per_100ms: PLANTED_US,
+            player_rtt_ms: groups
+                .iter()
+                .flat_map(|(players, rtt)| std::iter::repeat_n(*rtt, *players as usize))
+                .collect(),
+        };
+        let mut server = DemoProcess::server(gsmon, &[], &server(Header::Source, lag)).unwrap();
+        let address = (Ipv4Addr::LOCALHOST, server.ready.port).into();
+        let (mut all_bots, mut lines, mut joined) = (Vec::new(), Vec::new(), 0);
+        for (players, rtt) in groups {
+            let one_way = Impairment {
+                delay: Duration::from_millis(*rtt) / 2,
+                ..Impairment::default()
+            };
+            let line = Proxy::start(address, one_way, one_way, u64::from(joined) + 1).unwrap();
+            let bots = bots(Header::Source, line.address().port(), *players);
+            all_bots.push(DemoProcess::bots(gsmon, &[], &bots).unwrap());
+            lines.push(line);
+            // The server knows its players' round trips by the order in which they come.
+            joined += players;
+            let end = Instant::now() + Duration::from_secs(60);
+            while server.ask_server("truth").unwrap().players < joined {
+                assert!(Instant::now() < end, "{joined} players have not come");
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Self {
+            server,
+            _bots: all_bots,
+            _lines: lines,
+        }
+    }
 }
 
 #[test]
@@ -88,40 +140,63 @@ fn regression_recovers_the_planted_cost_of_lag_compensation_within_a_tenth() {
     }
     let gsmon = gsmon().unwrap();
     let mut builder = GameServerMonitor::builder().interval(Duration::from_millis(500));
-    let mut processes = Vec::new();
-    for (number, (players, round_trips)) in FLEET.into_iter().enumerate() {
-        let lag = LagArgs {
-            lag_us_per_100ms: PLANTED_US,
-            player_rtt_ms: round_trips.to_vec(),
-        };
-        let server = DemoProcess::server(&gsmon, &[], &server(0, lag)).unwrap();
-        let port = server.ready.port;
-        let bots = DemoProcess::bots(&gsmon, &[], &bots(port, players)).unwrap();
-        builder = builder.add_game_server(GameServer::new(format!("fleet-{number}"), Game::Demo).port(port));
-        processes.push((server, bots));
+    let mut fleet = Vec::new();
+    for (number, groups) in FLEET.into_iter().enumerate() {
+        let far = Far::start(&gsmon, groups);
+        let entry = GameServer::new(format!("fleet-{number}"), Game::Demo)
+            .port(far.server.ready.port)
+            .netcode(NetcodeSetting::Format(Format::Source));
+        builder = builder.add_game_server(entry);
+        fleet.push(far);
     }
     let monitor = builder.start().unwrap();
     wait_for(&monitor, Duration::from_secs(60), |snapshot| {
-        snapshot.servers.iter().zip(FLEET).all(|(server, (players, _))| {
-            server.game_state.player_counts.humans == Some(u64::from(players)) && server.tick.is_some()
+        snapshot.servers.iter().zip(FLEET).all(|(server, groups)| {
+            let all = u64::from(players(groups));
+            server.game_state.player_counts.humans == Some(all)
+                && server.tick.is_some()
+                && server
+                    .network
+                    .as_ref()
+                    .is_some_and(|network| network.measured == all)
         })
     })
     .unwrap();
+    let lag = |far: &mut Far| far.server.ask_server("truth").unwrap().lag;
+    let before: Vec<LagTruth> = fleet.iter_mut().map(lag).collect();
     let begin = monitor.snapshot().unwrap();
-    wait_for(&monitor, Duration::from_secs(60), |snapshot| {
-        snapshot.sequence >= begin.sequence + 40
+    wait_for(&monitor, Duration::from_secs(90), |snapshot| {
+        snapshot.sequence >= begin.sequence + 60
     })
     .unwrap();
+    // What the servers really paid, per call and 100 ms: each call takes one player's round trip back.
+    let (mut paid_us, mut taken_back) = (0.0, 0.0);
+    for ((far, before), groups) in fleet.iter_mut().zip(&before).zip(FLEET) {
+        let now = lag(far);
+        let ticks = (now.calls - before.calls) as f64 / f64::from(players(groups));
+        paid_us += (now.cpu_ns - before.cpu_ns) as f64 / 1e3;
+        taken_back += ticks * lag_ms(groups) / 100.0;
+    }
+    let truth_us = paid_us / taken_back;
     let from = (begin.unix_time_seconds * 1e3) as i64;
     let frames: Vec<(String, Vec<Frame>)> = FLEET
         .into_iter()
         .enumerate()
-        .map(|(number, (players, round_trips))| {
+        .map(|(number, groups)| {
             let name = format!("fleet-{number}");
-            let seen = monitor.history().frames(&name, from, i64::MAX).unwrap().frames();
-            let known = with_round_trips(seen, players, round_trips);
-            assert!(known.len() >= 10, "{name}: {} frames", known.len());
-            (name, known)
+            let frames = monitor.history().frames(&name, from, i64::MAX).unwrap().frames();
+            // All of it is measured: CPU, ticks, players, round trips.
+            let round_trips: Vec<f64> = frames
+                .iter()
+                .filter_map(|frame| frame.get(Measure::RttMeanMs))
+                .collect();
+            assert!(round_trips.len() >= 20, "{name}: {} frames", round_trips.len());
+            let told_ms = round_trips.iter().sum::<f64>() / round_trips.len() as f64;
+            let planted_ms = lag_ms(groups) / f64::from(players(groups));
+            println!("{name}: {told_ms:.1} ms told, {planted_ms:.1} ms planted");
+            // A bot answers with its next input, up to 33 ms later.
+            assert!((-2.0..60.0).contains(&(told_ms - planted_ms)), "{name}");
+            (name, frames)
         })
         .collect();
     let series: Vec<Series<'_>> = frames
@@ -129,15 +204,13 @@ fn regression_recovers_the_planted_cost_of_lag_compensation_within_a_tenth() {
         .map(|(server, frames)| Series { server, frames })
         .collect();
     let cost = lag_compensation_cost(&series, Fleet::Alike).unwrap();
-    println!("{cost:?}");
     assert_eq!((cost.basis, cost.servers), (LagBasis::Regression, FLEET.len()));
     let told = cost.us_per_player_100_ms_tick.unwrap();
-    let ratio = told.value / PLANTED_US as f64;
-    assert!(
-        (0.9..=1.1).contains(&ratio),
-        "{told:?} instead of {PLANTED_US} us"
-    );
-    // Within each server nothing moved: without the fleet there is nothing to be told.
+    println!("{told:?}, {truth_us:.1} us by the servers' own books, {PLANTED_US} us planted");
+    assert!((truth_us / PLANTED_US as f64 - 1.0).abs() < 0.05, "{truth_us} us");
+    let ratio = told.value / truth_us;
+    assert!((0.9..=1.1).contains(&ratio), "{told:?} instead of {truth_us} us");
+    // Within each server players do not change: without the fleet there is nothing to be told.
     for (server, frames) in &frames {
         let alone = [Series { server, frames }];
         assert!(lag_compensation_cost(&alone, Fleet::Alike).is_none());
@@ -159,9 +232,9 @@ fn the_commands_answer_from_a_running_agent_and_say_what_is_missing() {
         return;
     }
     let gsmon = gsmon().unwrap();
-    let server = DemoProcess::server(&gsmon, &[], &server(0, LagArgs::default())).unwrap();
+    let server = DemoProcess::server(&gsmon, &[], &server(Header::Quake3, LagArgs::default())).unwrap();
     let port = server.ready.port;
-    let _bots = DemoProcess::bots(&gsmon, &[], &bots(port, 4)).unwrap();
+    let _bots = DemoProcess::bots(&gsmon, &[], &bots(Header::Quake3, port, 4)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("api.sock").display().to_string();
     let config = directory.path().join("gsmon.toml");

@@ -31,16 +31,18 @@ pub enum LoopKind {
     Millisecond,
 }
 
+/// CPU time of the calling thread so far.
+pub fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map(Duration::from)
+        .unwrap_or(Duration::MAX)
+}
+
 /// Burns CPU time of the calling thread; time taken away by others does not count.
 pub fn burn(cpu: Duration) {
-    let now = || {
-        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-            .map(Duration::from)
-            .unwrap_or(Duration::MAX)
-    };
-    let end = now().saturating_add(cpu);
+    let end = thread_cpu().saturating_add(cpu);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    while now() < end {
+    while thread_cpu() < end {
         for _ in 0..200 {
             state = std::hint::black_box(state.rotate_left(7).wrapping_mul(0xff51_afd7_ed55_8ccd));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::game_loop::burn;
+use super::game_loop::{burn, thread_cpu};
 
 /// Arguments of the lag compensation.
 #[derive(Clone, Debug, Default, Args)]
@@ -47,7 +47,9 @@ pub struct LagTruth {
     pub calls: u64,
     /// Wall time inside them, as the function measures itself.
     pub time_ns: u64,
-    /// Median of it per call.
+    /// CPU time inside them.
+    pub cpu_ns: u64,
+    /// Median of the wall time per call.
     pub time_p50_ns: u64,
     /// Ticks with such calls.
     pub ticks: u64,
@@ -90,6 +92,7 @@ impl Middle {
 pub struct LagBooks {
     calls: u64,
     time_ns: u64,
+    cpu_ns: u64,
     times_ns: Vec<u64>,
     tick_ns: u64,
     tick_times_ns: Vec<u64>,
@@ -102,7 +105,9 @@ const KEPT_TIMES: usize = 1_000_000;
 impl LagBooks {
     /// Takes the world back for one player, and books it.
     pub fn compensate(&mut self, args: &LagArgs, rtt: Duration) {
+        let cpu_before = thread_cpu();
         let time_ns = compensate_lag(args.work(rtt));
+        self.cpu_ns += thread_cpu().saturating_sub(cpu_before).as_nanos() as u64;
         self.time_ns += time_ns;
         self.tick_ns += time_ns;
         self.calls += 1;
@@ -125,6 +130,7 @@ impl LagBooks {
         LagTruth {
             calls: self.calls,
             time_ns: self.time_ns,
+            cpu_ns: self.cpu_ns,
             time_p50_ns: Middle::of(&self.times_ns).p50_ns,
             ticks: self.tick_times_ns.len() as u64,
             tick_time: Middle::of(&self.tick_times_ns),
@@ -177,7 +183,7 @@ mod tests {
         let truth = books.truth();
         assert_eq!(truth.calls, 2);
         assert!(truth.time_p50_ns >= 100_000 && truth.time_p50_ns <= truth.time_ns / 2);
-        assert!(truth.time_ns >= 200_000);
+        assert!(truth.time_ns >= 200_000 && truth.cpu_ns >= 200_000);
         assert_eq!((truth.ticks, truth.tick_time.p50_ns), (1, truth.time_ns));
         assert_eq!(truth.tick_and_player_time.p50_ns, truth.time_ns / 2);
     }

@@ -21,7 +21,7 @@ use gsmon_tests::{
     counted,
     netns::Netns,
     program_or_skip,
-    published::{Peer, Talk, enet, kcp, luanti, quic, raknet},
+    published::{MESSAGE, Peer, Talk, enet, kcp, luanti, quic, raknet},
     root_or_skip, server,
     third_party::inside,
 };
@@ -31,6 +31,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const COMPARED: Duration = Duration::from_secs(20);
 /// Of loss planted in one direction.
 const LOSS: f64 = 0.03;
+/// Of loss planted in both, up and down: so different that one cannot be taken for the other.
+const UP_AND_DOWN: (f64, f64) = (0.01, 0.04);
+/// How long that is compared, and by how many players: lost answers are worked out, which takes many.
+const COMPARED_BOTH: Duration = Duration::from_secs(40);
+const ALIKE_BOTH: usize = 10;
 /// What jitter is spread over; less than a tick, so that nothing is overtaken.
 const JITTER: Duration = Duration::from_millis(8);
 /// Players who share one kind of line: many packets in a short time.
@@ -64,6 +69,7 @@ impl Table {
         server: Peer,
         netcode: NetcodeSetting,
         lines: &[(Impairment, Impairment)],
+        counts: fn(&[u8]) -> u64,
         client: impl Fn(usize, SocketAddr) -> Peer,
     ) -> Self {
         let proxies: Vec<Proxy> = lines
@@ -72,7 +78,7 @@ impl Table {
             .map(|((up, down), place)| {
                 // Far apart: from small seeds the first numbers are alike.
                 let seed = place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                Proxy::start(server.address(), *up, *down, seed).unwrap()
+                Proxy::start_counting(server.address(), *up, *down, seed, counts).unwrap()
             })
             .collect();
         let clients: Vec<Peer> = proxies
@@ -138,6 +144,8 @@ impl Table {
                     dropped: all.dropped + one.dropped,
                     duplicated: all.duplicated + one.duplicated,
                     held: all.held + one.held,
+                    carried: all.carried + one.carried,
+                    carried_dropped: all.carried_dropped + one.carried_dropped,
                 })
         })
     }
@@ -167,17 +175,29 @@ fn percent(lost: u64, sent: u64) -> f64 {
     100.0 * lost as f64 / sent as f64
 }
 
-fn assert_loss(told: f64, done: Done, what: &str) {
-    let dropped = percent(done.dropped, done.seen);
+fn assert_loss(told: f64, done: Done, planted: f64, what: &str) {
+    let dropped = percent(done.carried_dropped, done.carried);
     eprintln!(
-        "{what}: {told:.3} % told, {dropped:.3} % of {} dropped",
-        done.seen
+        "{what}: {told:.3} % told, {dropped:.3} % of {} numbers dropped, {} of {} datagrams",
+        done.carried, done.dropped, done.seen
     );
-    assert!(dropped > 100.0 * LOSS / 2.0, "{what}: {dropped:.3} % dropped");
+    assert!(dropped > 100.0 * planted / 2.0, "{what}: {dropped:.3} % dropped");
     assert!(
         (told - dropped).abs() <= 0.2,
         "{what}: {told:.3} % told, {dropped:.3} % dropped"
     );
+}
+
+/// What an interval's totals tell of loss, percent.
+fn told(before: &NetworkSnapshot, after: &NetworkSnapshot) -> [f64; 2] {
+    let (before, after) = (&before.totals, &after.totals);
+    [
+        percent(after.up_lost - before.up_lost, after.up_sent - before.up_sent),
+        percent(
+            after.down_lost - before.down_lost,
+            after.down_sent - before.down_sent,
+        ),
+    ]
 }
 
 /// An implementation with sequence numbers.
@@ -187,6 +207,8 @@ struct Implementation {
     client: fn(Talk, SocketAddr) -> anyhow::Result<Peer>,
     /// How long a client takes at most to acknowledge.
     acknowledgement: Duration,
+    /// Numbers in a datagram.
+    numbers: fn(&[u8]) -> u64,
 }
 
 impl Implementation {
@@ -198,9 +220,25 @@ impl Implementation {
         lines: &[(Impairment, Impairment)],
     ) -> Table {
         let server = (self.server)(talk).unwrap();
-        Table::new(name, server, netcode, lines, |_, to| {
+        Table::new(name, server, netcode, lines, self.numbers, |_, to| {
             (self.client)(talk, to).unwrap()
         })
+    }
+
+    /// Both sides speak, and both ways drop.
+    fn test_both_ways(&self, talk: Talk) {
+        let lossy = |loss| Impairment { loss, ..delayed(30) };
+        let lines = [(lossy(UP_AND_DOWN.0), lossy(UP_AND_DOWN.1)); ALIKE_BOTH];
+        let table = self.table("both", talk, NetcodeSetting::Format(self.format), &lines);
+        table.all_measured();
+        let (before, relayed_before) = table.next();
+        thread::sleep(COMPARED_BOTH);
+        let (after, relayed) = table.next();
+        let what = format!("{}, {talk:?}", self.format.name());
+        let [up, down] = told(&before, &after);
+        let [done_up, done_down] = [0, 1].map(|way| relayed[way].since(relayed_before[way]));
+        assert_loss(up, done_up, UP_AND_DOWN.0, &format!("{what}, up"));
+        assert_loss(down, done_down, UP_AND_DOWN.1, &format!("{what}, down"));
     }
 
     fn test(&self) {
@@ -246,17 +284,21 @@ impl Implementation {
         let ended = all.map(Table::next);
         let name = self.format.name();
         let [(before, relayed_before), (after, relayed)] = [&begun[0], &ended[0]];
-        let told = percent(
-            after.totals.down_lost - before.totals.down_lost,
-            after.totals.down_sent - before.totals.down_sent,
+        let [_, told_down] = told(before, after);
+        assert_loss(
+            told_down,
+            relayed[1].since(relayed_before[1]),
+            LOSS,
+            &format!("{name} down"),
         );
-        assert_loss(told, relayed[1].since(relayed_before[1]), &format!("{name} down"));
         let [(before, relayed_before), (after, relayed)] = [&begun[1], &ended[1]];
-        let told = percent(
-            after.totals.up_lost - before.totals.up_lost,
-            after.totals.up_sent - before.totals.up_sent,
+        let [told_up, _] = told(before, after);
+        assert_loss(
+            told_up,
+            relayed[0].since(relayed_before[0]),
+            LOSS,
+            &format!("{name} up"),
         );
-        assert_loss(told, relayed[0].since(relayed_before[0]), &format!("{name} up"));
 
         // Mean difference of two that are evenly spread: a third of what they are spread over.
         let (told_ms, planted_ms) = (
@@ -294,42 +336,83 @@ impl Implementation {
     }
 }
 
+/// Messages in a datagram, each of which has a number of its own.
+fn messages(datagram: &[u8]) -> u64 {
+    let all = datagram.windows(MESSAGE.len());
+    all.filter(|bytes| *bytes == MESSAGE).count() as u64
+}
+
+const ENET: Implementation = Implementation {
+    format: Format::ENet,
+    server: enet::server,
+    client: enet::client,
+    acknowledgement: gsmon_tests::published::POLL,
+    numbers: messages,
+};
+
+const KCP: Implementation = Implementation {
+    format: Format::Kcp,
+    server: kcp::server,
+    client: kcp::client,
+    acknowledgement: gsmon_tests::published::POLL,
+    numbers: messages,
+};
+
+const RAKNET: Implementation = Implementation {
+    format: Format::RakNet,
+    server: raknet::server,
+    client: raknet::client,
+    acknowledgement: Duration::ZERO,
+    // However many messages there are in it.
+    numbers: |datagram| u64::from(datagram.first().is_some_and(|kind| kind & 0xe0 == 0x80)),
+};
+
 #[test]
 fn enet_lines_are_as_planted() {
     if root_or_skip() {
-        Implementation {
-            format: Format::ENet,
-            server: enet::server,
-            client: enet::client,
-            acknowledgement: gsmon_tests::published::POLL,
-        }
-        .test();
+        ENET.test();
     }
 }
 
 #[test]
 fn kcp_lines_are_as_planted() {
     if root_or_skip() {
-        Implementation {
-            format: Format::Kcp,
-            server: kcp::server,
-            client: kcp::client,
-            acknowledgement: gsmon_tests::published::POLL,
-        }
-        .test();
+        KCP.test();
     }
 }
 
 #[test]
 fn raknet_lines_are_as_planted() {
     if root_or_skip() {
-        Implementation {
-            format: Format::RakNet,
-            server: raknet::server,
-            client: raknet::client,
-            acknowledgement: Duration::ZERO,
-        }
-        .test();
+        RAKNET.test();
+    }
+}
+
+#[test]
+fn enet_loss_of_both_ways_at_once_is_told_apart() {
+    if root_or_skip() {
+        ENET.test_both_ways(Talk::Apart);
+    }
+}
+
+#[test]
+fn enet_loss_of_both_ways_at_once_is_told_apart_where_clients_answer() {
+    if root_or_skip() {
+        ENET.test_both_ways(Talk::Both);
+    }
+}
+
+#[test]
+fn raknet_loss_of_both_ways_at_once_is_told_apart() {
+    if root_or_skip() {
+        RAKNET.test_both_ways(Talk::Apart);
+    }
+}
+
+#[test]
+fn raknet_loss_of_both_ways_at_once_is_told_apart_where_clients_answer() {
+    if root_or_skip() {
+        RAKNET.test_both_ways(Talk::Both);
     }
 }
 
@@ -356,9 +439,14 @@ fn quic_round_trips_are_told_by_the_spin_bit_where_it_spins() {
         .map(|(up, down)| (delayed(*up), delayed(*down)))
         .collect();
     let server = identity.server(2).unwrap();
-    let table = Table::new("quic", server, NetcodeSetting::Auto, &lines, |place, to| {
-        identity.client(to, seeds[place]).unwrap()
-    });
+    let table = Table::new(
+        "quic",
+        server,
+        NetcodeSetting::Auto,
+        &lines,
+        |_| 1,
+        |place, to| identity.client(to, seeds[place]).unwrap(),
+    );
     table.network(|network| network.measured >= QUIC_MEASURED);
     thread::sleep(Duration::from_secs(5));
     let found = table.network(|network| network.measured >= QUIC_MEASURED);

@@ -53,6 +53,10 @@ pub struct Done {
     pub duplicated: u64,
     /// Of them, held so that others overtake.
     pub held: u64,
+    /// What whoever started the relay counts in those that came.
+    pub carried: u64,
+    /// And in those that were dropped.
+    pub carried_dropped: u64,
 }
 
 impl Done {
@@ -63,6 +67,8 @@ impl Done {
             dropped: self.dropped - before.dropped,
             duplicated: self.duplicated - before.duplicated,
             held: self.held - before.held,
+            carried: self.carried - before.carried,
+            carried_dropped: self.carried_dropped - before.carried_dropped,
         }
     }
 }
@@ -73,6 +79,8 @@ struct Counters {
     dropped: AtomicU64,
     duplicated: AtomicU64,
     held: AtomicU64,
+    carried: AtomicU64,
+    carried_dropped: AtomicU64,
 }
 
 impl Counters {
@@ -82,6 +90,8 @@ impl Counters {
             dropped: self.dropped.load(Relaxed),
             duplicated: self.duplicated.load(Relaxed),
             held: self.held.load(Relaxed),
+            carried: self.carried.load(Relaxed),
+            carried_dropped: self.carried_dropped.load(Relaxed),
         }
     }
 }
@@ -111,6 +121,20 @@ impl Proxy {
     /// # Errors
     /// When the port cannot be opened, or no thread started.
     pub fn start(server: SocketAddr, up: Impairment, down: Impairment, seed: u64) -> io::Result<Self> {
+        Self::start_counting(server, up, down, seed, |_| 1)
+    }
+
+    /// The same, and counts with `counts` what each datagram carries: a datagram may have several numbers, or none.
+    ///
+    /// # Errors
+    /// When the port cannot be opened, or no thread started.
+    pub fn start_counting(
+        server: SocketAddr,
+        up: Impairment,
+        down: Impairment,
+        seed: u64,
+        counts: fn(&[u8]) -> u64,
+    ) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
@@ -126,6 +150,7 @@ impl Proxy {
             random: seed | 1,
             up,
             down,
+            counts,
             shared: Arc::clone(&shared),
         };
         let thread = std::thread::Builder::new()
@@ -187,6 +212,7 @@ struct Relay {
     random: u64,
     up: Impairment,
     down: Impairment,
+    counts: fn(&[u8]) -> u64,
     shared: Arc<Shared>,
 }
 
@@ -265,8 +291,11 @@ impl Relay {
             Way::Up => (self.up, &shared.up),
             Way::Down => (self.down, &shared.down),
         };
+        let carried = (self.counts)(datagram);
         counters.seen.fetch_add(1, Relaxed);
+        counters.carried.fetch_add(carried, Relaxed);
         if self.chance() < impairment.loss {
+            counters.carried_dropped.fetch_add(carried, Relaxed);
             counters.dropped.fetch_add(1, Relaxed);
             return;
         }
@@ -336,7 +365,8 @@ mod tests {
             came += 1;
         }
         let done = proxy.up();
-        assert_eq!(done.seen, 200);
+        assert_eq!((done.seen, done.carried), (200, 200));
+        assert_eq!(done.carried_dropped, done.dropped);
         assert!(done.dropped > 15 && done.dropped < 70, "{done:?}");
         assert_eq!(came, done.seen - done.dropped + done.duplicated);
         let (from, after) = first.unwrap();

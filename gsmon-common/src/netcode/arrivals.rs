@@ -31,7 +31,11 @@ pub(super) fn number_from_client(
     let step = ahead(number, counts.up_highest, case.sequence_bits);
     if step > 0 && step <= STRAY as i32 {
         let step = step as u32;
-        let sent = if step == 1 {
+        // Of numbers between that may have been in commands that nobody read it is not known whether they came: they are
+        // not counted at all, and none of them is waited for.
+        let unread = step > 1 && counts.state & state::LEFT != 0;
+        counts.state &= !state::LEFT;
+        let sent = if step == 1 || unread {
             1
         } else {
             let choked = choked();
@@ -44,6 +48,13 @@ pub(super) fn number_from_client(
         } else {
             1
         };
+        if unread {
+            counts.up_seen |= if step < 64 {
+                (1 << (step & 63)) - 1
+            } else {
+                u64::MAX
+            };
+        }
         counts.up_highest = number;
         counts.up_anew = 0;
         let mut back = 1;

@@ -14,7 +14,7 @@ use super::{
         WALK_COMMANDS, WALK_KINDS, Walk,
     },
     numbers::{STRAY, key_of, spread},
-    slot::{NetcodeCounts, NetcodeSlot, RESENT},
+    slot::{NetcodeCounts, NetcodeSlot, RESENT, state},
     teeworlds,
     timing::{by_clock, by_period},
     trips::{acknowledge, is_again, is_settled, judge, settle, spin, stamp},
@@ -83,7 +83,7 @@ pub fn decode<P: Payload + ?Sized>(
     let outcome = positions(payload, length, side_of(layout, way), |kinds, base| {
         read_at(payload, length, layout, way, kinds, base, now_ns, slot)
     });
-    note(&mut slot.counts, outcome);
+    note(&mut slot.counts, way, outcome);
     outcome
 }
 
@@ -98,7 +98,7 @@ pub fn side_of(layout: &Layout, way: Way) -> &Side {
 
 /// Counts a datagram.
 #[inline(always)]
-pub fn note(counts: &mut NetcodeCounts, outcome: Outcome) {
+pub fn note(counts: &mut NetcodeCounts, way: Way, outcome: Outcome) {
     if outcome.fits {
         counts.read = counts.read.wrapping_add(1);
     } else {
@@ -106,6 +106,9 @@ pub fn note(counts: &mut NetcodeCounts, outcome: Outcome) {
     }
     if outcome.left {
         counts.left = counts.left.wrapping_add(1);
+        if way == Way::Up {
+            counts.state |= state::LEFT;
+        }
     }
 }
 

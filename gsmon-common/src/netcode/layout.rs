@@ -548,8 +548,9 @@ pub struct Layout {
     pub clock_wrap: u32,
     /// A step of the clock that is none; 0 for no such value.
     pub clock_ignored: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Not zero where what the client says of a packet, that it came or that it is missing, is said once: no later packet
+    /// repeats it.
+    pub said_once: u32,
 }
 
 impl Layout {
@@ -560,7 +561,7 @@ impl Layout {
         clock_step_ns: 0,
         clock_wrap: 0,
         clock_ignored: 0,
-        pad: 0,
+        said_once: 0,
     };
 
     fn cases(&self) -> impl Iterator<Item = &Case> {

@@ -305,6 +305,7 @@ const fn enet(header: u16) -> Layout {
     Layout {
         clock_step_ns: 1_000_000,
         clock_wrap: 0x1_0000,
+        said_once: 1,
         ..sides(rx, tx)
     }
 }
@@ -353,7 +354,10 @@ const fn raknet() -> Layout {
         ],
         ..Side::NONE
     };
-    sides(rx, tx)
+    Layout {
+        said_once: 1,
+        ..sides(rx, tx)
+    }
 }
 
 /// LiteNetLib `NetPacket.cs`, `LiteNetPeer.cs` (protocol 13): pings and pongs once a second; reliable packets by channel,
@@ -506,7 +510,10 @@ const fn luanti() -> Layout {
         whole: [reliable, acknowledged, other, Case::NONE],
         ..Side::NONE
     };
-    sides(rx, whole([reliable.stamp(number), other]))
+    Layout {
+        said_once: 1,
+        ..sides(rx, whole([reliable.stamp(number), other]))
+    }
 }
 
 /// kcp `ikcp.c`: segments of 24 bytes and data, with the sender's clock, which the acknowledgement echoes.

@@ -109,6 +109,8 @@ pub mod state {
     pub const SPIN: u32 = 8;
     /// The spin bit has turned.
     pub const SPUN: u32 = 16;
+    /// The client's last datagram had more commands than are read: which numbers it brought is not known.
+    pub const LEFT: u32 = 32;
 }
 
 /// Netcode of one flow: with its detail slot 2 KiB.

@@ -187,7 +187,7 @@ macro_rules! looks {
                 let slot = unsafe { &mut *slot };
                 let fits = read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, slot);
                 if at & ALONE != 0 {
-                    note(&mut slot.counts, Outcome { fits, left: false });
+                    note(&mut slot.counts, $way, Outcome { fits, left: false });
                 }
                 fits as u32
             }
@@ -208,7 +208,7 @@ macro_rules! looks {
                     unsafe { $at(ctx, where_, whose, now_ns, base as u64 | command) != 0 }
                 });
                 // SAFETY: as above.
-                note(unsafe { &mut (*slot).counts }, outcome);
+                note(unsafe { &mut (*slot).counts }, $way, outcome);
                 0
             }
         )*

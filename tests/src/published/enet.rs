@@ -67,7 +67,7 @@ fn run(talk: Talk, to: SocketAddr, host: &mut Host<UdpSocket>, ended: &AtomicBoo
             }
         }
         let mut say = if talk == Talk::Both { came } else { 0 };
-        if talk == Talk::ClientsOnly && Instant::now() >= next {
+        if talk.by_clients() && Instant::now() >= next {
             next += TICK;
             say = 1;
         }

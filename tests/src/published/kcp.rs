@@ -112,7 +112,7 @@ pub fn client(talk: Talk, to: SocketAddr) -> Result<Peer> {
             }
             let came = drain(&mut kcp, &mut buffer);
             let mut say = if talk == Talk::Both { came } else { 0 };
-            if talk == Talk::ClientsOnly && Instant::now() >= next {
+            if talk.by_clients() && Instant::now() >= next {
                 next += TICK;
                 say = 1;
             }

@@ -33,6 +33,8 @@ use anyhow::{Context, Result};
 pub enum Talk {
     /// The server every [`TICK`], and each client answers each message at once.
     Both,
+    /// The server and the clients every [`TICK`], each on its own.
+    Apart,
     /// The server alone.
     ServerOnly,
     /// Clients alone.
@@ -43,6 +45,11 @@ impl Talk {
     /// Does the server send on its own?
     pub fn by_server(self) -> bool {
         self != Self::ClientsOnly
+    }
+
+    /// Do clients send on their own?
+    pub fn by_clients(self) -> bool {
+        matches!(self, Self::ClientsOnly | Self::Apart)
     }
 }
 

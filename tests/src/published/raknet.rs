@@ -64,7 +64,7 @@ pub fn client(talk: Talk, to: SocketAddr) -> Result<Peer> {
             };
             match talk {
                 Talk::Both => {}
-                Talk::ClientsOnly => drop(tokio::spawn(speak(Arc::clone(&socket), TICK))),
+                Talk::ClientsOnly | Talk::Apart => drop(tokio::spawn(speak(Arc::clone(&socket), TICK))),
                 Talk::ServerOnly => drop(tokio::spawn(speak(Arc::clone(&socket), KEPT_ALIVE))),
             }
             while socket.recv().await.is_ok() {

@@ -149,6 +149,11 @@ impl Reading {
     }
 }
 
+/// Numbers of the client from which on their loss says how many of its answers are lost.
+const ANSWERS_AT_LEAST: u64 = 100;
+/// Of a line that loses more nothing is worked out.
+const MOST_LOST: f64 = 0.5;
+
 /// Does any kind of it have this part?
 pub(super) fn has(layout: &Layout, part: u32) -> bool {
     [&layout.rx, &layout.tx]
@@ -221,6 +226,8 @@ impl Half {
 pub struct Line {
     older: Half,
     newer: Half,
+    /// What [`Line::less_lost_answers`] has rounded off.
+    rounded: f64,
     jitter_ns: f64,
     read_ms: i64,
     told: LineSnapshot,
@@ -233,10 +240,38 @@ impl Line {
         Self {
             older: Half::new(now_ms - HALF_MS),
             newer: Half::new(now_ms),
+            rounded: 0.0,
             jitter_ns: 0.0,
             read_ms: now_ms,
             told: LineSnapshot::default(),
             in_order: false,
+        }
+    }
+
+    /// Takes lost answers out of a reading's loss on the way to the client. Where an answer is given once, a packet whose
+    /// acknowledgement is lost is sent again and looks lost, and one whose refusal is lost looks as if it had come. How
+    /// many answers are lost is known from the client's own numbers, which go the same way.
+    pub fn less_lost_answers(&mut self, read: Reading, layout: &Layout) -> Reading {
+        let all = self.all();
+        let sent = all.up_sent + read.up_sent;
+        if layout.said_once == 0 || sent < ANSWERS_AT_LEAST || read.down_sent == 0 {
+            return read;
+        }
+        let lost = (all.up_lost + read.up_lost).max(0) as f64 / sent as f64;
+        if lost > MOST_LOST {
+            return read;
+        }
+        let answered = 1.0 - lost;
+        let (down_sent, down_lost) = (read.down_sent as f64, read.down_lost as f64);
+        let exact = match has(layout, Parts::REFUSED) {
+            true => down_lost / answered,
+            false => down_sent - (down_sent - down_lost) / answered,
+        };
+        let wanted = exact + self.rounded;
+        self.rounded = wanted - wanted.round();
+        Reading {
+            down_lost: wanted.round() as i64,
+            ..read
         }
     }
 

@@ -90,8 +90,9 @@ impl PortModel {
         }
         if let Some(candidate) = reading {
             for read in mine().filter(|read| read.layout == candidate.place) {
-                let reading = Reading::new(read, &candidate.layout);
                 let line = self.lines.entry(read.key).or_insert_with(|| Line::new(now_ms));
+                let reading =
+                    line.less_lost_answers(Reading::new(read, &candidate.layout), &candidate.layout);
                 line.add(&reading, &candidate.layout, now_ms);
                 if line.is_in_order() {
                     totals.add(&reading, line.told());

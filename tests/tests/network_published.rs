@@ -1,7 +1,8 @@
 //! Players' lines in the netcode of published implementations: ENet, KCP, RakNet, QUIC, and Luanti.
 //!
-//! Loss is planted one way at a time. Where a format tells loss on the way to the client by what is sent again (ENet,
-//! KCP) or by what the client says it misses (RakNet), a lost acknowledgement looks like lost data, or hides it.
+//! Loss is planted one way at a time, and both ways at once. Where a format tells loss on the way to the client by what is
+//! sent again (ENet, KCP) or by what the client says it misses (RakNet), a lost acknowledgement looks like lost data, or
+//! hides it, unless that is taken into account.
 
 use std::{
     any::Any,
@@ -399,6 +400,13 @@ fn enet_loss_of_both_ways_at_once_is_told_apart() {
 fn enet_loss_of_both_ways_at_once_is_told_apart_where_clients_answer() {
     if root_or_skip() {
         ENET.test_both_ways(Talk::Both);
+    }
+}
+
+#[test]
+fn kcp_loss_of_both_ways_at_once_is_told_apart() {
+    if root_or_skip() {
+        KCP.test_both_ways(Talk::Apart);
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     slot::{NetcodeCounts, NetcodeSlot, RESENT, state},
     teeworlds,
     timing::{by_clock, by_period},
-    trips::{acknowledge, is_again, is_settled, judge, settle, spin, stamp},
+    trips::{acknowledge, cover, is_again, is_settled, judge, settle, spin, stamp},
 };
 
 /// Which way a packet goes, seen from the server.
@@ -393,6 +393,9 @@ impl<P: Payload + ?Sized> Said<'_, P> {
                 0
             };
             acknowledge(slot, self.stamp_key(&case.acknowledged), self.now_ns, hold_us);
+        }
+        if self.has(Parts::COVERED) {
+            cover(slot, self.get(&case.received));
         }
         if self.has(Parts::SETTLED) {
             settle(slot, key_of(self.channel, self.get(&case.settled)));

@@ -246,6 +246,8 @@ impl Parts {
     pub const GUARD: u32 = 1 << 13;
     /// `stamp` and `acknowledged` are the server's clock: of no channel, and what is sent again carries another.
     pub const ECHO: u32 = 1 << 14;
+    /// Client to server: all numbers below `received` arrived.
+    pub const COVERED: u32 = 1 << 15;
 }
 
 /// One kind of packet, or of command in a packet: when it is that, and what it says.
@@ -417,6 +419,14 @@ impl Case {
             sequence_bits: bits,
             settling,
             ..self.with(Parts::RECEIVED, field)
+        }
+    }
+
+    /// And all numbers below that in `field` arrived.
+    pub const fn covered(self, field: Field) -> Self {
+        Self {
+            received: field,
+            ..self.with(Parts::COVERED, field)
         }
     }
 

@@ -542,7 +542,8 @@ const fn kcp(first: u16, guard: Guard) -> Layout {
     let answer = Case::when(Guard::equal(command, ACKNOWLEDGE))
         .acknowledged(clock)
         .echo()
-        .settled(number);
+        .settled(number)
+        .covered(Field::u32(16, Little));
     let rx = Side {
         walk,
         each: [answer, push.clock(clock), Case::NONE, Case::NONE],

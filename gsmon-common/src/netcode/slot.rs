@@ -65,7 +65,7 @@ pub struct NetcodeCounts {
     pub down_resent: u32,
     /// Of those, needlessly: both copies were acknowledged.
     pub down_needless: u32,
-    /// Numbers on which the client has reported.
+    /// Numbers on which the client has reported; of formats that say below which all arrived, the newest such number.
     pub down_reported: u32,
     /// Of them, not arrived.
     pub down_missing: u32,

@@ -258,6 +258,67 @@ fn luanti_ignores_round_trips_of_what_was_sent_twice() {
     assert!(!flow.up(&foreign, 540 * MS));
 }
 
+/// A KCP segment: command, clock, number, the number below which all arrived.
+fn kcp_segment(command: u8, clock: u32, number: u32, next: u32, data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![7, 0, 0, 0, command, 0, 0, 1];
+    bytes.extend(le(&[clock, number, next, data.len() as u32]));
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn a_kcp_packet_that_came_before_it_was_sent_again_was_not_lost() {
+    let mut flow = Flow::new(Format::Kcp);
+    let push = |number, clock| kcp_segment(81, clock, number, 0, &[1]);
+    let answer = |number, clock, next| kcp_segment(82, clock, number, next, &[]);
+    for number in 0..6 {
+        flow.see(Way::Down, &push(number, 10 * number), u64::from(number) * 10 * MS);
+    }
+    // 1 is lost, so is the acknowledgement of 3: both are sent again.
+    for (number, next) in [(0, 1), (2, 1), (4, 1), (5, 1)] {
+        flow.see(
+            Way::Up,
+            &answer(number, 10 * number, next),
+            (60 + 10 * u64::from(number)) * MS,
+        );
+    }
+    flow.see(Way::Down, &push(1, 100), 100 * MS);
+    flow.see(Way::Down, &push(3, 120), 120 * MS);
+    flow.see(Way::Down, &push(6, 121), 121 * MS);
+    // 1 has closed the gap; then 3 is acknowledged a second time.
+    flow.see(Way::Up, &answer(1, 100, 6), 160 * MS);
+    let both = [answer(6, 121, 7), answer(3, 120, 7)].concat();
+    flow.see(Way::Up, &both, 181 * MS);
+    let counts = &flow.slot.counts;
+    assert_eq!(
+        (counts.down_sent, counts.down_resent, counts.down_needless),
+        (9, 2, 1)
+    );
+}
+
+#[test]
+fn numbers_in_commands_that_are_not_read_are_not_taken_for_lost() {
+    let mut flow = Flow::new(Format::Kcp);
+    let mut number = 0;
+    for n in 0..50u64 {
+        // Every fifth datagram has more than are read; one with a single number is lost.
+        let many = if n % 5 == 0 { 12 } else { 1 };
+        let segments: Vec<u8> = (number..number + many)
+            .flat_map(|number| kcp_segment(81, n as u32, number, 0, &[1]))
+            .collect();
+        number += many;
+        if n != 23 {
+            flow.see(Way::Up, &segments, n * 10 * MS);
+        }
+    }
+    let counts = &flow.slot.counts;
+    assert_eq!(counts.left, 10);
+    assert_eq!(counts.up_expected - counts.up_received, 1);
+    // Of ten datagrams eight numbers each are read.
+    assert_eq!(counts.up_received, 10 * 8 + 39);
+    assert_eq!(counts.up_repeated + counts.up_strays, 0);
+}
+
 #[test]
 fn kcp_walks_several_segments_and_takes_the_clock_of_the_newest() {
     let mut flow = Flow::new(Format::Kcp2k);

@@ -152,6 +152,24 @@ pub(super) fn settle(slot: &mut NetcodeSlot, key: u32) {
     }
 }
 
+/// All numbers below `next` arrived. Of one that was sent again and that nobody acknowledged, this is the acknowledgement,
+/// and one of its own that follows says that it came twice. A datagram says `next` in front of each acknowledgement in
+/// it, whatever it acknowledges further on: so it counts when another one has come.
+#[inline(always)]
+pub(super) fn cover(slot: &mut NetcodeSlot, next: u32) {
+    let before = slot.counts.down_reported;
+    if next == before {
+        return;
+    }
+    slot.counts.down_reported = next;
+    for place in &mut slot.resent {
+        let below = before.wrapping_sub((*place >> 32) as u32);
+        if *place as u32 == 1 && below > 0 && below <= STRAY {
+            *place += 1;
+        }
+    }
+}
+
 /// Reads a report on the numbers up to `number`, those that were not judged before.
 #[inline(always)]
 pub(super) fn judge(counts: &mut NetcodeCounts, case: &Case, number: u32, received: u32) {

@@ -393,3 +393,62 @@ pub(super) fn has_resent_numbers(layout: &Layout) -> bool {
         .filter(|case| case.parts & Parts::SEQUENCE != 0)
         .all(|case| case.parts & Parts::RESENT != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use gsmon_common::netcode::layouts::Format;
+
+    use super::*;
+
+    /// What a second of a line looks like where a share of packets is lost each way.
+    fn second(format: Format, up: f64, down: f64) -> Reading {
+        let sent = 10_000.0;
+        let down_lost = match format {
+            Format::RakNet => sent * down * (1.0 - up),
+            // Sent again where the packet or its acknowledgement is lost.
+            _ => sent * (1.0 - (1.0 - up) * (1.0 - down)),
+        };
+        Reading {
+            up_sent: sent as u64,
+            up_lost: (sent * up) as i64,
+            down_sent: sent as u64,
+            down_lost: down_lost as i64,
+            ..Reading::default()
+        }
+    }
+
+    #[test]
+    fn lost_answers_are_no_loss_on_the_way_to_the_client() {
+        for format in [Format::ENet, Format::Luanti, Format::RakNet] {
+            let layout = format.layout();
+            let mut line = Line::new(0);
+            let (mut sent, mut lost) = (0, 0);
+            for seconds in 1..=10 {
+                let read = line.less_lost_answers(second(format, 0.1, 0.05), &layout);
+                line.add(&read, &layout, seconds * 1_000);
+                sent += read.down_sent;
+                lost += read.down_lost;
+            }
+            let told = lost as f64 / sent as f64;
+            assert!((told - 0.05).abs() < 0.001, "{format:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_worked_out_where_nothing_is_known_of_answers() {
+        let silent = Reading {
+            up_sent: 0,
+            up_lost: 0,
+            ..second(Format::ENet, 0.1, 0.05)
+        };
+        let mut line = Line::new(0);
+        let told = line.less_lost_answers(silent.clone(), &Format::ENet.layout());
+        assert_eq!(told, silent);
+        // Its acknowledgements are repeated by the next ones.
+        let read = second(Format::Kcp, 0.1, 0.05);
+        assert_eq!(line.less_lost_answers(read.clone(), &Format::Kcp.layout()), read);
+        // A line that loses nearly everything.
+        let read = second(Format::ENet, 0.8, 0.05);
+        assert_eq!(line.less_lost_answers(read.clone(), &Format::ENet.layout()), read);
+    }
+}

@@ -1,6 +1,8 @@
 //! The decoder on packets of published implementations, as the server's machine saw them: when (microseconds), which way,
 //! and every byte of the payload (of QUIC the clear header). A relay on the way dropped some.
 
+mod checksum;
+
 use super::{Way, layouts::Format, slot::NetcodeSlot, tests::Flow};
 use Way::{Down, Up};
 

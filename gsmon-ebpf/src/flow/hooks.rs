@@ -16,7 +16,7 @@ use gsmon_common::{
 use super::{
     Direction,
     account::{Load, Outside, account, add_outside},
-    netcode::{BenchPacket, Netcode},
+    netcode::{BenchPacket, Netcode, PreparedPacket},
     packet::{
         Headers, Packet, SkbPacket, Unparsed, XdpPacket, address, header_bytes, parse_ethernet, parse_ip,
         tcp_flags,
@@ -75,6 +75,15 @@ pub fn bench_flow_egress(ctx: SkBuffContext) -> i32 {
 pub fn bench_netcode_ingress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
     at_cgroup_from(&ctx, skb, &BenchPacket(skb), Direction::Receive, |remote| remote);
+    1
+}
+
+/// Never attached: the same as far as the reading.
+#[cgroup_skb]
+pub fn bench_netcode_prepared(ctx: SkBuffContext) -> i32 {
+    at_cgroup_from(&ctx, ctx.skb.skb, &PreparedPacket, Direction::Receive, |remote| {
+        remote
+    });
     1
 }
 

@@ -221,24 +221,21 @@ looks! {
     netcode_xdp_receive, netcode_xdp_receive_at: xdp_md, XdpPacket, Way::Up;
 }
 
-/// The same packet again and again, each time as if it were the next one and acknowledged something: for benches.
+/// Makes the next packet one that comes next and acknowledges something: a bench has the same packet again and again.
 ///
 /// # Safety
-/// `ctx` is the context of the running program.
+/// To be called by programs only.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn netcode_bench_receive(ctx: *mut __sk_buff, where_: u64, whose: u64, now_ns: u64) -> u32 {
-    let Some((_, slot)) = tables(unpacked(where_, whose)) else {
-        return 0;
-    };
-    // SAFETY: non-null map pointer; a bench has one CPU. The context is that of the running program.
-    unsafe {
-        prepare_for_bench(&mut *slot, 0, now_ns);
-        netcode_skb_receive_at(ctx, where_, whose, now_ns, ALONE)
+unsafe extern "C" fn netcode_bench_prepare(whose: u64, now_ns: u64) -> u32 {
+    if let Some((_, slot)) = tables(unpacked(0, whose)) {
+        // SAFETY: non-null map pointer; a bench has one CPU.
+        unsafe { prepare_for_bench(&mut *slot, 0, now_ns) };
     }
+    0
 }
 
-/// An skb whose netcode is read by [`netcode_bench_receive`].
+/// An skb whose netcode is read after [`netcode_bench_prepare`].
 pub struct BenchPacket(pub *mut __sk_buff);
 
 impl Netcode for BenchPacket {
@@ -246,7 +243,21 @@ impl Netcode for BenchPacket {
     fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
         let (where_, whose) = packed(place);
         // SAFETY: the context is valid for the program's run.
-        unsafe { netcode_bench_receive(self.0, where_, whose, now_ns) };
+        unsafe {
+            netcode_bench_prepare(whose, now_ns);
+            netcode_skb_receive_at(self.0, where_, whose, now_ns, ALONE);
+        }
+    }
+}
+
+/// The same without the reading: what a bench subtracts.
+pub struct PreparedPacket;
+
+impl Netcode for PreparedPacket {
+    #[inline(always)]
+    fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
+        // SAFETY: called by a program.
+        unsafe { netcode_bench_prepare(packed(place).1, now_ns) };
     }
 }
 

@@ -130,13 +130,15 @@ pub fn packets() -> Result<Vec<Row>> {
             kernel.test_run("flow_cgroup_ingress", &game, 1)?;
             kernel.drain();
         }
+        // The same packet is made to be the next one before it is read: that is the bench's own cost.
+        let prepared = best(kernel, "bench_netcode_prepared", &game)?;
         rows.push(Row::net(
             format!(
                 "netcode: {} read, in order, acknowledged; over all counters",
                 format.name()
             ),
             best(kernel, "bench_netcode_ingress", &game)?,
-            before,
+            prepared,
             Some(30.0),
             "ns",
         ));

@@ -32,6 +32,15 @@ pub fn server(server: &GameServer, position: usize) -> Result<(), FieldError> {
             name: server.name.clone(),
         });
     }
+    if let Some(rate) = server.tick_rate_hz
+        && !(1..=1_000).contains(&rate)
+    {
+        return Err(FieldError::OutOfRange {
+            field: format!("tick_rate_hz of server `{}`", server.name),
+            value: rate.to_string(),
+            expected: "1 to 1000",
+        });
+    }
     if let Some(name) = &server.region {
         super::check_region_name(name).map_err(|message| bad(server, format!("region: {message}")))?;
     }

@@ -54,6 +54,15 @@ impl Game {
             _ => Protocol::Udp,
         }
     }
+
+    /// Ticks per second, of games that have one rate only.
+    pub fn usual_tick_rate_hz(self) -> Option<u32> {
+        match self {
+            Game::Minecraft | Game::MinecraftBedrock => Some(20),
+            Game::Factorio => Some(60),
+            _ => None,
+        }
+    }
 }
 
 /// Transport protocol of a game port.
@@ -113,6 +122,9 @@ pub struct GameServer {
     /// Player limit of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_players: Option<u32>,
+    /// Ticks per second that the server is meant to do; the game's, where it has one rate only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_rate_hz: Option<u32>,
     /// Region that the server is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
@@ -164,6 +176,7 @@ impl GameServer {
             cgroup: None,
             systemd_unit: None,
             max_players: None,
+            tick_rate_hz: None,
             region: None,
             proxied: false,
             netcode: NetcodeSetting::Auto,
@@ -228,6 +241,12 @@ impl GameServer {
     /// Player limit.
     pub fn max_players(mut self, max_players: u32) -> Self {
         self.max_players = Some(max_players);
+        self
+    }
+
+    /// Ticks per second that it is meant to do.
+    pub fn tick_rate_hz(mut self, tick_rate_hz: u32) -> Self {
+        self.tick_rate_hz = Some(tick_rate_hz);
         self
     }
 

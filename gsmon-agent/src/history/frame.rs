@@ -2,7 +2,11 @@
 //!
 //! A figure that nobody measured is absent, never zero. Not here: keeping frames (`ring`), meaning (the analysis room).
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +15,7 @@ use crate::{
     games::event::Phase,
     world::{
         network::{LineSnapshot, NetworkSnapshot},
-        session::picture::{CountBasis, PlayerSnapshot},
+        session::picture::{CountBasis, PlayerSnapshot, SessionSnapshot},
         snapshot::{ServerSnapshot, ServerState, Snapshot},
     },
 };
@@ -27,10 +31,25 @@ pub struct Frame {
     pub begins_anew: bool,
     /// Phase of the server.
     pub phase: Option<Phase>,
+    /// Mode of the session that runs; of several, where all have the same.
+    pub mode: Option<Arc<str>>,
+    /// Map of it.
+    pub map: Option<Arc<str>>,
+    /// What players did in the frame, by the name that the game gave it; their sum is [`Measure::Actions`].
+    pub acted: Arc<[Acted]>,
     /// NaN where nobody measured it; f32, since no figure here is known to seven digits.
     values: [f32; Measure::COUNT],
     /// Players whose network is measured.
     pub players: Arc<[PlayerPoint]>,
+}
+
+/// How often players did something in one interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    /// The game's name for it.
+    pub action: Arc<str>,
+    /// Times.
+    pub times: u32,
 }
 
 /// One player's network in one interval. Absent is "not known here".
@@ -62,6 +81,9 @@ impl Frame {
             seconds,
             begins_anew: false,
             phase: None,
+            mode: None,
+            map: None,
+            acted: Arc::default(),
             values: [f32::NAN; Measure::COUNT],
             players: Arc::default(),
         }
@@ -102,7 +124,7 @@ pub struct Before {
     phase: Option<Phase>,
     joins: u64,
     leaves: u64,
-    actions: u64,
+    actions: BTreeMap<Arc<str>, u64>,
     udp_drops: Option<u64>,
     players: Option<u64>,
     /// Nobody tells who comes and goes.
@@ -126,7 +148,7 @@ impl Before {
             phase: game.phase,
             joins: game.counters.joins + game.counters.inferred_joins,
             leaves: game.counters.leaves + game.counters.inferred_leaves,
-            actions: game.actions.values().sum(),
+            actions: game.actions.clone(),
             udp_drops: server
                 .sockets
                 .as_ref()
@@ -160,6 +182,9 @@ pub fn frame_of(
     let mut frame = Frame::new(now.unix_ms, seconds);
     frame.begins_anew = before.is_none();
     frame.phase = now.phase;
+    frame.mode = shared(server, |session| session.mode.as_ref());
+    frame.map = shared(server, |session| session.map.as_ref());
+    frame.acted = before.map_or_else(Arc::default, |before| acted(&before.actions, &now.actions));
     let (rates, counts) = (&server.rates, &server.game_state.player_counts);
     let tick = server.tick.as_ref();
     let network = server.network.as_ref();
@@ -185,6 +210,7 @@ pub fn frame_of(
         (Measure::CpuCores, rates.cpu_cores),
         (Measure::RunQueueWaitRatio, rates.run_queue_wait_ratio),
         (Measure::TickRateHz, tick.map(|tick| tick.rate_hz)),
+        (Measure::TickTargetHz, server.tick_target_hz.map(f64::from)),
         (Measure::TickP50Ms, ms(tick.and_then(|tick| tick.time_p50_ns))),
         (Measure::TickP99Ms, ms(tick.and_then(|tick| tick.time_p99_ns))),
         (Measure::RxPacketsPerSecond, rates.rx_packets_per_second),
@@ -193,12 +219,13 @@ pub fn frame_of(
         (Measure::TxBytesPerSecond, rates.tx_bytes_per_second),
         (Measure::Players, now.players.map(|players| players as f64)),
         (Measure::Bots, counts.bots.map(|bots| bots as f64)),
+        (Measure::Humans, counts.humans.map(|humans| humans as f64)),
         (Measure::Joins, come_and_gone(since(|at| at.joins), change)),
         (
             Measure::Leaves,
             come_and_gone(since(|at| at.leaves), change.map(|change| -change)),
         ),
-        (Measure::Actions, since(|at| at.actions)),
+        (Measure::Actions, since(|at| at.actions.values().sum())),
         (
             Measure::PhaseChanges,
             before.map(|before| f64::from(u8::from(before.phase != now.phase))),
@@ -216,6 +243,12 @@ pub fn frame_of(
         ),
         (Measure::StealRatio, host.steal_ratio),
         (Measure::RssBytes, bytes(rates.rss_bytes)),
+        (Measure::RssAnonymousBytes, bytes(rates.rss_anonymous_bytes)),
+        (Measure::DiskReadBytesPerSecond, rates.disk_read_bytes_per_second),
+        (
+            Measure::DiskWriteBytesPerSecond,
+            rates.disk_write_bytes_per_second,
+        ),
         (Measure::MinorFaultsPerSecond, rates.minor_faults_per_second),
         (Measure::MajorFaultsPerSecond, rates.major_faults_per_second),
         (Measure::RttP50Ms, ms(rtt.map(|rtt| rtt.p50_ns))),
@@ -257,6 +290,26 @@ pub fn frame_of(
     }
     frame.players = points(server);
     Some(frame)
+}
+
+/// What the running sessions agree on.
+fn shared(server: &ServerSnapshot, of: impl Fn(&SessionSnapshot) -> Option<&Arc<str>>) -> Option<Arc<str>> {
+    let mut told = server.game_state.sessions.iter().map(of);
+    let first = told.next()??;
+    told.all(|other| other == Some(first)).then(|| first.clone())
+}
+
+/// Actions since a moment, those that happened.
+fn acted(before: &BTreeMap<Arc<str>, u64>, now: &BTreeMap<Arc<str>, u64>) -> Arc<[Acted]> {
+    now.iter()
+        .filter_map(|(action, total)| {
+            let times = total.saturating_sub(before.get(action).copied().unwrap_or(0));
+            (times > 0).then(|| Acted {
+                action: action.clone(),
+                times: u32::try_from(times).unwrap_or(u32::MAX),
+            })
+        })
+        .collect()
 }
 
 /// Of the probes of a server the one whose name says so.
@@ -327,6 +380,9 @@ mod tests {
         let mut second = first.clone();
         second.unix_time_seconds += 1.0;
         second.servers[0].game_state.counters.joins += 3;
+        second.servers[0].game_state.actions.insert("throw".into(), 5);
+        second.servers[0].rates.disk_write_bytes_per_second = Some(4_096.0);
+        second.servers[0].tick_target_hz = Some(20);
         let host = HostFigures {
             steal_ratio: Some(0.02),
             busy_cores: Some(1.0),
@@ -334,6 +390,18 @@ mod tests {
         let frame = frame_of(&second, &second.servers[0], Some(&before), host).unwrap();
         assert!(!frame.begins_anew);
         assert_eq!(frame.get(Measure::Joins), Some(3.0));
+        let throw = Acted {
+            action: "throw".into(),
+            times: 5,
+        };
+        assert_eq!(*frame.acted, [throw]);
+        assert_eq!(frame.get(Measure::Actions), Some(5.0));
+        assert_eq!(frame.get(Measure::DiskWriteBytesPerSecond), Some(4_096.0));
+        assert_eq!(frame.get(Measure::TickTargetHz), Some(20.0));
+        let running = &second.servers[0].game_state.sessions;
+        assert_eq!(running.len(), 1);
+        assert!(frame.map.is_some() && frame.map == running[0].map);
+        assert_eq!(frame.mode, running[0].mode);
         assert_eq!(frame.get(Measure::OtherProcessesCpuCores), Some(0.25));
         assert!((frame.get(Measure::StealRatio).unwrap() - 0.02).abs() < 1e-6);
         second.servers[0].starts += 1;

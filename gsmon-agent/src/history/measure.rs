@@ -53,6 +53,8 @@ measures! {
     TickP50Ms = "tick_p50_ms", Mean;
     /// 99th percentile of tick time.
     TickP99Ms = "tick_p99_ms", Largest;
+    /// Ticks per second that the server is meant to do, from the configuration or its game; a tick may take its inverse.
+    TickTargetHz = "tick_target_hz", Mean;
     /// Packets from clients.
     RxPacketsPerSecond = "rx_packets_per_second", Mean;
     /// Bytes from clients.
@@ -65,6 +67,8 @@ measures! {
     Players = "players", Mean;
     /// Of them: known to be bots.
     Bots = "bots", Mean;
+    /// Of them: known to be people.
+    Humans = "humans", Mean;
     /// Players who came.
     Joins = "joins", Sum;
     /// Players who left.
@@ -81,6 +85,12 @@ measures! {
     StealRatio = "steal_ratio", Mean;
     /// Resident memory.
     RssBytes = "rss_bytes", Mean;
+    /// Of it: memory that is no file's (heap, stacks), which the server alone can give back.
+    RssAnonymousBytes = "rss_anonymous_bytes", Mean;
+    /// Read from storage.
+    DiskReadBytesPerSecond = "disk_read_bytes_per_second", Mean;
+    /// Written to storage.
+    DiskWriteBytesPerSecond = "disk_write_bytes_per_second", Mean;
     /// Page faults without I/O.
     MinorFaultsPerSecond = "minor_faults_per_second", Mean;
     /// Page faults with I/O.

@@ -9,6 +9,7 @@ use super::{
     frame::Frame,
     measure::{Measure, Merge},
     points::Points,
+    scenes::{Scenes, merged},
 };
 use crate::games::event::Phase;
 
@@ -111,10 +112,12 @@ struct Merged {
 }
 
 impl Merged {
-    /// Adds a frame; gives back those that are complete. A gap or a change of phase begins a new one.
+    /// Adds a frame; gives back those that are complete. A gap, or a change of phase, mode or map, begins a new one.
     fn add(&mut self, next: &Frame, seconds: f64) -> Vec<Frame> {
         let mut complete = Vec::new();
-        let apart = |frame: &mut Frame| next.begins_anew || frame.phase != next.phase;
+        let apart = |frame: &mut Frame| {
+            next.begins_anew || frame.phase != next.phase || frame.mode != next.mode || frame.map != next.map
+        };
         if self.frame.as_mut().is_some_and(apart) {
             complete.extend(self.frame.take());
         }
@@ -141,6 +144,7 @@ impl Merged {
                     *weight += next.seconds;
                     frame.set(*measure, Some(merged));
                 }
+                frame.acted = merged(&frame.acted, &next.acted);
                 frame.seconds += next.seconds;
                 frame.unix_ms = next.unix_ms;
             }
@@ -165,6 +169,7 @@ struct Columns {
     seconds: VecDeque<f32>,
     begins_anew: VecDeque<bool>,
     phases: VecDeque<Option<Phase>>,
+    scenes: Scenes,
     figures: Vec<Option<VecDeque<f32>>>,
 }
 
@@ -177,6 +182,7 @@ impl Columns {
             seconds: VecDeque::new(),
             begins_anew: VecDeque::new(),
             phases: VecDeque::new(),
+            scenes: Scenes::default(),
             figures: Vec::new(),
         }
     }
@@ -209,6 +215,7 @@ impl Columns {
         self.seconds.push_back(frame.seconds as f32);
         self.begins_anew.push_back(frame.begins_anew);
         self.phases.push_back(frame.phase);
+        self.scenes.push(frame);
     }
 
     fn pop(&mut self) -> Option<Frame> {
@@ -217,6 +224,7 @@ impl Columns {
         self.seconds.pop_front();
         self.begins_anew.pop_front();
         self.phases.pop_front();
+        self.scenes.pop();
         for column in self.figures.iter_mut().flatten() {
             column.pop_front();
         }
@@ -227,6 +235,7 @@ impl Columns {
         let mut frame = Frame::new(*self.times.get(index)?, f64::from(*self.seconds.get(index)?));
         frame.begins_anew = *self.begins_anew.get(index)?;
         frame.phase = *self.phases.get(index)?;
+        self.scenes.fill(index, &mut frame);
         for (measure, column) in Measure::ALL.iter().zip(&self.figures) {
             let value = column.as_ref().and_then(|column| column.get(index)).copied();
             frame.set(*measure, value.filter(|value| value.is_finite()).map(f64::from));
@@ -246,14 +255,14 @@ impl Columns {
             .map(|column| column.capacity() * size_of::<f32>())
             .sum();
         let each = size_of::<i64>() + size_of::<f32>() + size_of::<bool>() + size_of::<Option<Phase>>();
-        figures + self.times.capacity() * each
+        figures + self.times.capacity() * each + self.scenes.bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::points::tests::point;
+    use crate::history::{Acted, points::tests::point};
 
     fn frame(second: i64) -> Frame {
         Frame::new(1_700_000_000_000 + 1_000 * second, 1.0)
@@ -324,6 +333,36 @@ mod tests {
             [rtt(3), rtt(7), rtt(30), rtt(60)],
             [Some(0.0), Some(5.0), Some(15.0), None]
         );
+    }
+
+    #[test]
+    fn modes_maps_and_actions_stay_with_their_frames() {
+        let mut ring = Ring::default();
+        for second in 0..2_000 {
+            let mut frame = frame(second);
+            frame.mode = Some(if second < 1_501 { "duel" } else { "race" }.into());
+            frame.map = (second % 1_000 > 500).then(|| "dust".into());
+            if second % 3 == 0 {
+                let throw = |times| Acted {
+                    action: "throw".into(),
+                    times,
+                };
+                frame.acted = [throw(2)].into();
+            }
+            ring.push(&frame, 4_000);
+        }
+        let frames = ring.frames(i64::MIN, i64::MAX);
+        let mut throws = 0;
+        for frame in &frames {
+            let second = (frame.unix_ms - 1_700_000_000_000) / 1_000;
+            assert_eq!(frame.mode.as_deref() == Some("duel"), second < 1_501, "{second}");
+            assert_eq!(frame.map.is_some(), second % 1_000 > 500, "{second}");
+            throws += frame.acted.iter().map(|acted| acted.times).sum::<u32>();
+        }
+        assert_eq!(throws, 2 * 667, "none is lost while frames are merged");
+        let mut short = Ring::default();
+        (0..9_000).for_each(|second| short.push(&frame(second), 4_000));
+        assert!(short.coarse.scenes.bytes() < 1_024);
     }
 
     #[test]

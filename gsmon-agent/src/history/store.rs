@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    frame::{Before, Frame, HostFigures, PlayerPoint, frame_of},
+    frame::{Acted, Before, Frame, HostFigures, PlayerPoint, frame_of},
     measure::Measure,
     ring::Ring,
 };
@@ -111,10 +111,38 @@ pub struct ServerFrames {
     pub begins_anew: Vec<usize>,
     /// Phases.
     pub phase: Vec<Option<Phase>>,
+    /// Modes and maps, where one is known.
+    #[serde(default)]
+    pub scenes: Vec<Scene>,
+    /// What players did.
+    #[serde(default)]
+    pub acted: Vec<ActedAt>,
     /// Figures by name.
     pub columns: BTreeMap<String, Vec<Option<f32>>>,
     /// Networks of players.
     pub players: Vec<PlayersAt>,
+}
+
+/// Mode and map from one frame on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scene {
+    /// Index of the first frame.
+    pub frame: usize,
+    /// How many frames it holds for.
+    pub frames: usize,
+    /// Mode.
+    pub mode: Option<Arc<str>>,
+    /// Map.
+    pub map: Option<Arc<str>>,
+}
+
+/// What players did in one frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActedAt {
+    /// Index of the frame.
+    pub frame: usize,
+    /// Actions.
+    pub actions: Arc<[Acted]>,
 }
 
 /// Networks of players from one frame on.
@@ -171,6 +199,16 @@ impl ServerFrames {
                 .filter(|index| frames[*index].begins_anew)
                 .collect(),
             phase: frames.iter().map(|frame| frame.phase).collect(),
+            scenes: scenes(frames),
+            acted: frames
+                .iter()
+                .enumerate()
+                .filter(|(_, frame)| !frame.acted.is_empty())
+                .map(|(frame, of)| ActedAt {
+                    frame,
+                    actions: of.acted.clone(),
+                })
+                .collect(),
             columns,
             players,
         }
@@ -192,6 +230,17 @@ impl ServerFrames {
                 frame.begins_anew = true;
             }
         }
+        for scene in &self.scenes {
+            for frame in frames.iter_mut().skip(scene.frame).take(scene.frames) {
+                frame.mode.clone_from(&scene.mode);
+                frame.map.clone_from(&scene.map);
+            }
+        }
+        for at in &self.acted {
+            if let Some(frame) = frames.get_mut(at.frame) {
+                frame.acted = at.actions.clone();
+            }
+        }
         for (name, column) in &self.columns {
             // A newer agent may have columns that this program does not know.
             let Some(measure) = Measure::named(name) else {
@@ -210,6 +259,28 @@ impl ServerFrames {
     }
 }
 
+/// Runs of frames of one mode and map; frames without either have none.
+fn scenes(frames: &[Frame]) -> Vec<Scene> {
+    let mut scenes: Vec<Scene> = Vec::new();
+    for (index, frame) in frames.iter().enumerate() {
+        match scenes.last_mut() {
+            _ if frame.mode.is_none() && frame.map.is_none() => {}
+            Some(last)
+                if last.frame + last.frames == index && last.mode == frame.mode && last.map == frame.map =>
+            {
+                last.frames += 1;
+            }
+            _ => scenes.push(Scene {
+                frame: index,
+                frames: 1,
+                mode: frame.mode.clone(),
+                map: frame.map.clone(),
+            }),
+        }
+    }
+    scenes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +296,10 @@ mod tests {
             snapshot.servers[0].state = ServerState::Up;
             snapshot.servers[0].rates.cpu_cores = Some(f64::from(second) / 10.0);
             snapshot.servers[1].state = ServerState::Waiting;
+            if second == 7 {
+                let actions = &mut snapshot.servers[0].game_state.actions;
+                actions.insert("throw".into(), 4);
+            }
             history.record(
                 &snapshot,
                 HostFigures {
@@ -239,6 +314,9 @@ mod tests {
         assert_eq!(answer.begins_anew, [0]);
         assert_eq!(answer.columns["steal_ratio"][3], Some(0.0));
         assert!(!answer.columns.contains_key("rtt_p50_ms"));
+        assert_eq!((answer.acted.len(), answer.acted[0].frame), (1, 7));
+        assert_eq!((answer.scenes.len(), answer.scenes[0].frames), (1, 20));
+        assert!(answer.scenes[0].map.is_some());
         let text = serde_json::to_string(&answer).unwrap();
         let again: ServerFrames = serde_json::from_str(&text).unwrap();
         assert_eq!(ServerFrames::of(&name, &again.frames()), answer);

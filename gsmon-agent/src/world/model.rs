@@ -329,6 +329,7 @@ impl ServerModel {
             starts: self.starts,
             endpoints: self.endpoints.clone(),
             max_players: self.spec.max_players,
+            tick_target_hz: self.spec.tick_rate_hz.or(self.spec.game.usual_tick_rate_hz()),
             counting: self.counting.clone(),
             totals: self.totals.clone(),
             rates: if up {

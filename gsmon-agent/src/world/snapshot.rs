@@ -93,6 +93,9 @@ pub struct ServerSnapshot {
     pub endpoints: Vec<Endpoint>,
     /// Player limit from the configuration.
     pub max_players: Option<u32>,
+    /// Ticks per second that it is meant to do: from the configuration, else where its game has one rate only.
+    #[serde(default)]
+    pub tick_target_hz: Option<u32>,
     /// Where its packets are counted.
     pub counting: CountingPoints,
     /// Monotonic totals.

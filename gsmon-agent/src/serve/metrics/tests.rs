@@ -62,6 +62,7 @@ pub fn sample(full: bool) -> Snapshot {
             starts: 1,
             endpoints: Vec::new(),
             max_players: full.then_some(16),
+            tick_target_hz: None,
             counting: CountingPoints::default(),
             totals: if full { totals } else { ServerTotals::default() },
             rates: ServerRates {

@@ -188,6 +188,7 @@ pub fn a_snapshot() -> Snapshot {
         starts: 0,
         endpoints: Vec::new(),
         max_players: None,
+        tick_target_hz: None,
         counting: CountingPoints::default(),
         totals: ServerTotals::default(),
         rates: ServerRates::default(),

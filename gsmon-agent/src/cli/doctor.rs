@@ -12,7 +12,10 @@ use crate::{
     monitor::kernel_options,
     serve::fetch_snapshot,
     top::harmless::harmless,
-    world::{probe::ProbeMode, snapshot::Snapshot},
+    world::{
+        probe::ProbeMode,
+        snapshot::{HistorySnapshot, Snapshot},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -43,6 +46,8 @@ struct Report {
     interfaces: Vec<InterfaceReport>,
     tables: Vec<Table>,
     table_bytes: u64,
+    /// Of the running agent, where it writes one.
+    history: Option<HistorySnapshot>,
     problems: Vec<String>,
     can_measure_in_kernel: bool,
 }
@@ -112,6 +117,7 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     // An agent that does not run, or not for this user, is no problem of this machine.
     if let Ok(snapshot) = super::runtime()?.block_on(fetch_snapshot(&args.socket.socket)) {
         report.probes = probes(&snapshot);
+        report.history = snapshot.agent.history.clone();
         report.counting_points = snapshot
             .servers
             .into_iter()
@@ -219,6 +225,7 @@ fn examine(config: &Config) -> Report {
             .collect(),
         counting_points: Vec::new(),
         probes: Vec::new(),
+        history: None,
         hooks,
         tables,
         problems,
@@ -266,6 +273,19 @@ fn print_probes(probes: &[ProbeReport]) {
             mode,
             harmless(probe.reason.as_deref().unwrap_or_default())
         );
+    }
+}
+
+fn print_history(history: &HistorySnapshot) {
+    println!(
+        "history           {} ({}), {:.1} MiB, {} intervals lost",
+        history.path.display(),
+        format!("{:?}", history.status).to_lowercase(),
+        mebibytes(history.bytes),
+        history.intervals_lost
+    );
+    if let Some(problem) = &history.problem {
+        println!("  problem         {}", harmless(problem));
     }
 }
 
@@ -319,6 +339,9 @@ fn print(report: &Report) {
     }
     if !report.probes.is_empty() {
         print_probes(&report.probes);
+    }
+    if let Some(history) = &report.history {
+        print_history(history);
     }
     println!("interfaces");
     for interface in &report.interfaces {

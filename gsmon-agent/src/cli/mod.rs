@@ -7,6 +7,7 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod history;
 mod network;
 mod players;
 mod privacy;
@@ -93,6 +94,11 @@ enum Command {
         after_help = "Examples:\n  sudo gsmon privacy show Ann\n  sudo gsmon privacy export 76561197960287930 > ann.json\n  sudo gsmon privacy forget p-1dvvc5qcvy4grxtsw0qe"
     )]
     Privacy(privacy::PrivacyArgs),
+    /// What is kept on disk about servers: export it, look at it, check it.
+    #[command(
+        after_help = "Examples:\n  sudo gsmon history stats\n  sudo gsmon history check\n  sudo gsmon history export --format parquet --range 24h -o day.parquet"
+    )]
+    History(history::HistoryArgs),
     /// Print shell completions.
     #[command(after_help = "Example:\n  gsmon completions bash > /etc/bash_completion.d/gsmon")]
     Completions(completions::CompletionsArgs),
@@ -151,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Privacy(args) => privacy::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::QueryWorker => query_worker::run(),
         Command::DemoServer(args) => crate::demo::server::run(args)

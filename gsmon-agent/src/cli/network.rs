@@ -51,6 +51,7 @@ enum Addresses {
 pub fn run(args: &NetworkArgs) -> Outcome {
     if args.regions || args.buckets.is_some() || args.plot.is_some() {
         return analyze::network::run(&analyze::network::NetworkArgs {
+            range: None,
             server: args.server.clone(),
             regions: args.regions,
             buckets: args

@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs) -> Outcome {
 }
 
 /// Where the configuration is looked for when none is named.
-const DEFAULT_CONFIG: &str = "/etc/gsmon.toml";
+pub(super) const DEFAULT_CONFIG: &str = "/etc/gsmon.toml";
 
 fn read(named: Option<&Path>) -> anyhow::Result<Config> {
     let config = match named {
@@ -86,6 +86,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
         .config(config.clone())
         .privilege(privilege)
         .state_directory(&args.state.state_dir)
+        .write_history()
         .start()?;
     tracing::info!(
         servers = config.servers.len(),
@@ -161,7 +162,9 @@ fn reload(args: &RunArgs, monitor: &GameServerMonitor) -> Option<Config> {
     });
     match result {
         Ok(config) => {
-            tracing::info!("configuration reloaded; [limits], [[interface]] and [api] change with a restart");
+            tracing::info!(
+                "configuration reloaded; [limits], [[interface]], [history] and [api] change with a restart"
+            );
             Some(config)
         }
         Err(error) => {

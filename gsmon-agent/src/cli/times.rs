@@ -8,6 +8,8 @@ use jiff::{
     tz::TimeZone,
 };
 
+use crate::history::TimeRange;
+
 /// Why a text is no time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
@@ -17,6 +19,9 @@ pub enum TimeError {
     /// No two times.
     #[error("`{0}` is no window: write two times with `..` between them, as in 20:00..20:30")]
     Window(String),
+    /// Neither a duration nor two times.
+    #[error("`{0}` is no range: write a duration such as 24h or 7d, or two times with `..` between them")]
+    Range(String),
     /// The wrong way round.
     #[error("the window `{0}` ends before it begins")]
     Backwards(String),
@@ -85,6 +90,28 @@ pub fn parse_span(text: &str) -> Result<Span, TimeError> {
     span(text, &ZonedDateTime::now())
 }
 
+/// A duration until now (`24h`, `7d`), or two times with `..` between them.
+pub fn parse_range(text: &str) -> Result<TimeRange, TimeError> {
+    range(text, &ZonedDateTime::now())
+}
+
+fn range(text: &str, now: &ZonedDateTime) -> Result<TimeRange, TimeError> {
+    match text.contains("..") {
+        true => Ok(span(text, now)?.into()),
+        false => TimeRange::parse(text, now.timestamp().as_millisecond())
+            .map_err(|_| TimeError::Range(text.to_owned())),
+    }
+}
+
+impl From<Span> for TimeRange {
+    fn from(span: Span) -> Self {
+        Self {
+            from_unix_ms: span.from_unix_ms,
+            to_unix_ms: span.to_unix_ms,
+        }
+    }
+}
+
 /// Local time of day.
 pub fn time_of_day(unix_ms: i64) -> String {
     formatted(unix_ms, "%H:%M:%S")
@@ -150,6 +177,16 @@ mod tests {
         ));
         let over_midnight = span("23:50..00:10", &now()).unwrap();
         assert_eq!(over_midnight.to_unix_ms - over_midnight.from_unix_ms, 1_200_000);
+    }
+
+    #[test]
+    fn ranges_are_durations_or_windows() {
+        let day = range("24h", &now()).unwrap();
+        assert_eq!(day.to_unix_ms, now().timestamp().as_millisecond());
+        assert_eq!(day.to_unix_ms - day.from_unix_ms, 86_400_000);
+        let half_hour = range("19:30..20:00", &now()).unwrap();
+        assert_eq!(half_hour.to_unix_ms - half_hour.from_unix_ms, 1_800_000);
+        assert_eq!(range("often", &now()), Err(TimeError::Range("often".into())));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use crate::{
         spikes::{Evidence, Spike, SpikeOf},
         why::{Blame, LineFigure, PlayerLine, WhyReport, Window, Worse, why},
     },
-    history::Measure,
+    history::{Measure, TimeRange},
     top::harmless::harmless,
 };
 
@@ -22,6 +22,9 @@ pub struct WhyArgs {
     /// Around this time: 20:14, 2026-03-01T20:14 (local), or RFC 3339 [default: the last ten minutes].
     #[arg(long, value_parser = times::parse_moment)]
     at: Option<i64>,
+    /// Around this window: two times with `..` between them, or 20m for the last twenty minutes.
+    #[arg(long, value_parser = times::parse_range, conflicts_with = "at")]
+    range: Option<TimeRange>,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -32,23 +35,37 @@ pub struct WhyArgs {
 /// Before and after the time that was asked about.
 const BEFORE_MS: i64 = 60_000;
 const AFTER_MS: i64 = 120_000;
+/// What is looked at before a window that memory no longer has, and half of it after.
+const AROUND_MS: i64 = 3_600_000;
+/// A window this old still has half an hour before it in memory.
+const REMEMBERED_MS: i64 = 1_800_000;
 /// Without a time.
 const LATELY_MS: i64 = 600_000;
 
 pub fn run(args: &WhyArgs) -> Outcome {
     let now = unix_ms();
-    let window = match args.at {
-        Some(at) => Window {
+    let window = match (args.at, args.range) {
+        (_, Some(range)) => Window {
+            from_unix_ms: range.from_unix_ms,
+            to_unix_ms: range.to_unix_ms,
+        },
+        (Some(at), None) => Window {
             from_unix_ms: at - BEFORE_MS,
             to_unix_ms: at + AFTER_MS,
         },
-        None => Window {
+        (None, None) => Window {
             from_unix_ms: now - LATELY_MS,
             to_unix_ms: now,
         },
     };
+    // What is usual is told by the time around it. The last hour comes from memory, with the players' own lines.
+    let around = TimeRange {
+        from_unix_ms: window.from_unix_ms.saturating_sub(AROUND_MS),
+        to_unix_ms: window.to_unix_ms.saturating_add(AROUND_MS / 2),
+    };
+    let older = (window.from_unix_ms < now - REMEMBERED_MS).then_some(around);
     let frames = runtime()?
-        .block_on(frames_of(&args.socket, &args.server))?
+        .block_on(frames_of(&args.socket, &args.server, older, older.map(|_| "raw")))?
         .frames();
     let report = why(&args.server, &frames, window, args.player.as_deref());
     if report.blame == [Blame::NotKnown] {
@@ -61,7 +78,7 @@ pub fn run(args: &WhyArgs) -> Outcome {
             _ => "there are no frames of it yet".to_owned(),
         };
         return Err(Failure::Failed(anyhow::anyhow!(
-            "nothing is known of {} between {} and {}: the agent keeps one hour, and {kept}",
+            "nothing is known of {} between {} and {}: samples are kept for [history] raw, and {kept}",
             harmless(&args.server),
             times::date_and_time(window.from_unix_ms),
             times::date_and_time(window.to_unix_ms)

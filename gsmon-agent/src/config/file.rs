@@ -10,7 +10,7 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomNetcode, DiscoverySettings, GameServer, RegionSettings, check, netcode};
+use super::{CustomNetcode, DiscoverySettings, GameServer, HistorySettings, RegionSettings, check, netcode};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -43,6 +43,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// `[privacy]`
     pub privacy: PrivacySettings,
+    /// `[history]`
+    pub history: HistorySettings,
     /// `[limits]`
     pub limits: Limits,
     /// `[discovery]`
@@ -440,6 +442,7 @@ impl Config {
     pub fn check(&self) -> Result<(), FieldError> {
         self.check_ranges()?;
         self.discovery.check()?;
+        self.history.check()?;
         netcode::check(&self.netcode, &self.servers)?;
         self.regions.check()?;
         let mut names = HashMap::new();

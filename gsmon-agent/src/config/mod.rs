@@ -7,6 +7,7 @@
 mod check;
 mod discovery;
 mod file;
+mod history;
 mod netcode;
 mod probe;
 mod regions;
@@ -20,6 +21,7 @@ pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,
     NetRxTime, PrivacySettings, PushSettings, SessionSeries, StatsMode, TierTimeouts, XdpMode, duration,
 };
+pub use history::{HistorySettings, HistoryWriting};
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
 pub use regions::{

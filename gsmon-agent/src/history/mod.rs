@@ -1,18 +1,29 @@
-//! The last hour of every server, in memory: `measure` is what a frame can hold, `frame` makes frames of snapshots,
-//! `ring`, `points`
-//! (players' networks) and `scenes` (modes, maps, actions) keep them within bounds, `store` has one ring per server and answers who asks.
+//! What every server did: the last hour in memory, and on disk for as long as the configuration says.
 //!
-//! Not here: disk, and any judgement (the analysis room).
+//! `measure` is what a frame can hold, `frame` makes frames of snapshots, `ring`, `points` (players' networks) and `scenes`
+//! (modes, maps, actions) keep an hour of them within bounds, `store` has one ring per server. `events` is what happened
+//! beside the figures, `rollup` and `sketch` make one row of many frames, `disk` is the file. `source` is what can be asked,
+//! `recorded` answers from memory and file as if they were one, `export` writes frames for other programs.
+//!
+//! Not here: any judgement (the analysis room).
 
+pub mod disk;
+pub mod events;
+pub mod export;
 pub mod frame;
 pub mod measure;
 mod points;
+mod recorded;
 mod ring;
+pub mod rollup;
 mod scenes;
+pub mod sketch;
+pub mod source;
 mod store;
 
 pub use self::{
     frame::{Acted, Frame, HostFigures, PlayerPoint},
     measure::Measure,
+    source::{HistorySource, Resolution, SourceError, TimeRange},
     store::{ActedAt, History, PlayersAt, Scene, ServerFrames, UnknownServer},
 };

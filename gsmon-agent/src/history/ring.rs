@@ -48,8 +48,8 @@ impl Default for Ring {
 
 impl Ring {
     /// Adds a frame, and its players as far as `most_points` rows of them are kept. One that is older than the newest is of a clock that was set back: everything before is forgotten,
-    /// since times would no longer say which came first.
-    pub fn push(&mut self, frame: &Frame, most_points: usize) {
+    /// since times would no longer say which came first. Gives back the frames of a second that are complete.
+    pub fn push(&mut self, frame: &Frame, most_points: usize) -> Vec<Frame> {
         if self
             .newest_unix_ms()
             .is_some_and(|newest| frame.unix_ms <= newest)
@@ -57,8 +57,9 @@ impl Ring {
             *self = Self::default();
         }
         self.points.push(frame.unix_ms, &frame.players, most_points);
-        for frame in self.finest.add(frame, FINE_SECONDS) {
-            self.fine.push(&frame);
+        let complete = self.finest.add(frame, FINE_SECONDS);
+        for frame in &complete {
+            self.fine.push(frame);
             if self.fine.len() <= FINE {
                 continue;
             }
@@ -75,6 +76,16 @@ impl Ring {
         while self.fine.first_unix_ms().is_some_and(|first| first < oldest) {
             self.fine.pop();
         }
+        complete
+    }
+
+    /// When the oldest frame begins.
+    pub fn oldest_unix_ms(&self) -> Option<i64> {
+        let begin = |columns: &Columns| {
+            let seconds = f64::from(*columns.seconds.front()?);
+            Some(columns.first_unix_ms()? - (seconds * 1e3) as i64)
+        };
+        begin(&self.coarse).or_else(|| begin(&self.fine))
     }
 
     fn newest_unix_ms(&self) -> Option<i64> {
@@ -273,7 +284,7 @@ mod tests {
 
     fn hours(frames: i64) -> Ring {
         let mut ring = Ring::default();
-        (0..frames).for_each(|second| ring.push(&frame(second), 4_000));
+        (0..frames).for_each(|second| drop(ring.push(&frame(second), 4_000)));
         ring
     }
 
@@ -361,7 +372,7 @@ mod tests {
         }
         assert_eq!(throws, 2 * 667, "none is lost while frames are merged");
         let mut short = Ring::default();
-        (0..9_000).for_each(|second| short.push(&frame(second), 4_000));
+        (0..9_000).for_each(|second| drop(short.push(&frame(second), 4_000)));
         assert!(short.coarse.scenes.bytes() < 1_024);
     }
 

@@ -9,11 +9,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    disk::{HistoryWriter, file::Interval},
+    events::Watcher,
     frame::{Acted, Before, Frame, HostFigures, PlayerPoint, frame_of},
     measure::Measure,
     ring::Ring,
+    source::TimeRange,
 };
-use crate::{games::event::Phase, world::snapshot::Snapshot};
+use crate::{
+    games::event::Phase,
+    world::snapshot::{HistorySnapshot, Snapshot},
+};
 
 /// Rows of players' networks that are kept of all servers together: 20 MiB.
 const ALL_POINTS: usize = 400_000;
@@ -22,10 +28,18 @@ const FEWEST_POINTS: usize = 1_000;
 /// Of one server, however few there are.
 const MOST_POINTS: usize = 65_536;
 
-/// The last hour of every server.
+/// The last hour of every server, and the way to the disk where there is one.
 #[derive(Debug, Default)]
 pub struct History {
     servers: Mutex<HashMap<String, Kept>>,
+    pub(super) disk: Option<Disk>,
+}
+
+/// What goes to disk.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) writer: HistoryWriter,
+    watcher: Mutex<Watcher>,
 }
 
 #[derive(Debug, Default)]
@@ -35,9 +49,26 @@ struct Kept {
 }
 
 impl History {
+    /// In memory and on disk.
+    pub fn written_by(writer: HistoryWriter) -> Self {
+        Self {
+            servers: Mutex::default(),
+            disk: Some(Disk {
+                writer,
+                watcher: Mutex::default(),
+            }),
+        }
+    }
+
+    /// How the history on disk goes; `None` where none is written.
+    pub fn on_disk(&self) -> Option<HistorySnapshot> {
+        self.disk.as_ref().map(|disk| disk.writer.snapshot())
+    }
+
     /// Adds an interval. Servers that are no longer followed are forgotten; one that is gone keeps its hour.
     pub fn record(&self, snapshot: &Snapshot, host: HostFigures) {
         let most_points = (ALL_POINTS / snapshot.servers.len().max(1)).clamp(FEWEST_POINTS, MOST_POINTS);
+        let mut complete: Vec<(Arc<str>, Frame)> = Vec::new();
         let mut servers = self.lock();
         servers.retain(|name, _| snapshot.servers.iter().any(|server| server.name == *name));
         for server in &snapshot.servers {
@@ -48,9 +79,41 @@ impl History {
             let frame = frame_of(snapshot, server, kept.before.as_ref(), host);
             kept.before = frame.as_ref().map(|_| Before::of(snapshot, server));
             if let Some(frame) = &frame {
-                kept.ring.push(frame, most_points);
+                let frames = kept.ring.push(frame, most_points);
+                if self.disk.is_some() && !frames.is_empty() {
+                    let name: Arc<str> = server.name.as_str().into();
+                    complete.extend(frames.into_iter().map(|frame| (name.clone(), frame)));
+                }
             }
         }
+        drop(servers);
+        if let Some(disk) = &self.disk {
+            let told = disk
+                .watcher
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .look(snapshot);
+            disk.writer.record(Interval {
+                unix_ms: (snapshot.unix_time_seconds * 1e3).round() as i64,
+                frames: complete,
+                told,
+            });
+        }
+    }
+
+    /// Frames of a server in memory, and when the oldest of all begins; `None` when it is not followed.
+    pub(super) fn remembered(&self, server: &str, range: TimeRange) -> Option<(Vec<Frame>, Option<i64>)> {
+        let servers = self.lock();
+        let ring = &servers.get(server)?.ring;
+        let frames = ring.frames(range.from_unix_ms, range.to_unix_ms);
+        Some((frames, ring.oldest_unix_ms()))
+    }
+
+    /// Servers that are followed.
+    pub(super) fn followed(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.lock().keys().cloned().collect();
+        names.sort_unstable();
+        names
     }
 
     /// Frames of a server that end in a time.

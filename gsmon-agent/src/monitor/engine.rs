@@ -78,6 +78,7 @@ impl Engine {
         config: Config,
         privilege: Privilege,
         state_directory: &Path,
+        history: History,
     ) -> Result<Self, MonitorError> {
         voices::check(&config.servers)?;
         let regions = read_regions(&config)?;
@@ -105,7 +106,7 @@ impl Engine {
             exits: None,
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
-            history: Arc::default(),
+            history: Arc::new(history),
             host_cpu: HostCpuMeter::default(),
             sequence: 0,
             last: Instant::now(),

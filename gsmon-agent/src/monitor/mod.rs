@@ -12,7 +12,7 @@ mod report;
 mod rooms;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
@@ -21,9 +21,9 @@ use std::{
 use self::engine::Engine;
 pub use self::engine::kernel_options;
 use crate::{
-    config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer},
+    config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},
     games::{push::PushSink, voices::VoicesError},
-    history::History,
+    history::{History, disk::HistoryWriter},
     host::RegionError,
     kernel::KernelError,
     world::{
@@ -83,6 +83,14 @@ pub struct GameServerMonitorBuilder {
     config: Config,
     privilege: Privilege,
     state_directory: PathBuf,
+    history: WrittenHistory,
+}
+
+/// Is history written to disk?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WrittenHistory {
+    AsConfigured,
+    None,
 }
 
 impl GameServerMonitorBuilder {
@@ -110,6 +118,12 @@ impl GameServerMonitorBuilder {
         self
     }
 
+    /// Writes history to disk as `[history]` of the configuration says; without this, nothing is written.
+    pub fn write_history(mut self) -> Self {
+        self.history = WrittenHistory::AsConfigured;
+        self
+    }
+
     /// Required by default.
     pub fn privilege(mut self, privilege: Privilege) -> Self {
         self.privilege = privilege;
@@ -119,7 +133,11 @@ impl GameServerMonitorBuilder {
     /// Loads the kernel side and starts measuring.
     pub fn start(self) -> Result<GameServerMonitor, MonitorError> {
         self.config.check()?;
-        let mut engine = Engine::new(self.config, self.privilege, &self.state_directory)?;
+        let written = match self.history {
+            WrittenHistory::AsConfigured => written_history(&self.config, &self.state_directory)?,
+            WrittenHistory::None => History::default(),
+        };
+        let mut engine = Engine::new(self.config, self.privilege, &self.state_directory, written)?;
         let cell = engine.cell.clone();
         let history = engine.history.clone();
         let pushes = engine.voices.push_sink();
@@ -137,6 +155,16 @@ impl GameServerMonitorBuilder {
             thread: Some(thread),
         })
     }
+}
+
+fn written_history(config: &Config, state_directory: &Path) -> Result<History, MonitorError> {
+    let settings = &config.history;
+    if settings.write == HistoryWriting::Off {
+        return Ok(History::default());
+    }
+    let path = settings.file(state_directory);
+    let writer = HistoryWriter::start(&path, settings).map_err(MonitorError::Thread)?;
+    Ok(History::written_by(writer))
 }
 
 enum Command {
@@ -186,6 +214,7 @@ impl GameServerMonitor {
             },
             privilege: Privilege::Required,
             state_directory: crate::privacy::DEFAULT_STATE_DIR.into(),
+            history: WrittenHistory::None,
         }
     }
 
@@ -256,7 +285,7 @@ impl GameServerMonitor {
         self.cell.clone()
     }
 
-    /// The last hour of every server.
+    /// The last hour of every server, and what is on disk.
     pub fn history(&self) -> Arc<History> {
         self.history.clone()
     }

@@ -71,6 +71,7 @@ impl Engine {
                 cpu_seconds: workers.cpu_seconds,
                 rss_bytes: workers.rss_bytes,
             },
+            history: self.history.on_disk(),
             drain_seconds: delta.map_or(0.0, |delta| delta.drain.as_secs_f64()),
             late_intervals: self.late_intervals,
             programs: self

@@ -18,7 +18,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    history::UnknownServer,
+    history::{SourceError, UnknownServer, disk::HistoryError, source::UnknownResolution},
     world::{
         cell::SnapshotCell,
         session::ask::{self, AskError, Metric, SessionFilter, SessionState, UnknownWord},
@@ -34,7 +34,7 @@ const ROUTES: [&str; 11] = [
     "/healthz",
     "/metrics",
     "/api/v1/events",
-    "/api/v1/frames?server=&from=&to=",
+    "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/players",
     "/api/v1/servers/{name}/players?session=",
     "/api/v1/servers/{name}/sessions?state=&phase=&room=",
@@ -72,6 +72,12 @@ enum Refusal {
     },
     #[error(transparent)]
     Frames(#[from] UnknownServer),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Resolution(#[from] UnknownResolution),
+    #[error("more than {most} frames: ask for less time, or for resolution=minute or hour")]
+    TooMany { most: usize },
     #[error("the parameter `{0}` is missing")]
     Missing(&'static str),
     #[error("`{text}` as `{name}` is no time: give milliseconds since the Unix epoch, or RFC 3339")]
@@ -88,6 +94,15 @@ enum Refusal {
     Answer,
 }
 
+impl From<SourceError> for Refusal {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Unknown(error) => Self::Frames(error),
+            SourceError::History(error) => Self::History(error),
+        }
+    }
+}
+
 fn list(known: &[&str]) -> String {
     if known.is_empty() {
         "none".to_owned()
@@ -101,13 +116,14 @@ impl IntoResponse for Refusal {
         let status = match &self {
             Self::Ask(AskError::NotYet) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ask(_) | Self::Frames(_) | Self::Nowhere => StatusCode::NOT_FOUND,
-            Self::Answer => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Answer | Self::History(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
         let known: Vec<&str> = match &self {
             Self::Ask(error) => error.known().iter().map(String::as_str).collect(),
             Self::Frames(error) => error.known.iter().map(String::as_str).collect(),
             Self::Missing(name) => vec![name],
+            Self::Resolution(_) => vec!["fitting", "raw", "minute", "hour"],
             Self::Word(error) => error.known.split(", ").collect(),
             Self::Parameter { known, .. } => known.to_vec(),
             Self::Nowhere => ROUTES.to_vec(),

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -467,10 +468,68 @@ pub struct AgentCost {
     /// Processes that ask servers through gamedig.
     #[serde(default)]
     pub query_workers: QueryWorkers,
+    /// The history on disk; `None` where none is written.
+    #[serde(default)]
+    pub history: Option<HistorySnapshot>,
     /// Per kernel program.
     pub programs: Vec<ProgramCost>,
     /// Per kernel table.
     pub maps: Vec<MapFill>,
+}
+
+/// How the history on disk goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistorySnapshot {
+    /// The file.
+    pub path: PathBuf,
+    /// Is it written?
+    pub status: HistoryStatus,
+    /// What is wrong, while it fails.
+    pub problem: Option<String>,
+    /// Times that it failed since the agent's start.
+    pub failures: u64,
+    /// Intervals that were written.
+    pub intervals_written: u64,
+    /// Intervals that were lost.
+    pub intervals_lost: u64,
+    /// Samples that were written: one server, one second or interval.
+    pub samples_written: u64,
+    /// Blocks that could not be read again.
+    pub damaged_blocks: u64,
+    /// Size of the file and of SQLite's journal beside it.
+    pub bytes: u64,
+    /// CPU seconds of the thread that writes it.
+    pub cpu_seconds: f64,
+}
+
+/// Is the history written?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryStatus {
+    /// Nothing has been written yet.
+    Waiting,
+    /// Yes.
+    Recording,
+    /// No; `problem` says why.
+    Failing,
+}
+
+impl HistorySnapshot {
+    /// Before the first interval.
+    pub fn waiting(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            status: HistoryStatus::Waiting,
+            problem: None,
+            failures: 0,
+            intervals_written: 0,
+            intervals_lost: 0,
+            samples_written: 0,
+            damaged_blocks: 0,
+            bytes: 0,
+            cpu_seconds: 0.0,
+        }
+    }
 }
 
 /// Processes that ask servers for the agent; their cost is part of the agent's.

@@ -1,4 +1,4 @@
-//! `gsmon analyze ...`: questions to the last hour, answered with their uncertainty. Clients of the running agent.
+//! `gsmon analyze ...`: questions to the history, answered with their uncertainty. Clients of the running agent.
 
 pub mod netcode;
 pub mod network;
@@ -7,7 +7,7 @@ mod plot;
 use super::{Failure, Outcome, SocketArg};
 use crate::{
     analysis::stats::Estimate,
-    history::ServerFrames,
+    history::{ServerFrames, TimeRange},
     serve::{Route, fetch},
 };
 
@@ -24,7 +24,7 @@ enum Question {
         after_help = "Examples:\n  gsmon analyze network arena\n  gsmon analyze network arena --regions --buckets 0,40,80,160\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze network --json | jq '.[].report.effects[].words'"
     )]
     Network(network::NetworkArgs),
-    /// Did a change of netcode change anything? Compares two windows of the last hour.
+    /// Did a change of netcode change anything? Compares two windows.
     #[command(
         after_help = "Examples:\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35\n  gsmon analyze netcode arena --before 2026-03-01T20:00..2026-03-01T20:15 --after 20:20..20:35 --json"
     )]
@@ -38,9 +38,22 @@ pub fn run(args: &AnalyzeArgs) -> Outcome {
     }
 }
 
-/// The last hour of a server.
-pub(super) async fn frames_of(socket: &SocketArg, server: &str) -> Result<ServerFrames, Failure> {
-    let route = Route::to(&["frames"]).with("server", server);
+/// Frames of a server: the last hour where no range is given.
+pub(super) async fn frames_of(
+    socket: &SocketArg,
+    server: &str,
+    range: Option<TimeRange>,
+    resolution: Option<&str>,
+) -> Result<ServerFrames, Failure> {
+    let mut route = Route::to(&["frames"]).with("server", server);
+    if let Some(range) = range {
+        route = route
+            .with("from", &range.from_unix_ms.to_string())
+            .with("to", &range.to_unix_ms.to_string());
+    }
+    if let Some(resolution) = resolution {
+        route = route.with("resolution", resolution);
+    }
     Ok(fetch(&socket.socket, &route).await?)
 }
 

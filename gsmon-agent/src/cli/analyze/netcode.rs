@@ -35,6 +35,9 @@ pub struct NetcodeArgs {
     socket: SocketArg,
 }
 
+/// Longer windows are compared by the minute: two hours of seconds have told what they can.
+const LONGEST_RAW_MS: i64 = 7_200_000;
+
 pub fn run(args: &NetcodeArgs) -> Outcome {
     if args.before.from_unix_ms <= args.after.to_unix_ms && args.after.from_unix_ms <= args.before.to_unix_ms
     {
@@ -42,22 +45,35 @@ pub fn run(args: &NetcodeArgs) -> Outcome {
             "the two windows overlap: a frame cannot be both before and after"
         )));
     }
-    let frames = runtime()?
-        .block_on(frames_of(&args.socket, &args.server))?
-        .frames();
-    let within = |span: Span| -> Vec<Frame> {
-        frames
-            .iter()
-            .filter(|frame| (span.from_unix_ms..=span.to_unix_ms).contains(&frame.unix_ms))
-            .cloned()
-            .collect()
-    };
-    let report = compare_netcode(&within(args.before), &within(args.after));
+    let (before, after) = runtime()?.block_on(windows(args))?;
+    let report = compare_netcode(&before, &after);
     match args.json {
         true => print_json(&report)?,
         false => print!("{}", text(&args.server, &report)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Second by second where both windows are short and still have their samples, else minute by minute: figures of unequal
+/// frames would differ for that reason alone.
+async fn windows(args: &NetcodeArgs) -> Result<(Vec<Frame>, Vec<Frame>), Failure> {
+    let long = |span: Span| span.to_unix_ms - span.from_unix_ms > LONGEST_RAW_MS;
+    let resolutions: &[&str] = match long(args.before) || long(args.after) {
+        true => &["minute"],
+        false => &["raw", "minute"],
+    };
+    let mut found = (Vec::new(), Vec::new());
+    for resolution in resolutions {
+        let ask = async |span: Span| {
+            let range = Some(span.into());
+            frames_of(&args.socket, &args.server, range, Some(resolution)).await
+        };
+        found = (ask(args.before).await?.frames(), ask(args.after).await?.frames());
+        if !found.0.is_empty() && !found.1.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn text(server: &str, report: &NetcodeReport) -> String {

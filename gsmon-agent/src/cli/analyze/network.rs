@@ -6,7 +6,7 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::{
-    super::{Failure, Outcome, SocketArg, print_json, runtime},
+    super::{Failure, Outcome, SocketArg, print_json, runtime, times},
     frames_of, plot, told,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         network::{BucketRow, Buckets, NetworkReport, Regions, network_resource_correlation},
         series::Series,
     },
-    history::Frame,
+    history::{Frame, TimeRange},
     serve::fetch_snapshot,
     top::{
         harmless::harmless,
@@ -30,6 +30,10 @@ pub const USUAL_BUCKETS_MS: [f64; 5] = [0.0, 50.0, 100.0, 200.0, 500.0];
 pub struct NetworkArgs {
     /// This server only.
     pub server: Option<String>,
+    /// 24h, 7d, or two times with `..` between them [default: the last hour]. Players' own round trips are known of the
+    /// last hour only: a longer range has no latency buckets.
+    #[arg(long, value_parser = times::parse_range)]
+    pub range: Option<TimeRange>,
     /// By region as well.
     #[arg(long)]
     pub regions: bool,
@@ -92,7 +96,7 @@ async fn ask(args: &NetworkArgs) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
     };
     let mut all = Vec::with_capacity(servers.len());
     for server in servers {
-        let frames = frames_of(&args.socket, &server).await?.frames();
+        let frames = frames_of(&args.socket, &server, args.range, None).await?.frames();
         all.push((server, frames));
     }
     Ok(all)

@@ -1,4 +1,4 @@
-//! `GET /api/v1/frames`: the last hour of one server, by column, from memory.
+//! `GET /api/v1/frames`: one server by column. Without `from`, the last hour from memory; with it, whatever the history has.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -11,9 +11,12 @@ use axum::{
 };
 
 use super::{Answer, Parameters, REQUEST_TIMEOUT, Refusal, read};
-use crate::history::History;
+use crate::history::{History, HistorySource, Resolution, ServerFrames, TimeRange};
 
-const PARAMETERS: &[&str] = &["server", "from", "to"];
+const PARAMETERS: &[&str] = &["server", "from", "to", "resolution"];
+
+/// Frames in one answer: five and a half hours of seconds, or two weeks of minutes. An answer is made in memory.
+const MOST_FRAMES: usize = 20_000;
 
 /// The route; the frames come from the history.
 pub fn router(history: Arc<History>) -> Router {
@@ -36,9 +39,16 @@ async fn frames(State(history): State<Arc<History>>, query: Parameters) -> Answe
         Some(text) => moment(&text).ok_or(Refusal::Moment { name, text }),
     };
     let (from, to) = (time("from", i64::MIN)?, time("to", i64::MAX)?);
+    let resolution = match value("resolution") {
+        None => Resolution::Fitting,
+        Some(word) => Resolution::from_str(&word)?,
+    };
     // Copying and writing an hour takes a while: not on the thread that accepts connections.
     let work = tokio::task::spawn_blocking(move || {
-        let frames = history.frames(&server, from, to)?;
+        let frames = match from == i64::MIN && resolution == Resolution::Fitting {
+            true => history.frames(&server, from, to)?,
+            false => kept(&history, &server, from, to, resolution)?,
+        };
         serde_json::to_vec(&frames).map_err(|_| Refusal::Answer)
     });
     match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
@@ -46,6 +56,34 @@ async fn frames(State(history): State<Arc<History>>, query: Parameters) -> Answe
             Ok::<Response, Refusal>(([(header::CONTENT_TYPE, "application/json")], body?).into_response())
         }
         _ => Err(Refusal::Answer),
+    }
+}
+
+fn kept(
+    history: &History,
+    server: &str,
+    from_unix_ms: i64,
+    to_unix_ms: i64,
+    resolution: Resolution,
+) -> Result<ServerFrames, Refusal> {
+    let range = TimeRange {
+        from_unix_ms,
+        to_unix_ms,
+    };
+    let mut frames = Vec::new();
+    let mut more = false;
+    history.each_frame(
+        server,
+        range,
+        resolution,
+        &mut |frame| match frames.len() < MOST_FRAMES {
+            true => frames.push(frame),
+            false => more = true,
+        },
+    )?;
+    match more {
+        true => Err(Refusal::TooMany { most: MOST_FRAMES }),
+        false => Ok(ServerFrames::of(server, &frames)),
     }
 }
 
@@ -62,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        history::{HostFigures, ServerFrames},
+        history::HostFigures,
         serve::client,
         world::{
             session::ask::tests::{NOW_MS, a_snapshot},
@@ -95,11 +133,19 @@ mod tests {
         let (_, body) = ask(&format!("/api/v1/frames?server=arena%20one&from={from}&to={to}")).await;
         let part: ServerFrames = serde_json::from_str(&body).unwrap();
         assert_eq!(part.unix_ms.len(), 4);
+        let (_, body) = ask(&format!(
+            "/api/v1/frames?server=arena%20one&from={from}&resolution=minute"
+        ))
+        .await;
+        let minutes: ServerFrames = serde_json::from_str(&body).unwrap();
+        assert_eq!(minutes.columns["cpu_cores"], [Some(0.5)]);
+        assert_eq!(minutes.seconds, [8.0]);
         for (path, status, word) in [
             ("/api/v1/frames", 400, "server"),
             ("/api/v1/frames?server=x", 404, "arena one"),
             ("/api/v1/frames?server=arena%20one&from=noon", 400, "RFC 3339"),
             ("/api/v1/frames?name=x", 400, "server"),
+            ("/api/v1/frames?server=arena%20one&resolution=day", 400, "minute"),
         ] {
             let (told, body) = ask(path).await;
             let said: Value = serde_json::from_str(&body).unwrap();

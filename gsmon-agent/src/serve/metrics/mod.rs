@@ -10,6 +10,7 @@ mod agent;
 mod companions;
 mod games;
 mod histogram;
+mod history;
 mod host;
 mod network;
 mod probes;
@@ -48,6 +49,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     page.sessions(snapshot, settings)?;
     page.host(snapshot)?;
     page.agent(snapshot)?;
+    page.history(snapshot)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&page.registry.gather(), &mut text)?;
     String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))

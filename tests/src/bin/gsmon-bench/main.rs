@@ -6,6 +6,7 @@ mod echo;
 mod games;
 mod grammars;
 mod grammars_b;
+mod history;
 mod logs;
 mod probes;
 mod programs;
@@ -57,7 +58,7 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 14] = [
+const PARTS: [(&str, Part, Needs); 15] = [
     ("packets", programs::packets, Needs::Root),
     ("veth", veth::veth, Needs::Root),
     ("switches", programs::switches, Needs::Root),
@@ -72,6 +73,7 @@ const PARTS: [(&str, Part, Needs); 14] = [
     ("grammars", grammars::run, Needs::Nothing),
     ("grammars-b", grammars_b::lines, Needs::Nothing),
     ("logs", logs::run, Needs::Nothing),
+    ("history", history::run, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {

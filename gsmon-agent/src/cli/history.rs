@@ -1,0 +1,238 @@
+//! `gsmon history export|stats|check|vacuum`: works on the file, with or without a running agent.
+
+use std::{
+    io::{BufWriter, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use super::{Failure, Outcome, StateArg, print_json, times};
+use crate::{
+    config::Config,
+    history::{
+        HistorySource, Resolution, TimeRange,
+        disk::{CheckReport, HistoryReader, HistoryStats, vacuum},
+        export::{Csv, Export, ExportError, Parquet},
+    },
+    top::harmless::harmless,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct HistoryArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Write frames into a file for other programs.
+    #[command(
+        after_help = "Examples:\n  sudo gsmon history export --range 24h -o day.csv\n  sudo gsmon history export --format parquet --range 7d --resolution minute --server arena -o week.parquet\n  sudo gsmon history export --range 2026-03-01T00:00:00Z..2026-03-02T00:00:00Z --resolution raw | gzip > day.csv.gz"
+    )]
+    Export(ExportArgs),
+    /// What is in the file.
+    Stats(FileArgs),
+    /// Read everything and say what is damaged.
+    Check(FileArgs),
+    /// Give free space back to the file system.
+    Vacuum(FileArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArgs {
+    /// The file [default: that of the configuration].
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// Configuration that names the file [default: /etc/gsmon.toml where there is one].
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    state: StateArg,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ExportArgs {
+    /// csv or parquet.
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// 24h, 7d, or two times with `..` between them (local or RFC 3339).
+    #[arg(long, default_value = "24h", value_parser = times::parse_range)]
+    range: TimeRange,
+    /// fitting, raw, minute or hour.
+    #[arg(long, default_value = "fitting")]
+    resolution: Resolution,
+    /// This server only.
+    #[arg(long)]
+    server: Option<String>,
+    /// Write here instead of to standard output.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    file: FileArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Csv,
+    Parquet,
+}
+
+impl FileArgs {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let usual = std::path::Path::new(super::run::DEFAULT_CONFIG);
+        let config = match &self.config {
+            Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into()))?,
+            None if usual.exists() => Config::read(usual).map_err(|error| Failure::Usage(error.into()))?,
+            None => Config::default(),
+        };
+        Ok(config.history.file(&self.state.state_dir))
+    }
+}
+
+pub fn run(args: &HistoryArgs) -> Outcome {
+    match &args.action {
+        Action::Export(args) => export(args),
+        Action::Stats(args) => {
+            let stats = HistoryReader::open(&args.path()?)?.stats()?;
+            match args.json {
+                true => print_json(&stats)?,
+                false => print!("{}", stats_text(&stats)),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Check(args) => {
+            let report = HistoryReader::open(&args.path()?)?.check()?;
+            match args.json {
+                true => print_json(&report)?,
+                false => print!("{}", check_text(&report)),
+            }
+            Ok(match report.is_sound() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            })
+        }
+        Action::Vacuum(args) => {
+            let (before, after) = vacuum(&args.path()?)?;
+            match args.json {
+                true => print_json(&serde_json::json!({ "bytes_before": before, "bytes_after": after }))?,
+                false => println!("{} before, {} now", mebibytes(before), mebibytes(after)),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn export(args: &ExportArgs) -> Outcome {
+    let reader = HistoryReader::open(&args.file.path()?)?;
+    let servers = match &args.server {
+        Some(server) => vec![server.clone()],
+        None => reader.servers()?,
+    };
+    let Some(path) = &args.output else {
+        if args.format == Format::Parquet && std::io::stdout().is_terminal() {
+            return Err(Failure::Usage(anyhow::anyhow!(
+                "a Parquet file is not for a terminal: name a file with -o"
+            )));
+        }
+        let rows = write(args, &reader, &servers, std::io::stdout())?;
+        return told(rows);
+    };
+    // Whole or not at all: the file appears under its name when it is complete.
+    let mut partial = path.clone().into_os_string();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let cannot = |error: std::io::Error| anyhow::anyhow!("cannot write {}: {error}", path.display());
+    let file = std::fs::File::create(&partial).map_err(cannot)?;
+    let written = write(args, &reader, &servers, file);
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    let rows = written?;
+    std::fs::rename(&partial, path).map_err(cannot)?;
+    told(rows)
+}
+
+/// An export without a row is most often a mistake in what was asked for.
+fn told(rows: u64) -> Outcome {
+    eprintln!("{rows} frames");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(
+    args: &ExportArgs,
+    reader: &HistoryReader,
+    servers: &[String],
+    out: impl Write + Send + 'static,
+) -> Result<u64, Failure> {
+    let out = BufWriter::new(out);
+    let mut export: Box<dyn Export> = match args.format {
+        Format::Csv => Box::new(Csv::new(out)?),
+        Format::Parquet => Box::new(Parquet::new(out)?),
+    };
+    let mut rows = 0;
+    let mut failed: Option<ExportError> = None;
+    for server in servers {
+        reader.each_frame(server, args.range, args.resolution, &mut |frame| {
+            if failed.is_none() {
+                failed = export.add(server, &frame).err();
+                rows += 1;
+            }
+        })?;
+        if let Some(error) = failed.take() {
+            return Err(error.into());
+        }
+    }
+    export.finish()?;
+    Ok(rows)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn stats_text(stats: &HistoryStats) -> String {
+    let mut text = format!(
+        "{}, of it {} free; {} servers; schema {}\n",
+        mebibytes(stats.bytes),
+        mebibytes(stats.free_bytes),
+        stats.servers,
+        stats.schema_version
+    );
+    for table in &stats.tables {
+        let time = |told: Option<i64>| told.map_or_else(|| "-".to_owned(), times::date_and_time);
+        let bytes = table.blob_bytes.map_or_else(String::new, mebibytes);
+        let frames = table
+            .frames
+            .map_or_else(String::new, |frames| format!("{frames} frames"));
+        text += &format!(
+            "  {:<16} {:>9} rows  {:>18}  {:>12}  {} to {}\n",
+            table.table,
+            table.rows,
+            frames,
+            bytes,
+            time(table.oldest_unix_ms),
+            time(table.newest_unix_ms)
+        );
+    }
+    text
+}
+
+fn check_text(report: &CheckReport) -> String {
+    let mut text = format!("{} blocks with {} frames were read\n", report.read, report.frames);
+    for line in report.database.iter().chain(&report.blocks) {
+        text += &format!("damaged: {}\n", harmless(line));
+    }
+    text += match report.is_sound() {
+        true => "the file is sound\n",
+        false => {
+            "what is damaged is left out of roll-ups; move the file away to begin a new one (docs/history.md)\n"
+        }
+    };
+    text
+}

@@ -1,0 +1,417 @@
+//! Reading the file, while an agent may be writing it or with none there. What is not a block or a roll-up yet is made one
+//! while reading, so that nothing is missing up to the last interval. Not here: questions about the file as such (`check`).
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rusqlite::{Connection, params};
+
+use super::{
+    code,
+    file::{GROUPS, group_of},
+    names::Names,
+    rollups::{self, Sketches},
+    samples::{self, JournalRow},
+    schema::{self, HistoryError},
+};
+use crate::history::{
+    Frame, UnknownServer,
+    events::{Event, EventKind},
+    rollup::{Rollup, Span, roll_frames, roll_rows},
+    source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
+};
+
+/// The open file.
+#[derive(Debug)]
+pub struct HistoryReader {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+}
+
+/// Which blocks: tier, server, after this one, in this time.
+#[derive(Clone, Copy)]
+struct Which {
+    tier: u8,
+    server: u32,
+    after_seq: i64,
+    range: TimeRange,
+}
+
+impl HistoryReader {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// When there is none, or it is not gsmon's, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
+        Ok(Self {
+            path: path.to_owned(),
+            connection: schema::open_to_read(path)?,
+        })
+    }
+
+    /// Reads with one view of the file: what is written meanwhile is not in it, and nothing is read twice or not at all
+    /// because it became part of a block.
+    fn read<T>(&self, with: impl FnOnce(&View<'_>) -> Result<T, SourceError>) -> Result<T, SourceError> {
+        let sql = HistoryError::sql(&self.path);
+        let transaction = self.connection.unchecked_transaction().map_err(&sql)?;
+        let names = Names::read(&transaction).map_err(&sql)?;
+        with(&View {
+            path: &self.path,
+            connection: &transaction,
+            names: &names,
+        })
+    }
+
+    /// The oldest frame of a server in samples, minutes and hours.
+    ///
+    /// # Errors
+    /// When there is no such server, or the file cannot be read.
+    pub fn oldest(&self, server: &str) -> Result<[Option<i64>; 3], SourceError> {
+        self.read(|view| {
+            let server = view.server(server)?;
+            let mut oldest = [None; 3];
+            for (tier, oldest) in (0u8..).zip(&mut oldest) {
+                *oldest = view
+                    .connection
+                    .prepare_cached("SELECT min(from_ms) FROM block WHERE tier = ?1 AND server = ?2")
+                    .and_then(|mut query| query.query_row(params![tier, server], |row| row.get(0)))
+                    .map_err(view.sql())?;
+            }
+            if oldest[0].is_none() {
+                view.each_waiting(server, 0, TimeRange::ALL, &mut |frame| {
+                    oldest[0].get_or_insert(frame.unix_ms - (frame.seconds * 1e3) as i64);
+                })?;
+            }
+            Ok(oldest)
+        })
+    }
+
+    /// Frames made of roll-ups, for which the sketches need not be read.
+    fn each_rolled(
+        &self,
+        server: &str,
+        range: TimeRange,
+        span: Span,
+        take: &mut dyn FnMut(Frame),
+    ) -> Result<(), SourceError> {
+        let rows = self.read(|view| view.rolled(view.server(server)?, range, span, Sketches::Skip))?;
+        rows.iter().map(Rollup::frame).for_each(take);
+        Ok(())
+    }
+}
+
+struct View<'a> {
+    path: &'a Path,
+    connection: &'a Connection,
+    names: &'a Names,
+}
+
+impl View<'_> {
+    fn sql(&self) -> impl Fn(rusqlite::Error) -> HistoryError + '_ {
+        HistoryError::sql(self.path)
+    }
+
+    fn server(&self, name: &str) -> Result<u32, SourceError> {
+        self.names.server(name).ok_or_else(|| {
+            let mut known: Vec<String> = self
+                .names
+                .servers()
+                .keys()
+                .map(|name| (**name).to_owned())
+                .collect();
+            known.sort_unstable();
+            let name = name.to_owned();
+            SourceError::Unknown(UnknownServer { name, known })
+        })
+    }
+
+    /// Blocks in the order of their writing.
+    fn each_block(
+        &self,
+        which: Which,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), code::CodeError>,
+    ) -> Result<(), HistoryError> {
+        let mut query = self
+            .connection
+            .prepare_cached(
+                "SELECT data FROM block WHERE tier = ?1 AND server = ?2 AND seq > ?3 AND to_ms >= ?4 AND from_ms <= ?5
+                 ORDER BY seq",
+            )
+            .map_err(self.sql())?;
+        let range = which.range;
+        let mut rows = query
+            .query(params![
+                which.tier,
+                which.server,
+                which.after_seq,
+                range.from_unix_ms,
+                range.to_unix_ms
+            ])
+            .map_err(self.sql())?;
+        while let Some(row) = rows.next().map_err(self.sql())? {
+            let data = row.get_ref(0).map_err(self.sql())?;
+            let data = data.as_blob().map_err(|error| self.sql()(error.into()))?;
+            take(data).map_err(HistoryError::block(self.path))?;
+        }
+        Ok(())
+    }
+
+    fn newest_seq(&self, tier: u8, server: u32) -> Result<i64, HistoryError> {
+        self.connection
+            .prepare_cached("SELECT max(seq) FROM block WHERE tier = ?1 AND server = ?2")
+            .and_then(|mut query| query.query_row(params![tier, server], |row| row.get::<_, Option<i64>>(0)))
+            .map(Option::unwrap_or_default)
+            .map_err(self.sql())
+    }
+
+    /// Samples after a number, from blocks and from the journal.
+    fn each_sample(
+        &self,
+        server: u32,
+        after_seq: i64,
+        range: TimeRange,
+        take: &mut dyn FnMut(Frame),
+    ) -> Result<(), HistoryError> {
+        let which = Which {
+            tier: 0,
+            server,
+            after_seq,
+            range,
+        };
+        self.each_block(which, &mut |data| {
+            let frames = samples::unpack_block(data, &self.names.dictionary)?;
+            let within = frames.into_iter().filter(|frame| range.contains(frame.unix_ms));
+            within.for_each(&mut *take);
+            Ok(())
+        })?;
+        self.each_waiting(server, after_seq, range, take)
+    }
+
+    /// Samples that are in no block yet.
+    fn each_waiting(
+        &self,
+        server: u32,
+        after_seq: i64,
+        range: TimeRange,
+        take: &mut dyn FnMut(Frame),
+    ) -> Result<(), HistoryError> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT samples FROM journal WHERE id >= ?1 AND id % ?2 = ?3 ORDER BY id")
+            .map_err(self.sql())?;
+        let after = (after_seq + 1).saturating_mul(i64::from(GROUPS));
+        let mut rows = query
+            .query(params![after, GROUPS, group_of(server)])
+            .map_err(self.sql())?;
+        while let Some(row) = rows.next().map_err(self.sql())? {
+            let data = row.get_ref(0).map_err(self.sql())?;
+            let data = data.as_blob().map_err(|error| self.sql()(error.into()))?;
+            let samples: JournalRow = code::unseal(data).map_err(HistoryError::block(self.path))?;
+            for (of, sample) in samples {
+                if of == server && range.contains(sample.unix_ms) {
+                    take(sample.frame(&self.names.dictionary));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Roll-ups, those that are not written yet included.
+    fn rolled(
+        &self,
+        server: u32,
+        range: TimeRange,
+        span: Span,
+        sketches: Sketches,
+    ) -> Result<Vec<Rollup>, SourceError> {
+        let widened = TimeRange {
+            from_unix_ms: range.from_unix_ms.saturating_sub(span.ms()),
+            to_unix_ms: range.to_unix_ms.saturating_add(span.ms()),
+        };
+        let mut minutes = BTreeMap::new();
+        let mut hours = BTreeMap::new();
+        let last = [self.newest_seq(1, server)?, self.newest_seq(2, server)?];
+        let names = &self.names.dictionary;
+        let mut which = Which {
+            tier: 2,
+            server,
+            after_seq: 0,
+            range: widened,
+        };
+        if span == Span::Hour {
+            self.each_block(which, &mut |data| {
+                let rows = rollups::unpack_rollups(data, names, Span::Hour, sketches)?;
+                roll_rows(&mut hours, &rows, Span::Hour);
+                Ok(())
+            })?;
+            which.after_seq = last[1];
+        }
+        which.tier = 1;
+        self.each_block(which, &mut |data| {
+            let rows = rollups::unpack_rollups(data, names, Span::Minute, sketches)?;
+            roll_rows(&mut minutes, &rows, Span::Minute);
+            Ok(())
+        })?;
+        self.each_sample(server, last[0], widened, &mut |frame| {
+            roll_frames(&mut minutes, [&frame], Span::Minute);
+        })?;
+        let rows = match span {
+            Span::Minute => minutes,
+            Span::Hour => {
+                roll_rows(&mut hours, minutes.values(), Span::Hour);
+                hours
+            }
+        };
+        let touched = |row: &Rollup| range.touches(row.from_unix_ms + 1, row.from_unix_ms + span.ms());
+        Ok(rows.into_values().filter(touched).collect())
+    }
+}
+
+impl HistorySource for HistoryReader {
+    fn servers(&self) -> Result<Vec<String>, SourceError> {
+        self.read(|view| {
+            let mut names: Vec<String> = view
+                .names
+                .servers()
+                .keys()
+                .map(|name| (**name).to_owned())
+                .collect();
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn each_frame(
+        &self,
+        server: &str,
+        range: TimeRange,
+        resolution: Resolution,
+        take: &mut dyn FnMut(Frame),
+    ) -> Result<(), SourceError> {
+        let resolution = match resolution {
+            Resolution::Fitting => resolution.of(
+                range,
+                self.oldest(server)?,
+                jiff::Timestamp::now().as_millisecond(),
+            ),
+            given => given,
+        };
+        match resolution {
+            Resolution::Rolled(span) => self.each_rolled(server, range, span, take),
+            Resolution::Raw | Resolution::Fitting => {
+                self.read(|view| Ok(view.each_sample(view.server(server)?, 0, range, take)?))
+            }
+        }
+    }
+
+    fn rollups(&self, server: &str, range: TimeRange, span: Span) -> Result<Vec<Rollup>, SourceError> {
+        self.read(|view| view.rolled(view.server(server)?, range, span, Sketches::Read))
+    }
+
+    fn events(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<Event>, SourceError> {
+        self.read(|view| {
+            let server = server.map(|name| view.server(name)).transpose()?;
+            let names: BTreeMap<u32, Arc<str>> = numbered(view.names);
+            let mut query = view
+                .connection
+                .prepare_cached(
+                    "SELECT server, unix_ms, kind, word, times FROM event
+                     WHERE (?1 IS NULL OR server = ?1) AND unix_ms BETWEEN ?2 AND ?3 ORDER BY unix_ms, server, kind",
+                )
+                .map_err(view.sql())?;
+            let rows = query
+                .query_map(params![server, range.from_unix_ms, range.to_unix_ms], |row| {
+                    let kind: usize = row.get::<_, u32>(2)? as usize;
+                    let known = EventKind::ALL.get(kind.wrapping_sub(1)).copied();
+                    let server = names.get(&row.get(0)?).cloned();
+                    Ok(known.zip(server).map(|(kind, server)| (kind, server, row.get(1), row.get(3), row.get(4))))
+                })
+                .map_err(view.sql())?;
+            let mut events = Vec::new();
+            for row in rows {
+                // Of a newer gsmon, where it is none.
+                let Some((kind, server, unix_ms, word, times)) = row.map_err(view.sql())? else {
+                    continue;
+                };
+                events.push(Event {
+                    server,
+                    unix_ms: unix_ms.map_err(view.sql())?,
+                    kind,
+                    word: view.names.dictionary.word(word.map_err(view.sql())?),
+                    times: times.map_err(view.sql())?,
+                });
+            }
+            Ok(events)
+        })
+    }
+
+    fn sessions(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSession>, SourceError> {
+        self.read(|view| {
+            let server = server.map(|name| view.server(name)).transpose()?;
+            let names = numbered(view.names);
+            let mut query = view
+                .connection
+                .prepare_cached(
+                    "SELECT * FROM session WHERE (?1 IS NULL OR server = ?1) AND seen_ms >= ?2 AND begun_ms <= ?3
+                     ORDER BY begun_ms, server, id",
+                )
+                .map_err(view.sql())?;
+            let rows = query
+                .query_map(params![server, range.from_unix_ms, range.to_unix_ms], |row| {
+                    session(row, &names, view.names)
+                })
+                .map_err(view.sql())?;
+            Ok(rows.collect::<Result<_, _>>().map_err(view.sql())?)
+        })
+    }
+}
+
+fn numbered(names: &Names) -> BTreeMap<u32, Arc<str>> {
+    let servers = names.servers().iter();
+    servers.map(|(name, number)| (*number, name.clone())).collect()
+}
+
+fn session(
+    row: &rusqlite::Row<'_>,
+    servers: &BTreeMap<u32, Arc<str>>,
+    names: &Names,
+) -> rusqlite::Result<StoredSession> {
+    let count = |name: &str| -> rusqlite::Result<Option<u64>> {
+        let number: Option<i64> = row.get(name)?;
+        Ok(number.and_then(|number| u64::try_from(number).ok()))
+    };
+    let mut used = crate::world::session::resources::Resources::default();
+    used.cpu_ns = count("cpu_ns")?;
+    used.run_queue_wait_ns = count("run_queue_wait_ns")?;
+    used.rx_packets = count("rx_packets")?;
+    used.rx_bytes = count("rx_bytes")?;
+    used.tx_packets = count("tx_packets")?;
+    used.tx_bytes = count("tx_bytes")?;
+    used.minor_faults = count("minor_faults")?;
+    used.major_faults = count("major_faults")?;
+    used.disk_read_bytes = count("disk_read_bytes")?;
+    used.disk_write_bytes = count("disk_write_bytes")?;
+    used.read_calls = count("read_calls")?;
+    used.write_calls = count("write_calls")?;
+    let basis: String = row.get("cpu_basis")?;
+    Ok(StoredSession {
+        server: servers.get(&row.get("server")?).cloned().unwrap_or_default(),
+        id: row.get("id")?,
+        external_id: row.get("external_id")?,
+        room: row.get("room")?,
+        map: names.dictionary.word(row.get("map")?),
+        mode: names.dictionary.word(row.get("mode")?),
+        phase: samples::phase_of(row.get("phase")?),
+        begun_unix_ms: row.get("begun_ms")?,
+        ended_unix_ms: row.get("ended_ms")?,
+        players_peak: row.get("players_peak")?,
+        joins: count("joins")?.unwrap_or(0),
+        leaves: count("leaves")?.unwrap_or(0),
+        cpu_basis: serde_json::from_value(serde_json::Value::String(basis)).ok(),
+        used,
+        peak_rss_bytes: count("peak_rss_bytes")?,
+    })
+}

@@ -1,0 +1,266 @@
+//! The file over hours: what goes in comes out, once, whatever it has become meanwhile.
+
+use std::path::Path;
+
+use super::{
+    HistoryReader,
+    file::{HistoryFile, Interval},
+    upkeep::{Removal, Retention},
+};
+use crate::{
+    config::HistorySettings,
+    history::{
+        Frame, HistorySource, Measure, Resolution, TimeRange,
+        events::{Event, EventKind, Told},
+        rollup::Span,
+    },
+};
+
+/// Ten seconds before an hour and a day begin.
+const BEGIN_MS: i64 = 20_000 * 86_400_000 - 10_000;
+
+fn frame(end_ms: i64, second: i64) -> Frame {
+    let mut frame = Frame::new(end_ms, 1.0)
+        .with(Measure::Players, (second % 100) as f64)
+        .with(Measure::TickP99Ms, if second % 50 == 0 { 90.0 } else { 10.0 });
+    frame.map = Some(if second % 7_200 < 3_600 { "dust" } else { "aztec" }.into());
+    frame
+}
+
+fn interval(servers: &[&str], end_ms: i64, second: i64) -> Interval {
+    Interval {
+        unix_ms: end_ms,
+        frames: servers
+            .iter()
+            .map(|server| ((*server).into(), frame(end_ms, second)))
+            .collect(),
+        told: Told::default(),
+    }
+}
+
+fn retention() -> Retention {
+    Retention::of(&HistorySettings::default())
+}
+
+/// Writes so many seconds, with the steps in between that an agent would make.
+fn write(
+    file: &mut HistoryFile,
+    servers: &[&str],
+    from_ms: i64,
+    seconds: std::ops::Range<i64>,
+    kept: &Retention,
+) {
+    for second in seconds {
+        let end_ms = from_ms + (second + 1) * 1_000;
+        file.write([interval(servers, end_ms, second)].iter()).unwrap();
+        file.step(end_ms, kept, Removal::Allowed).unwrap();
+    }
+}
+
+fn frames(path: &Path, server: &str, resolution: Resolution) -> Vec<Frame> {
+    let reader = HistoryReader::open(path).unwrap();
+    reader.frames(server, TimeRange::ALL, resolution).unwrap()
+}
+
+#[test]
+fn every_second_comes_out_once_from_journal_and_blocks() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let servers = ["arena", "lobby"];
+    let mut file = HistoryFile::open(&path).unwrap();
+    write(&mut file, &servers, BEGIN_MS, 0..4_000, &retention());
+    // As an agent that is started again.
+    file.close();
+    let mut file = HistoryFile::open(&path).unwrap();
+    write(&mut file, &servers, BEGIN_MS, 4_000..9_000, &retention());
+    for server in servers {
+        let raw = frames(&path, server, Resolution::Raw);
+        let ends: Vec<i64> = raw.iter().map(|frame| frame.unix_ms).collect();
+        let meant: Vec<i64> = (1..=9_000).map(|second| BEGIN_MS + second * 1_000).collect();
+        assert_eq!(ends, meant);
+        assert_eq!(raw[77].get(Measure::Players), Some(77.0));
+        assert_eq!(raw[5_000].map.as_deref(), Some("aztec"));
+        let minutes = frames(&path, server, Resolution::Rolled(Span::Minute));
+        let covered: f64 = minutes.iter().map(|frame| frame.seconds).sum();
+        assert_eq!(covered, 9_000.0);
+        let hours = frames(&path, server, Resolution::Rolled(Span::Hour));
+        assert_eq!(
+            hours.iter().map(|frame| frame.seconds).collect::<Vec<_>>(),
+            [10.0, 3_600.0, 3_600.0, 1_790.0]
+        );
+    }
+    let reader = HistoryReader::open(&path).unwrap();
+    let part = TimeRange {
+        from_unix_ms: BEGIN_MS + 700_000,
+        to_unix_ms: BEGIN_MS + 702_000,
+    };
+    let raw = reader.frames("arena", part, Resolution::Raw).unwrap();
+    assert_eq!(raw.len(), 3);
+    let figure = reader
+        .figure("arena", TimeRange::ALL, Measure::TickP99Ms)
+        .unwrap()
+        .unwrap();
+    assert_eq!((figure.count, figure.max), (9_000, 90.0));
+    let told = [0.5, 0.975, 0.985].map(|share| figure.quantile(share).unwrap());
+    assert!(
+        (told[0] - 10.0).abs() < 0.3 && (told[1] - 10.0).abs() < 0.3 && (told[2] - 90.0).abs() < 2.7,
+        "{told:?}"
+    );
+    let report = reader.check().unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    let stats = reader.stats().unwrap();
+    let rows = |name: &str| {
+        stats
+            .tables
+            .iter()
+            .find(|table| table.table == name)
+            .unwrap()
+            .rows
+    };
+    // The hours of the evening before are one day, the rest is not over.
+    assert!(
+        rows("minutes") >= 4 && rows("hours") >= 2 && rows("journal") < 700,
+        "{stats:?}"
+    );
+    let unknown = reader
+        .frames("other", part, Resolution::Raw)
+        .unwrap_err()
+        .to_string();
+    assert!(unknown.contains("arena, lobby"), "{unknown}");
+}
+
+#[test]
+fn a_clock_that_is_set_neither_doubles_nor_drops_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    let hour = 3_600_000;
+    // Two hours, then back by one, then on by two, and then as after a change to winter: UTC knows none.
+    write(&mut file, &["arena"], BEGIN_MS, 0..7_200, &retention());
+    write(&mut file, &["arena"], BEGIN_MS + hour, 0..5_400, &retention());
+    write(&mut file, &["arena"], BEGIN_MS + 4 * hour, 0..3_000, &retention());
+    let raw = frames(&path, "arena", Resolution::Raw);
+    assert_eq!(raw.len(), 7_200 + 5_400 + 3_000);
+    // In the order in which they were measured.
+    assert_eq!(raw[7_199].unix_ms, BEGIN_MS + 2 * hour);
+    assert_eq!(raw[7_200].unix_ms, BEGIN_MS + hour + 1_000);
+    let minutes = frames(&path, "arena", Resolution::Rolled(Span::Minute));
+    assert!(minutes.windows(2).all(|pair| pair[0].unix_ms < pair[1].unix_ms));
+    let covered: f64 = minutes.iter().map(|frame| frame.seconds).sum();
+    assert_eq!(covered, 15_600.0);
+    let twice = minutes.iter().filter(|frame| frame.seconds == 120.0).count();
+    assert_eq!(twice, 59, "the hour that was there twice");
+    assert!(HistoryReader::open(&path).unwrap().check().unwrap().is_sound());
+}
+
+#[test]
+fn what_is_past_its_retention_goes_and_its_roll_ups_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let kept = Retention::of(&HistorySettings {
+        raw: std::time::Duration::from_secs(7_200),
+        ..HistorySettings::default()
+    });
+    let mut file = HistoryFile::open(&path).unwrap();
+    let told = |unix_ms: i64| Event {
+        server: "arena".into(),
+        unix_ms,
+        kind: EventKind::Join,
+        word: None,
+        times: 1,
+    };
+    let mut first = interval(&["arena"], BEGIN_MS, 0);
+    first.told.events = vec![told(BEGIN_MS - 36 * 86_400_000), told(BEGIN_MS)];
+    file.write([first].iter()).unwrap();
+    write(&mut file, &["arena"], BEGIN_MS, 0..5 * 3_600, &kept);
+    let raw = frames(&path, "arena", Resolution::Raw);
+    let oldest = (BEGIN_MS + 5 * 3_600_000 - raw[0].unix_ms) / 1_000;
+    assert!((7_200..8_000).contains(&oldest), "{oldest} s");
+    let minutes = frames(&path, "arena", Resolution::Rolled(Span::Minute));
+    let covered: f64 = minutes.iter().map(|frame| frame.seconds).sum();
+    assert_eq!(covered, 5.0 * 3_600.0 + 1.0);
+    let reader = HistoryReader::open(&path).unwrap();
+    let events = reader.events(Some("arena"), TimeRange::ALL).unwrap();
+    assert_eq!(events, [told(BEGIN_MS)]);
+    // While the clock is in doubt, nothing goes.
+    let before = raw.len();
+    for _ in 0..100 {
+        file.step(BEGIN_MS + 400 * 86_400_000, &kept, Removal::Suspended)
+            .unwrap();
+    }
+    assert_eq!(frames(&path, "arena", Resolution::Raw).len(), before);
+}
+
+#[test]
+fn a_damaged_block_is_left_out_and_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    write(&mut file, &["arena"], BEGIN_MS + 10_000, 0..1_900, &retention());
+    file.connection
+        .execute("UPDATE block SET data = zeroblob(100) WHERE seq = 1200", [])
+        .unwrap();
+    let reader = HistoryReader::open(&path).unwrap();
+    let error = reader
+        .frames("arena", TimeRange::ALL, Resolution::Raw)
+        .unwrap_err();
+    assert!(error.to_string().contains("checksum"), "{error}");
+    let report = reader.check().unwrap();
+    assert_eq!(report.blocks.len(), 1);
+    assert!(report.blocks[0].contains("number 1200"), "{report:?}");
+    write(
+        &mut file,
+        &["arena"],
+        BEGIN_MS + 10_000,
+        1_900..4_300,
+        &retention(),
+    );
+    assert_eq!(file.damaged_blocks, 1);
+    let stats = reader.stats().unwrap();
+    assert_eq!(
+        stats.tables[1].frames,
+        Some(3_000),
+        "the hour without the ten minutes"
+    );
+}
+
+#[test]
+fn events_and_sessions_come_back() {
+    use crate::{history::events::Watcher, world::session::ask::tests::a_snapshot};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    let snapshot = a_snapshot();
+    let interval = Interval {
+        unix_ms: 1,
+        frames: Vec::new(),
+        told: Watcher::default().look(&snapshot),
+    };
+    file.write([interval].iter()).unwrap();
+    let reader = HistoryReader::open(&path).unwrap();
+    let sessions = reader.sessions(None, TimeRange::ALL).unwrap();
+    let game = &snapshot.servers[0].game_state;
+    assert_eq!(sessions.len(), 2);
+    let running = sessions.iter().find(|session| session.id == "1-2").unwrap();
+    assert_eq!(running.used, game.sessions[0].used);
+    assert_eq!((running.ended_unix_ms, &*running.server), (None, "arena one"));
+    assert_eq!(running.map, game.sessions[0].map);
+    let events = reader.events(Some("arena one"), TimeRange::ALL).unwrap();
+    let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::SessionBegun, EventKind::SessionEnded]);
+}
+
+#[test]
+fn an_interval_that_fails_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    write(&mut file, &["arena"], BEGIN_MS, 0..3, &retention());
+    file.connection.execute_batch("PRAGMA query_only = 1").unwrap();
+    let one = interval(&["arena", "new"], BEGIN_MS + 4_000, 3);
+    file.write([one.clone()].iter()).unwrap_err();
+    file.connection.execute_batch("PRAGMA query_only = 0").unwrap();
+    file.write([one].iter()).unwrap();
+    assert_eq!(frames(&path, "arena", Resolution::Raw).len(), 4);
+    assert_eq!(frames(&path, "new", Resolution::Raw).len(), 1);
+}

@@ -1,0 +1,288 @@
+//! The history on disk: what writing 100 servers takes, how large the file becomes, how long reading takes. The servers are
+//! made up: figures that are noisy on real ones are noisy here, by 2 to 15 %, with memory from one second to the next.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Result;
+use gsmon_agent::{
+    config::HistorySettings,
+    games::event::Phase,
+    history::{
+        Frame, HistorySource, Measure, Resolution, TimeRange,
+        disk::{
+            HistoryReader,
+            file::{HistoryFile, Interval},
+            upkeep::{Removal, Retention},
+        },
+        events::{Event, EventKind},
+        rollup::Span,
+    },
+};
+
+use crate::{Row, agent::usage};
+
+const SERVERS: usize = 100;
+const BEGIN_MS: i64 = 20_000 * 86_400_000;
+/// A day, and as long until its last hour is rolled up.
+const SECONDS: i64 = 86_400 + 1_800;
+const DAYS: i64 = 35;
+
+/// splitmix64.
+struct Noise(u64);
+
+impl Noise {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Nearly normal, and cheap: the frames must not cost more than what is measured.
+    fn normal(&mut self) -> f64 {
+        (self.uniform() + self.uniform() + self.uniform() - 1.5) * 2.0
+    }
+}
+
+/// A server that does not exist.
+struct Made {
+    name: std::sync::Arc<str>,
+    noise: Noise,
+    players: f64,
+    rss: f64,
+    slow: f64,
+}
+
+impl Made {
+    fn new(number: usize) -> Self {
+        Self {
+            name: format!("server-{number}").into(),
+            noise: Noise(number as u64 * 977 + 1),
+            players: 10.0 + (number % 20) as f64,
+            rss: 5e8,
+            slow: 0.0,
+        }
+    }
+
+    /// Its next second; who comes and who leaves.
+    fn second(&mut self, end_ms: i64) -> (Frame, u32, u32) {
+        let noise = &mut self.noise;
+        // Twenty players who stay for twenty minutes come and go once a minute.
+        let (joins, leaves) = (noise.uniform() < 1.0 / 60.0, noise.uniform() < 1.0 / 60.0);
+        self.players =
+            (self.players + f64::from(u8::from(joins)) - f64::from(u8::from(leaves))).clamp(0.0, 60.0);
+        if noise.uniform() < 0.1 {
+            self.rss += (noise.normal() * 40.0).round() * 4_096.0;
+        }
+        self.slow = 0.9 * self.slow + 0.44 * noise.normal();
+        let players = self.players;
+        let busy = 1.0 + 0.1 * self.slow;
+        let mut frame = Frame::new(end_ms + (noise.uniform() * 3.0) as i64, 1.0);
+        frame.phase = Some(match (end_ms / 1_000) % 900 {
+            0..60 => Phase::Lobby,
+            60..80 => Phase::Loading,
+            _ => Phase::Active,
+        });
+        frame.map = Some(["dust", "aztec", "inferno"][(end_ms / 900_000 % 3) as usize].into());
+        let mut near = |value: f64, ratio: f64| value * busy * (1.0 + ratio * noise.normal());
+        let figures = [
+            (Measure::CpuCores, near(0.05 + 0.004 * players, 0.05)),
+            (Measure::RunQueueWaitRatio, near(0.01, 0.15)),
+            (Measure::TickP50Ms, near(2.0 + 0.1 * players, 0.05)),
+            (Measure::TickP99Ms, near(4.0 + 0.2 * players, 0.15)),
+            (Measure::RxPacketsPerSecond, near(30.0 * players, 0.03).round()),
+            (Measure::RxBytesPerSecond, near(2_400.0 * players, 0.05).round()),
+            (Measure::TxPacketsPerSecond, near(20.0 * players, 0.03).round()),
+            (Measure::TxBytesPerSecond, near(9_000.0 * players, 0.05).round()),
+            (Measure::OtherServersCpuCores, near(8.0, 0.02)),
+            (Measure::OtherProcessesCpuCores, near(0.3, 0.1)),
+            (Measure::MinorFaultsPerSecond, near(20.0, 0.15).round()),
+            (Measure::RttP50Ms, near(40.0, 0.03)),
+            (Measure::RttMeanMs, near(45.0, 0.03)),
+            (Measure::JitterMs, near(2.0, 0.1)),
+            (Measure::LossUpRatio, near(0.001, 0.15)),
+            (Measure::SoftirqCores, near(0.004, 0.05)),
+        ];
+        for (measure, value) in figures {
+            frame.set(measure, Some(value.max(0.0)));
+        }
+        for (measure, value) in [
+            (Measure::TickRateHz, 20.0 + 0.02 * self.noise.normal()),
+            (Measure::NetworkTickHz, 20.0 + 0.05 * self.noise.normal()),
+            (Measure::Players, self.players),
+            (Measure::Humans, self.players),
+            (Measure::TickTargetHz, 20.0),
+            (Measure::RssAnonymousBytes, self.rss - 6e7),
+            (Measure::DiskReadBytesPerSecond, 0.0),
+            (
+                Measure::DiskWriteBytesPerSecond,
+                if end_ms % 7_000 == 0 { 4_096.0 } else { 0.0 },
+            ),
+            (Measure::Bots, 0.0),
+            (Measure::Joins, f64::from(u8::from(joins))),
+            (Measure::Leaves, f64::from(u8::from(leaves))),
+            (Measure::PhaseChanges, 0.0),
+            (Measure::Actions, 0.0),
+            (Measure::StealRatio, 0.0),
+            (Measure::RssBytes, self.rss),
+            (Measure::MajorFaultsPerSecond, 0.0),
+            (Measure::LossDownRatio, 0.0),
+            (Measure::UdpDropsPerSecond, 0.0),
+        ] {
+            frame.set(measure, Some(value));
+        }
+        (frame, u32::from(joins), u32::from(leaves))
+    }
+}
+
+fn interval(servers: &mut [Made], end_ms: i64) -> Interval {
+    let mut interval = Interval {
+        unix_ms: end_ms,
+        ..Interval::default()
+    };
+    for server in servers {
+        let (frame, joins, leaves) = server.second(end_ms);
+        for (kind, times) in [(EventKind::Join, joins), (EventKind::Leave, leaves)] {
+            if times > 0 {
+                interval.told.events.push(Event {
+                    server: server.name.clone(),
+                    unix_ms: end_ms,
+                    kind,
+                    word: None,
+                    times,
+                });
+            }
+        }
+        interval.frames.push((server.name.clone(), frame));
+    }
+    interval
+}
+
+/// CPU time of this thread.
+fn cpu_seconds() -> Result<f64> {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
+}
+
+fn made(servers: usize) -> Vec<Made> {
+    (0..servers).map(Made::new).collect()
+}
+
+pub fn run() -> Result<Vec<Row>> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let directory = tempfile::Builder::new().prefix("history-").tempdir_in(target)?;
+    let retention = Retention::of(&HistorySettings::default());
+    let mut rows = day(&directory.path().join("day.db"), &retention)?;
+    rows.push(size(&directory.path().join("size.db"), &retention)?);
+    Ok(rows)
+}
+
+/// A day of 100 servers, second by second as the agent writes it; then it is read.
+fn day(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
+    let mut servers = made(SERVERS);
+    let mut file = HistoryFile::open(path)?;
+    let (mut spent, mut longest) = (0.0, 0.0f64);
+    for second in 1..=SECONDS {
+        let end_ms = BEGIN_MS + second * 1_000;
+        let interval = interval(&mut servers, end_ms);
+        let before = cpu_seconds()?;
+        file.write([interval].iter())?;
+        file.step(end_ms, retention, Removal::Allowed)?;
+        let one = cpu_seconds()? - before;
+        spent += one;
+        longest = longest.max(one);
+    }
+    let share = spent / SECONDS as f64 * 100.0;
+    let row = |what: &str, measured: f64, target: Option<f64>, unit: &'static str| {
+        Row::net(format!("history, {what}"), measured, 0.0, target, unit)
+    };
+    let mut rows = vec![
+        row("writing 100 servers at 1 s: CPU", share, Some(1.0), "%"),
+        row("longest single interval of that: CPU", longest * 1e3, None, "ms"),
+    ];
+    let reader = HistoryReader::open(path)?;
+    let day = TimeRange {
+        from_unix_ms: BEGIN_MS + 1_800_000,
+        to_unix_ms: BEGIN_MS + SECONDS * 1_000,
+    };
+    let fastest = |with: &mut dyn FnMut() -> Result<usize>| -> Result<f64> {
+        let mut best = f64::INFINITY;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let frames = with()?;
+            anyhow::ensure!(frames > 0, "nothing was read");
+            best = best.min(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(best)
+    };
+    let minutes = Resolution::Rolled(Span::Minute);
+    let one = fastest(&mut || Ok(reader.frames("server-7", day, minutes)?.len()))?;
+    rows.push(row("24 h of one server by the minute", one, Some(100.0), "ms"));
+    let figure = fastest(&mut || {
+        let figure = reader.figure("server-7", day, Measure::TickP99Ms)?;
+        Ok(figure.map_or(0, |figure| figure.count as usize))
+    })?;
+    rows.push(row("p99 of 24 h of one server", figure, Some(100.0), "ms"));
+    let raw = fastest(&mut || {
+        let mut frames = 0;
+        reader.each_frame("server-7", day, Resolution::Raw, &mut |_| frames += 1)?;
+        Ok(frames)
+    })?;
+    rows.push(row("24 h of one server by the second", raw, None, "ms"));
+    let (_, before) = usage(std::process::id())?;
+    let all = fastest(&mut || {
+        let mut frames = 0;
+        for server in reader.servers()? {
+            reader.each_frame(&server, day, minutes, &mut |_| frames += 1)?;
+        }
+        Ok(frames)
+    })?;
+    let (_, after) = usage(std::process::id())?;
+    rows.push(row("24 h of 100 servers by the minute", all, Some(3_000.0), "ms"));
+    rows.push(row(
+        "memory that this takes on top",
+        (after - before).max(0.0),
+        None,
+        "MiB",
+    ));
+    let stats = reader.stats()?;
+    for table in stats.tables.iter().take(3) {
+        if let (Some(frames), Some(bytes)) = (table.frames, table.blob_bytes) {
+            let per = bytes as f64 / frames.max(1) as f64;
+            rows.push(row(
+                &format!("{}: bytes per server and second", table.table),
+                per,
+                None,
+                "B",
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+/// Thirty-five days of one server with all of its retention, times 100.
+fn size(path: &Path, retention: &Retention) -> Result<Row> {
+    let mut servers = made(1);
+    let mut file = HistoryFile::open(path)?;
+    // Two minutes in one transaction: the rows are the same as one by one.
+    for batch in 0..DAYS * 720 {
+        let intervals: Vec<Interval> = (1..=120)
+            .map(|second| interval(&mut servers, BEGIN_MS + (batch * 120 + second) * 1_000))
+            .collect();
+        file.write(intervals.iter())?;
+        for _ in 0..4 {
+            file.step(BEGIN_MS + (batch + 1) * 120_000, retention, Removal::Allowed)?;
+        }
+    }
+    file.close();
+    let stats = HistoryReader::open(path)?.stats()?;
+    let used = (stats.bytes - stats.free_bytes) as f64 * SERVERS as f64;
+    Ok(Row::net(
+        "history, file of 100 servers after 35 days",
+        used / f64::from(1 << 30),
+        0.0,
+        Some(1.0),
+        "GiB",
+    ))
+}

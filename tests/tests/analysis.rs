@@ -307,7 +307,7 @@ fn the_commands_answer_from_a_running_agent_and_say_what_is_missing() {
     );
     let early = ask(&["why", "arena", "--at", "2001-01-01T00:00:00Z"]);
     assert!(
-        early.status.code() == Some(1) && said(&early).contains("keeps one hour"),
+        early.status.code() == Some(1) && said(&early).contains("samples are kept for as long as"),
         "{}",
         said(&early)
     );

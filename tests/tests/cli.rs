@@ -39,8 +39,10 @@ fn stderr(output: &Output) -> String {
 fn config(directory: &Path, port: u16, rest: &str) -> String {
     let path = directory.join("gsmon.toml");
     let socket = directory.join("run/api.sock");
+    let history = directory.join("history.db");
     let text = format!(
-        "[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}",
+        "[history]\npath = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}",
+        history.display(),
         socket.display()
     );
     std::fs::write(&path, text).unwrap();

@@ -75,10 +75,10 @@ pub fn run(args: &WhyArgs) -> Outcome {
                 times::date_and_time(first.unix_ms),
                 times::date_and_time(last.unix_ms)
             ),
-            _ => "there are no frames of it yet".to_owned(),
+            _ => "there are none around that time".to_owned(),
         };
         return Err(Failure::Failed(anyhow::anyhow!(
-            "nothing is known of {} between {} and {}: samples are kept for [history] raw, and {kept}",
+            "nothing is known of {} between {} and {}: samples are kept for as long as [history] raw says, and {kept}",
             harmless(&args.server),
             times::date_and_time(window.from_unix_ms),
             times::date_and_time(window.to_unix_ms)

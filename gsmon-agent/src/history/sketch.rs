@@ -1,8 +1,9 @@
 //! A quantile sketch: how many values fell into each of a row of buckets whose bounds grow by a constant factor. Two
 //! sketches merge exactly, so that the p99 of a day is a p99 and no mean of p99s.
 //!
-//! Not here: writing it (`disk::rollups`). The layout is that of DDSketch; it is kept here and not by a crate, since on
-//! disk a sketch of a minute has to fit into a few bytes, and none of the crates lets its buckets be read.
+//! Not here: writing it (`disk::rollups`). The layout is that of DDSketch. The crate sketches-ddsketch keeps its buckets to
+//! itself, so that the sketches of an hour of minutes could not be packed together, and a minute of a figure has to fit
+//! into a few bytes.
 
 /// A quantile is within this share of the true value.
 pub const ACCURACY_RATIO: f64 = 0.03;

@@ -108,6 +108,7 @@ pub fn run() -> Result<Vec<Row>> {
         .arg("run")
         .arg("--config")
         .arg(&config)
+        .env("GSMON_STATE_DIR", directory.path())
         .stderr(Stdio::null())
         .spawn()?;
     thread::sleep(Duration::from_secs(10));

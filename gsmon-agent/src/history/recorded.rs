@@ -119,3 +119,111 @@ impl HistorySource for History {
             .map_or_else(|| Ok(Vec::new()), |file| file.sessions(server, range))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{
+        config::HistorySettings,
+        history::{HostFigures, Measure, disk::HistoryWriter},
+        world::{session::ask::tests::a_snapshot, snapshot::ServerState},
+    };
+
+    const SECONDS: usize = 5_000;
+
+    /// A history with more than memory keeps, and when its last second ends.
+    fn filled(history: &History) -> i64 {
+        let mut snapshot = a_snapshot();
+        snapshot.interval_seconds = 1.0;
+        snapshot.servers[0].state = ServerState::Up;
+        let end = Instant::now() + Duration::from_secs(120);
+        for second in 1..=SECONDS {
+            snapshot.unix_time_seconds += 1.0;
+            snapshot.servers[0].rates.cpu_cores = Some(second as f64 / 1_000.0);
+            history.record(&snapshot, HostFigures::default());
+            // Faster than any agent: the queue is given time.
+            while second % 100 == 0
+                && history
+                    .on_disk()
+                    .is_some_and(|told| told.intervals_written < second as u64)
+            {
+                assert!(Instant::now() < end, "{:?}", history.on_disk());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        (snapshot.unix_time_seconds * 1e3) as i64
+    }
+
+    fn covered(frames: &[Frame]) -> f64 {
+        frames.iter().map(|frame| frame.seconds).sum()
+    }
+
+    #[test]
+    fn memory_and_file_answer_as_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = HistoryWriter::start(&directory.path().join("history.db"), &HistorySettings::default());
+        let history = History::written_by(writer.unwrap());
+        let end_ms = filled(&history);
+        let server = "arena one";
+        let ask = |seconds: i64, resolution: Resolution| {
+            let range = TimeRange {
+                from_unix_ms: end_ms - seconds * 1_000 + 1,
+                to_unix_ms: end_ms,
+            };
+            HistorySource::frames(&history, server, range, resolution).unwrap()
+        };
+        let all = ask(SECONDS as i64, Resolution::Raw);
+        assert!(
+            (covered(&all) - SECONDS as f64).abs() < 0.01,
+            "{} s",
+            covered(&all)
+        );
+        assert!(all.windows(2).all(|pair| pair[0].unix_ms < pair[1].unix_ms));
+        let first = all[0].get(Measure::CpuCores).unwrap();
+        assert!(
+            all[0].seconds == 1.0 && (first - 0.001).abs() < 2e-6,
+            "{:?}",
+            all[0]
+        );
+        // What memory has does not come from disk: five seconds are one frame there.
+        let hour = ask(3_000, Resolution::Raw);
+        assert!(
+            hour.len() < 1_000 && covered(&hour) > 2_990.0,
+            "{} frames",
+            hour.len()
+        );
+        let minutes = ask(SECONDS as i64, Resolution::Rolled(Span::Minute));
+        assert!((covered(&minutes) - SECONDS as f64).abs() < 0.01);
+        assert!((83..=85).contains(&minutes.len()), "{}", minutes.len());
+        let figure = history
+            .figure(server, TimeRange::ALL, Measure::CpuCores)
+            .unwrap()
+            .unwrap();
+        assert_eq!(figure.count as usize, SECONDS);
+        assert!((figure.quantile(0.99).unwrap() - 4.95).abs() < 0.15);
+        assert_eq!(history.sessions(Some(server), TimeRange::ALL).unwrap().len(), 2);
+        assert_eq!(HistorySource::servers(&history).unwrap(), [server, "silent"]);
+        let unknown = history
+            .figure("x", TimeRange::ALL, Measure::CpuCores)
+            .unwrap_err();
+        assert!(unknown.to_string().contains(server), "{unknown}");
+    }
+
+    #[test]
+    fn without_a_file_memory_answers_all_of_it() {
+        let history = History::default();
+        filled(&history);
+        let frames = HistorySource::frames(
+            &history,
+            "arena one",
+            TimeRange::ALL,
+            Resolution::Rolled(Span::Hour),
+        );
+        assert!((3_590.0..=3_610.0).contains(&covered(&frames.unwrap())));
+        let raw = HistorySource::frames(&history, "arena one", TimeRange::ALL, Resolution::Fitting);
+        assert!(raw.unwrap().len() > 900);
+        assert!(history.events(None, TimeRange::ALL).unwrap().is_empty());
+    }
+}

@@ -17,11 +17,14 @@ use super::{
     samples::{self, JournalRow},
     schema::{self, HistoryError},
 };
-use crate::history::{
-    Frame, UnknownServer,
-    events::{Event, EventKind},
-    rollup::{Rollup, Span, roll_frames, roll_rows},
-    source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
+use crate::{
+    history::{
+        Frame, UnknownServer,
+        events::{Event, EventKind},
+        rollup::{Rollup, Span, roll_frames, roll_rows},
+        source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
+    },
+    world::session::resources::Resources,
 };
 
 /// The open file.
@@ -383,19 +386,20 @@ fn session(
         let number: Option<i64> = row.get(name)?;
         Ok(number.and_then(|number| u64::try_from(number).ok()))
     };
-    let mut used = crate::world::session::resources::Resources::default();
-    used.cpu_ns = count("cpu_ns")?;
-    used.run_queue_wait_ns = count("run_queue_wait_ns")?;
-    used.rx_packets = count("rx_packets")?;
-    used.rx_bytes = count("rx_bytes")?;
-    used.tx_packets = count("tx_packets")?;
-    used.tx_bytes = count("tx_bytes")?;
-    used.minor_faults = count("minor_faults")?;
-    used.major_faults = count("major_faults")?;
-    used.disk_read_bytes = count("disk_read_bytes")?;
-    used.disk_write_bytes = count("disk_write_bytes")?;
-    used.read_calls = count("read_calls")?;
-    used.write_calls = count("write_calls")?;
+    let used = Resources {
+        cpu_ns: count("cpu_ns")?,
+        run_queue_wait_ns: count("run_queue_wait_ns")?,
+        rx_packets: count("rx_packets")?,
+        rx_bytes: count("rx_bytes")?,
+        tx_packets: count("tx_packets")?,
+        tx_bytes: count("tx_bytes")?,
+        minor_faults: count("minor_faults")?,
+        major_faults: count("major_faults")?,
+        disk_read_bytes: count("disk_read_bytes")?,
+        disk_write_bytes: count("disk_write_bytes")?,
+        read_calls: count("read_calls")?,
+        write_calls: count("write_calls")?,
+    };
     let basis: String = row.get("cpu_basis")?;
     Ok(StoredSession {
         server: servers.get(&row.get("server")?).cloned().unwrap_or_default(),

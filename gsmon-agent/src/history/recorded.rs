@@ -127,17 +127,31 @@ mod tests {
     use super::*;
     use crate::{
         config::HistorySettings,
-        history::{HostFigures, Measure, disk::HistoryWriter},
-        world::{session::ask::tests::a_snapshot, snapshot::ServerState},
+        history::{HostFigures, Measure, disk::HistoryWriter, events::EventKind},
+        world::{
+            session::ask::tests::{NOW_MS, a_snapshot},
+            snapshot::ServerState,
+        },
     };
 
     const SECONDS: usize = 5_000;
+
+    fn mark() -> Event {
+        Event {
+            server: "arena one".into(),
+            unix_ms: NOW_MS,
+            kind: EventKind::Mark,
+            word: Some("plugin X 2.1".into()),
+            times: 1,
+        }
+    }
 
     /// A history with more than memory keeps, and when its last second ends.
     fn filled(history: &History) -> i64 {
         let mut snapshot = a_snapshot();
         snapshot.interval_seconds = 1.0;
         snapshot.servers[0].state = ServerState::Up;
+        history.tell(mark());
         let end = Instant::now() + Duration::from_secs(120);
         for second in 1..=SECONDS {
             snapshot.unix_time_seconds += 1.0;
@@ -204,6 +218,12 @@ mod tests {
         assert_eq!(figure.count as usize, SECONDS);
         assert!((figure.quantile(0.99).unwrap() - 4.95).abs() < 0.15);
         assert_eq!(history.sessions(Some(server), TimeRange::ALL).unwrap().len(), 2);
+        let events = history.events(Some(server), TimeRange::ALL).unwrap();
+        let marks: Vec<&Event> = events
+            .iter()
+            .filter(|event| event.kind == EventKind::Mark)
+            .collect();
+        assert_eq!(marks, [&mark()]);
         assert_eq!(HistorySource::servers(&history).unwrap(), [server, "silent"]);
         let unknown = history
             .figure("x", TimeRange::ALL, Measure::CpuCores)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     disk::{HistoryWriter, file::Interval},
-    events::Watcher,
+    events::{Event, Watcher},
     frame::{Acted, Before, Frame, HostFigures, PlayerPoint, frame_of},
     measure::Measure,
     ring::Ring,
@@ -40,7 +40,12 @@ pub struct History {
 pub(super) struct Disk {
     pub(super) writer: HistoryWriter,
     watcher: Mutex<Watcher>,
+    /// What others told since the last interval.
+    told: Mutex<Vec<Event>>,
 }
+
+/// Events that others may tell in one interval; more are left out.
+const MOST_TOLD: usize = 1_024;
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -48,7 +53,24 @@ struct Kept {
     before: Option<Before>,
 }
 
+impl Disk {
+    fn told(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl History {
+    /// Keeps an event that no snapshot has, such as a mark; it is written with the next interval. Where nothing is written to
+    /// disk, it is kept nowhere.
+    pub fn tell(&self, event: Event) {
+        if let Some(disk) = &self.disk {
+            let mut told = disk.told();
+            if told.len() < MOST_TOLD {
+                told.push(event);
+            }
+        }
+    }
+
     /// In memory and on disk.
     pub fn written_by(writer: HistoryWriter) -> Self {
         Self {
@@ -56,6 +78,7 @@ impl History {
             disk: Some(Disk {
                 writer,
                 watcher: Mutex::default(),
+                told: Mutex::default(),
             }),
         }
     }
@@ -88,11 +111,12 @@ impl History {
         }
         drop(servers);
         if let Some(disk) = &self.disk {
-            let told = disk
+            let mut told = disk
                 .watcher
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .look(snapshot);
+            told.events.append(&mut disk.told());
             disk.writer.record(Interval {
                 unix_ms: (snapshot.unix_time_seconds * 1e3).round() as i64,
                 frames: complete,

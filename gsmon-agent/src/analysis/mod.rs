@@ -1,12 +1,13 @@
 //! Pure functions: frames in, report out. No I/O, no clock, no random state; every number comes with its uncertainty.
 //!
 //! `stats` is the mathematics, `series` cuts frames where they may be compared; `network` asks what players' networks do
-//! to a server, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
+//! to a server, `scaling` what players cost, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
 //! changed anything, `why` puts together what a ticket needs. Not here: measuring, keeping, showing.
 
 pub mod lag;
 pub mod netcode;
 pub mod network;
+pub mod scaling;
 pub mod series;
 #[cfg(test)]
 mod simulate;

@@ -1,6 +1,8 @@
 //! The mathematics that the reports need: least squares whose intervals respect autocorrelation, partial correlation,
 //! robust location and scale, and corrections for many tests at once. Distributions come from `statrs`.
 
+pub mod jackknife;
+pub mod long_run;
 pub mod regress;
 pub mod relate;
 pub mod robust;
@@ -93,6 +95,20 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
+/// Benjamini and Hochberg's correction: of what is below a threshold, at most that share is wrong on average.
+pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|a, b| p_values[*b].total_cmp(&p_values[*a]));
+    let mut adjusted = vec![1.0; p_values.len()];
+    let mut lowest = 1.0f64;
+    for (rank, index) in order.into_iter().enumerate() {
+        let factor = p_values.len() as f64 / (p_values.len() - rank) as f64;
+        lowest = lowest.min(p_values[index] * factor);
+        adjusted[index] = lowest;
+    }
+    adjusted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +123,15 @@ mod tests {
         assert!(Estimate::from_error(f64::NAN, 1.0, 5.0, 3).is_none());
         let turned = estimate.scaled(-1.0);
         assert!(turned.low < turned.high && turned.value == -10.0);
+    }
+
+    #[test]
+    fn benjamini_and_hochberg_are_those_of_the_definition() {
+        let adjusted = benjamini_hochberg(&[0.01, 0.04, 0.03, 0.5]);
+        for (told, truth) in adjusted.iter().zip([0.04, 0.16 / 3.0, 0.16 / 3.0, 0.5]) {
+            assert!((told - truth).abs() < 1e-12, "{adjusted:?}");
+        }
+        assert!(benjamini_hochberg(&[]).is_empty());
     }
 
     #[test]

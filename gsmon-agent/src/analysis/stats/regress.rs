@@ -3,7 +3,7 @@
 //! Lewis, Stock and Watson 2018). Kernel estimators with normal quantiles held the truth in 85 of 100 where this holds it
 //! in 95.
 
-use super::{Estimate, robust::autocorrelation};
+use super::{Estimate, long_run, robust::autocorrelation};
 
 /// Rows of explaining figures, the first of each being the constant 1.
 #[derive(Clone, Debug, Default)]
@@ -174,18 +174,10 @@ impl Design {
         let transforms = (transforms.round() as usize).clamp(4, (n / 4).max(4));
         let correction = n as f64 / (n - p) as f64;
         let mut meat = vec![0.0; p * p];
-        for transform in 1..=transforms {
-            let step = std::f64::consts::PI * transform as f64 / n as f64;
-            let mut sums = vec![0.0; p];
-            for (row, scores) in scores.chunks_exact(p).enumerate() {
-                let wave = (step * (row as f64 + 0.5)).cos();
-                sums.iter_mut()
-                    .zip(scores)
-                    .for_each(|(sum, score)| *sum += wave * score);
-            }
+        for sums in long_run::transforms(&scores, p, transforms).chunks_exact(p) {
             for i in 0..p {
                 for j in 0..p {
-                    meat[i * p + j] += correction * 2.0 * sums[i] * sums[j] / transforms as f64;
+                    meat[i * p + j] += correction * sums[i] * sums[j] / transforms as f64;
                 }
             }
         }
@@ -194,7 +186,7 @@ impl Design {
 }
 
 /// Inverse of a symmetric positive matrix by Cholesky; `None` when it is singular.
-fn inverse(matrix: &[f64], p: usize) -> Option<Vec<f64>> {
+pub(in crate::analysis) fn inverse(matrix: &[f64], p: usize) -> Option<Vec<f64>> {
     let mut lower = vec![0.0; p * p];
     for i in 0..p {
         for j in 0..=i {

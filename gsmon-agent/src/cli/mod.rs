@@ -75,9 +75,9 @@ enum Command {
         after_help = "Examples:\n  gsmon why arena\n  gsmon why arena --at 20:14\n  gsmon why arena --player Ann --at 2026-03-01T20:14 | xclip\n  gsmon why arena --json | jq .blame"
     )]
     Why(why::WhyArgs),
-    /// Questions to the last hour: network, netcode.
+    /// Questions to the last hour: players, bots, actions, memory, network, netcode.
     #[command(
-        after_help = "Examples:\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35"
+        after_help = "Examples:\n  gsmon analyze players arena\n  gsmon analyze memory arena --limit 8192\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35"
     )]
     Analyze(analyze::AnalyzeArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.

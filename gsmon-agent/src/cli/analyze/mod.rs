@@ -1,8 +1,14 @@
 //! `gsmon analyze ...`: questions to the history, answered with their uncertainty. Clients of the running agent.
 
+mod actions;
+mod bots;
+mod memory;
 pub mod netcode;
 pub mod network;
+mod players;
+mod players_plot;
 mod plot;
+mod range;
 
 use super::{Failure, Outcome, SocketArg};
 use crate::{
@@ -29,12 +35,36 @@ enum Question {
         after_help = "Examples:\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35\n  gsmon analyze netcode arena --before 2026-03-01T20:00..2026-03-01T20:15 --after 20:20..20:35 --json"
     )]
     Netcode(netcode::NetcodeArgs),
+    /// What players cost, and how many fit.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze players arena --range 24h\n  gsmon analyze players arena --metrics tps,cpu_usage,memory_growth --plot arena.svg\n  gsmon analyze players arena --by mode --json | jq '.groups[].differences'\n  gsmon analyze players --mode duel"
+    )]
+    Players(players::PlayersArgs),
+    /// What a bot costs beside what a person does.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze bots arena\n  gsmon analyze bots arena --json | jq '.[0].bot_for_human'"
+    )]
+    Bots(bots::BotsArgs),
+    /// Which actions of players spikes come after.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze actions arena\n  gsmon analyze actions arena --json | jq '.actions[] | select(.significant)'"
+    )]
+    Actions(actions::ActionsArgs),
+    /// Is memory lost, and when is it used up?
+    #[command(
+        after_help = "Examples:\n  gsmon analyze memory arena --range 24h\n  gsmon analyze memory arena --range 24h --limit 8192"
+    )]
+    Memory(memory::MemoryArgs),
 }
 
 pub fn run(args: &AnalyzeArgs) -> Outcome {
     match &args.question {
         Question::Network(args) => network::run(args),
         Question::Netcode(args) => netcode::run(args),
+        Question::Players(args) => players::run(args),
+        Question::Bots(args) => bots::run(args),
+        Question::Actions(args) => actions::run(args),
+        Question::Memory(args) => memory::run(args),
     }
 }
 

@@ -1,0 +1,110 @@
+//! What the questions about players share: a range, frames within it, numbers as text.
+
+use std::time::Duration;
+
+use super::{
+    super::{Failure, SocketArg, times, unix_ms},
+    frames_of,
+};
+use crate::{
+    analysis::{scaling::ScalingMetric, stats::Estimate},
+    history::Frame,
+    serve::fetch_snapshot,
+};
+
+/// First and last millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    from_unix_ms: i64,
+    to_unix_ms: i64,
+}
+
+/// `24h`, `7d`, `90m`: the time before now; or two times with `..` between them.
+pub fn parse_range(text: &str) -> Result<Range, String> {
+    if text.contains("..") {
+        let span = times::parse_span(text).map_err(|error| error.to_string())?;
+        return Ok(Range {
+            from_unix_ms: span.from_unix_ms,
+            to_unix_ms: span.to_unix_ms,
+        });
+    }
+    let wrong = || format!("`{text}` is no range: write 24h, 7d, 90m, or two times with `..` between them");
+    let length = humantime::parse_duration(text).map_err(|_| wrong())?;
+    if length < Duration::from_secs(1) {
+        return Err(format!("the range `{text}` is empty"));
+    }
+    let now = unix_ms();
+    let length = i64::try_from(length.as_millis()).map_err(|_| wrong())?;
+    Ok(Range {
+        from_unix_ms: now.saturating_sub(length),
+        to_unix_ms: now,
+    })
+}
+
+impl Range {
+    fn holds(self, frame: &Frame) -> bool {
+        (self.from_unix_ms..=self.to_unix_ms).contains(&frame.unix_ms)
+    }
+
+    /// Says so where there is much less than was asked for.
+    pub fn shortfall(self, frames: &[Frame]) -> Option<String> {
+        let asked = (self.to_unix_ms - self.from_unix_ms) as f64 / 3.6e6;
+        let there = frames.iter().map(|frame| frame.seconds).sum::<f64>() / 3_600.0;
+        (there < 0.9 * asked)
+            .then(|| format!("{there:.1} h of the {asked:.1} h that were asked for are there"))
+    }
+}
+
+/// Frames of a server within a range.
+pub async fn frames_within(socket: &SocketArg, server: &str, range: Range) -> Result<Vec<Frame>, Failure> {
+    let mut frames = frames_of(socket, server).await?.frames();
+    frames.retain(|frame| range.holds(frame));
+    Ok(frames)
+}
+
+/// The same of every server.
+pub async fn all_within(socket: &SocketArg, range: Range) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
+    let mut all = Vec::new();
+    for server in fetch_snapshot(&socket.socket).await?.servers {
+        let frames = frames_within(socket, &server.name, range).await?;
+        all.push((server.name, frames));
+    }
+    Ok(all)
+}
+
+/// `0.90 (0.85 to 0.95) % of a core`.
+pub fn with_unit(metric: ScalingMetric, estimate: Estimate) -> String {
+    let (factor, unit) = metric.unit();
+    let told = estimate.scaled(factor);
+    let digits = digits(told.high - told.low);
+    format!(
+        "{:.digits$} ({:.digits$} to {:.digits$}) {unit}",
+        told.value, told.low, told.high
+    )
+}
+
+/// Digits after the point that an interval of this width leaves sense to.
+fn digits(width: f64) -> usize {
+    match width {
+        wide if wide >= 20.0 => 0,
+        wide if wide >= 2.0 => 1,
+        wide if wide >= 0.2 => 2,
+        wide if wide >= 0.02 => 3,
+        _ => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_lengths_or_two_times() {
+        let day = parse_range("24h").unwrap();
+        assert_eq!(day.to_unix_ms - day.from_unix_ms, 86_400_000);
+        assert!(parse_range("7d").is_ok() && parse_range("2026-01-01T10:00..2026-01-01T11:00").is_ok());
+        for wrong in ["", "yesterday", "0s", "24", "11:00"] {
+            assert!(parse_range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,7 +1,9 @@
-//! What integration tests and benches share: the kernel side alone, packets, network namespaces, the binary, planted costs.
+//! What integration tests and benches share: the kernel side alone, packets, network namespaces, the binary, planted costs;
+//! `eval` holds analyses against made-up servers.
 //!
-//! Everything here needs root; a test without it fails in CI and says why elsewhere.
+//! Everything here but `eval` needs root; a test without it fails in CI and says why elsewhere.
 
+pub mod eval;
 pub mod far;
 pub mod netns;
 pub mod packet;

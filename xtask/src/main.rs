@@ -2,6 +2,7 @@
 
 mod bench;
 mod ebpf;
+mod eval;
 mod lint;
 mod test;
 mod toolchain;
@@ -36,6 +37,8 @@ enum Task {
     },
     /// Measure what the hot paths cost, beside empty programs in the same run; needs root.
     Bench(bench::BenchArgs),
+    /// Hold an analysis against made-up servers whose costs are planted.
+    Eval(eval::EvalArgs),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Clippy => lint::clippy(),
         Task::Fmt { check } => lint::fmt(if check { lint::Fmt::Check } else { lint::Fmt::Write }),
         Task::Bench(args) => bench::run(&args),
+        Task::Eval(args) => eval::run(&args),
     }
 }
 

@@ -8,6 +8,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod history;
+mod mark;
 mod network;
 mod players;
 mod privacy;
@@ -80,6 +81,11 @@ enum Command {
         after_help = "Examples:\n  gsmon analyze players arena\n  gsmon analyze memory arena --limit 8192\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35"
     )]
     Analyze(analyze::AnalyzeArgs),
+    /// Mark a change of a server (a plugin, a setting), or see what changed at each mark.
+    #[command(
+        after_help = "Examples:\n  gsmon mark arena \"plugin X 2.1\"\n  gsmon mark arena\n  gsmon mark arena --window 15m --json"
+    )]
+    Mark(mark::MarkArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.
     #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
     Selftest(selftest::SelftestArgs),
@@ -153,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Network(args) => network::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Mark(args) => mark::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

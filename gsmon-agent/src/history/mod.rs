@@ -11,6 +11,7 @@ pub mod disk;
 pub mod events;
 pub mod export;
 pub mod frame;
+mod marks;
 pub mod measure;
 mod points;
 mod recorded;
@@ -23,6 +24,7 @@ mod store;
 
 pub use self::{
     frame::{Acted, Frame, HostFigures, PlayerPoint},
+    marks::{MOST_TEXT, Mark, MarkError, MarkedBy},
     measure::Measure,
     source::{HistorySource, Resolution, SourceError, TimeRange},
     store::{ActedAt, History, PlayersAt, Scene, ServerFrames, UnknownServer},

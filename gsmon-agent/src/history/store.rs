@@ -12,6 +12,7 @@ use super::{
     disk::{HistoryWriter, file::Interval},
     events::{Event, Watcher},
     frame::{Acted, Before, Frame, HostFigures, PlayerPoint, frame_of},
+    marks::{Mark, Marks},
     measure::Measure,
     ring::Ring,
     source::TimeRange,
@@ -33,6 +34,7 @@ const MOST_POINTS: usize = 65_536;
 pub struct History {
     servers: Mutex<HashMap<String, Kept>>,
     pub(super) disk: Option<Disk>,
+    marks: Mutex<Marks>,
 }
 
 /// What goes to disk.
@@ -93,7 +95,9 @@ impl History {
         let most_points = (ALL_POINTS / snapshot.servers.len().max(1)).clamp(FEWEST_POINTS, MOST_POINTS);
         let mut complete: Vec<(Arc<str>, Frame)> = Vec::new();
         let mut servers = self.lock();
-        servers.retain(|name, _| snapshot.servers.iter().any(|server| server.name == *name));
+        let followed = |name: &str| snapshot.servers.iter().any(|server| server.name == name);
+        servers.retain(|name, _| followed(name));
+        self.locked_marks().retain(followed);
         for server in &snapshot.servers {
             let kept = match servers.get_mut(&server.name) {
                 Some(kept) => kept,
@@ -151,17 +155,27 @@ impl History {
         to_unix_ms: i64,
     ) -> Result<ServerFrames, UnknownServer> {
         let servers = self.lock();
-        let Some(kept) = servers.get(server) else {
-            let mut known: Vec<String> = servers.keys().cloned().collect();
-            known.sort_unstable();
-            return Err(UnknownServer {
-                name: server.to_owned(),
-                known,
-            });
-        };
+        let kept = servers.get(server).ok_or_else(|| unknown(server, &servers))?;
         let frames = kept.ring.frames(from_unix_ms, to_unix_ms);
         drop(servers);
         Ok(ServerFrames::of(server, &frames))
+    }
+
+    /// Marks a moment of a server.
+    pub fn mark(&self, server: &str, mark: Mark) {
+        self.locked_marks().add(server, mark);
+    }
+
+    /// Marks of a server, the oldest first.
+    ///
+    /// # Errors
+    /// With the servers that there are, when this is none of them.
+    pub fn marks(&self, server: &str) -> Result<Vec<Mark>, UnknownServer> {
+        let servers = self.lock();
+        match servers.contains_key(server) {
+            true => Ok(self.locked_marks().of(server)),
+            false => Err(unknown(server, &servers)),
+        }
     }
 
     /// Memory that the figures take, names of players aside.
@@ -169,9 +183,22 @@ impl History {
         self.lock().values().map(|kept| kept.ring.bytes()).sum()
     }
 
+    fn locked_marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     // Nothing in here is left half done by a panic elsewhere.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unknown(name: &str, servers: &HashMap<String, Kept>) -> UnknownServer {
+    let mut known: Vec<String> = servers.keys().cloned().collect();
+    known.sort_unstable();
+    UnknownServer {
+        name: name.to_owned(),
+        known,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod autodiscovery;
 mod bounded;
 pub mod container;
 pub mod discovery;
+pub mod executable;
 pub mod host_cpu;
 pub mod instance;
 mod kept;

@@ -11,7 +11,7 @@ use gsmon_common::netcode::layouts::LayoutPlace;
 
 use super::{
     Command, MonitorError, Privilege, companions::Companions, exits::ExitWatch, found::FoundServers,
-    moments::Moments, rooms::RoomThreads,
+    moments::Moments, rooms::RoomThreads, updates::Updates,
 };
 use crate::{
     config::{AgentSettings, Config, CustomNetcode, GameServer, NetRxTime},
@@ -60,6 +60,7 @@ pub(super) struct Engine {
     own_netns: Option<NetnsId>,
     pub(super) cell: Arc<SnapshotCell>,
     pub(super) history: Arc<History>,
+    updates: Updates,
     host_cpu: HostCpuMeter,
     sequence: u64,
     last: Instant,
@@ -107,6 +108,7 @@ impl Engine {
             own_netns: NetnsId::own().ok(),
             cell: Arc::default(),
             history: Arc::new(history),
+            updates: Updates::default(),
             host_cpu: HostCpuMeter::default(),
             sequence: 0,
             last: Instant::now(),
@@ -510,6 +512,7 @@ impl Engine {
             busy_cores: host.map(|host| host.busy_cores),
         };
         self.history.record(&snapshot, host);
+        self.updates.notice(&snapshot, &self.history);
         self.cell.store(snapshot);
     }
 

@@ -10,6 +10,7 @@ mod found;
 mod moments;
 mod report;
 mod rooms;
+mod updates;
 
 use std::{
     path::{Path, PathBuf},

@@ -5,6 +5,7 @@
 //! sentence) and `known` (what would have been right).
 
 pub mod frames;
+pub mod marks;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    history::{SourceError, UnknownServer, disk::HistoryError, source::UnknownResolution},
+    history::{MarkError, SourceError, UnknownServer, disk::HistoryError, source::UnknownResolution},
     world::{
         cell::SnapshotCell,
         session::ask::{self, AskError, Metric, SessionFilter, SessionState, UnknownWord},
@@ -30,11 +31,12 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 12] = [
     "/healthz",
     "/metrics",
     "/api/v1/events",
     "/api/v1/frames?server=&from=&to=&resolution=",
+    "/api/v1/marks?server=",
     "/api/v1/players",
     "/api/v1/servers/{name}/players?session=",
     "/api/v1/servers/{name}/sessions?state=&phase=&room=",
@@ -78,6 +80,9 @@ enum Refusal {
     Resolution(#[from] UnknownResolution),
     #[error("more than {most} frames: ask for less time, or for resolution=minute or hour")]
     TooMany { most: usize },
+    Mark(#[from] MarkError),
+    #[error("the text of a mark must be UTF-8")]
+    NoText,
     #[error("the parameter `{0}` is missing")]
     Missing(&'static str),
     #[error("`{text}` as `{name}` is no time: give milliseconds since the Unix epoch, or RFC 3339")]

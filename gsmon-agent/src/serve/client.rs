@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, body::Bytes};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{
@@ -118,6 +118,15 @@ pub async fn fetch<T: DeserializeOwned>(socket: &Path, route: &Route) -> Result<
     serde_json::from_str(&body).map_err(ClientError::Decode)
 }
 
+/// Sends the agent a body, and reads the document that it answers.
+pub async fn send<T: DeserializeOwned>(socket: &Path, route: &Route, body: &[u8]) -> Result<T, ClientError> {
+    let (status, answer) = ask_unix(socket, Method::POST, &route.path, body).await?;
+    if status != 200 {
+        return Err(refused(status, answer));
+    }
+    serde_json::from_str(&answer).map_err(ClientError::Decode)
+}
+
 /// What the agent says of a request that it does not answer, in one sentence.
 #[derive(serde::Deserialize)]
 struct Refused {
@@ -133,6 +142,15 @@ fn refused(status: u16, body: String) -> ClientError {
 }
 
 pub(super) async fn get_unix(socket: &Path, path: &str) -> Result<(u16, String), ClientError> {
+    ask_unix(socket, Method::GET, path, &[]).await
+}
+
+async fn ask_unix(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: &[u8],
+) -> Result<(u16, String), ClientError> {
     let at = socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await
@@ -140,7 +158,7 @@ pub(super) async fn get_unix(socket: &Path, path: &str) -> Result<(u16, String),
             io::ErrorKind::PermissionDenied => ClientError::Permission { path: at.clone() },
             _ => ClientError::NoAgent { path: at.clone() },
         })?;
-    tokio::time::timeout(TIMEOUT, get(stream, path))
+    tokio::time::timeout(TIMEOUT, ask(stream, method, path, body))
         .await
         .map_err(|_| ClientError::Timeout {
             path: at,
@@ -148,7 +166,7 @@ pub(super) async fn get_unix(socket: &Path, path: &str) -> Result<(u16, String),
         })?
 }
 
-async fn get<S>(stream: S, path: &str) -> Result<(u16, String), ClientError>
+async fn ask<S>(stream: S, method: Method, path: &str, body: &[u8]) -> Result<(u16, String), ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -157,9 +175,11 @@ where
         .await
         .map_err(|error| transport(&error))?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(hyper::header::HOST, "gsmon")
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::copy_from_slice(body)))
         .map_err(|error| transport(&error))?;
     let response = sender
         .send_request(request)
@@ -179,7 +199,7 @@ pub(super) async fn get_tcp(address: std::net::SocketAddr, path: &str) -> Result
     let stream = tokio::net::TcpStream::connect(address)
         .await
         .map_err(|error| ClientError::Transport(error.to_string()))?;
-    get(stream, path).await
+    ask(stream, Method::GET, path, &[]).await
 }
 
 #[cfg(test)]

@@ -172,7 +172,8 @@ impl Servers {
             .clone()
             .with_state(pages.clone())
             .merge(api::router(pages.cell.clone()))
-            .merge(api::frames::router(history))
+            .merge(api::frames::router(history.clone()))
+            .merge(api::marks::router(history))
             .merge(gate.router(Access::Anyone));
         let public = public.with_state(pages);
         let until = |mut stop: watch::Receiver<bool>| async move {

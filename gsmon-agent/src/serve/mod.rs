@@ -8,6 +8,6 @@ pub mod metrics;
 pub mod push;
 
 pub use self::{
-    client::{ClientError, Route, fetch, fetch_snapshot},
+    client::{ClientError, Route, fetch, fetch_snapshot, send},
     http::{ServeError, Servers},
 };

@@ -4,9 +4,10 @@ use std::{fmt::Write, process::ExitCode};
 
 use super::{
     super::{Outcome, SocketArg, print_json, runtime},
-    range::{Range, frames_within, parse_range},
+    range::{frames_within, parse_range},
 };
 use crate::{
+    history::source::TimeRange,
     analysis::scaling::{ActionsReport, actions_and_spikes},
     top::{
         harmless::harmless,
@@ -20,7 +21,7 @@ pub struct ActionsArgs {
     server: String,
     /// A length of time up to now (24h, 7d), or two times with `..` between them.
     #[arg(long, default_value = "1h", value_parser = parse_range)]
-    range: Range,
+    range: TimeRange,
     /// One JSON document.
     #[arg(long)]
     json: bool,

@@ -4,11 +4,11 @@ use std::{fmt::Write, process::ExitCode};
 
 use super::{
     super::{Outcome, SocketArg, print_json, runtime},
-    range::{Range, frames_within, parse_range, with_unit},
+    range::{frames_within, parse_range, with_unit},
 };
 use crate::{
     analysis::scaling::{BotsReport, ScalingMetric, cost_of_bots},
-    history::Measure,
+    history::{Measure, source::TimeRange},
     top::harmless::harmless,
 };
 
@@ -18,7 +18,7 @@ pub struct BotsArgs {
     server: String,
     /// A length of time up to now (24h, 7d), or two times with `..` between them.
     #[arg(long, default_value = "1h", value_parser = parse_range)]
-    range: Range,
+    range: TimeRange,
     /// One JSON document.
     #[arg(long)]
     json: bool,

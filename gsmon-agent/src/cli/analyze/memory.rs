@@ -4,9 +4,10 @@ use std::{fmt::Write, process::ExitCode};
 
 use super::{
     super::{Outcome, SocketArg, print_json, runtime},
-    range::{Range, frames_within, parse_range},
+    range::{frames_within, parse_range},
 };
 use crate::{
+    history::source::TimeRange,
     analysis::scaling::{LeakReport, LeakVerdict, Limit, MemoryBasis, find_leak},
     top::{harmless::harmless, units::bytes},
 };
@@ -17,7 +18,7 @@ pub struct MemoryArgs {
     server: String,
     /// A length of time up to now (24h, 7d), or two times with `..` between them.
     #[arg(long, default_value = "1h", value_parser = parse_range)]
-    range: Range,
+    range: TimeRange,
     /// How much memory it may use, MiB: then it is told when that is used up.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,

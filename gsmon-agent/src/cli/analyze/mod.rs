@@ -69,7 +69,7 @@ pub fn run(args: &AnalyzeArgs) -> Outcome {
 }
 
 /// Frames of a server: the last hour where no range is given.
-pub(super) async fn frames_of(
+pub(in crate::cli) async fn frames_of(
     socket: &SocketArg,
     server: &str,
     range: Option<TimeRange>,

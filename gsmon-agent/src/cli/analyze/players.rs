@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     super::{Failure, Outcome, SocketArg, print_json, runtime},
     players_plot,
-    range::{Range, all_within, frames_within, parse_range, with_unit},
+    range::{all_within, frames_within, parse_range, shortfall, with_unit},
 };
 use crate::{
     analysis::{
@@ -18,7 +18,7 @@ use crate::{
         },
         series::Series,
     },
-    history::{Frame, Measure},
+    history::{Frame, Measure, source::TimeRange},
     top::harmless::harmless,
 };
 
@@ -38,7 +38,7 @@ pub struct PlayersArgs {
     mode: Option<String>,
     /// A length of time up to now (24h, 7d), or two times with `..` between them.
     #[arg(long, default_value = "1h", value_parser = parse_range)]
-    range: Range,
+    range: TimeRange,
     /// Metrics; a wrong one is answered with the right ones.
     #[arg(long, value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<ScalingMetric>,
@@ -129,7 +129,7 @@ pub fn run(args: &PlayersArgs) -> Outcome {
         true => print_json(&answer)?,
         false => {
             print!("{}", text(&answer));
-            if let Some(shortfall) = args.server.as_ref().and_then(|_| args.range.shortfall(frames)) {
+            if let Some(shortfall) = args.server.as_ref().and_then(|_| shortfall(args.range, frames)) {
                 println!("  {shortfall}");
             }
         }

@@ -8,22 +8,15 @@ use super::{
 };
 use crate::{
     analysis::{scaling::ScalingMetric, stats::Estimate},
-    history::Frame,
+    history::{Frame, source::TimeRange},
     serve::fetch_snapshot,
 };
 
-/// First and last millisecond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    from_unix_ms: i64,
-    to_unix_ms: i64,
-}
-
 /// `24h`, `7d`, `90m`: the time before now; or two times with `..` between them.
-pub fn parse_range(text: &str) -> Result<Range, String> {
+pub fn parse_range(text: &str) -> Result<TimeRange, String> {
     if text.contains("..") {
         let span = times::parse_span(text).map_err(|error| error.to_string())?;
-        return Ok(Range {
+        return Ok(TimeRange {
             from_unix_ms: span.from_unix_ms,
             to_unix_ms: span.to_unix_ms,
         });
@@ -35,35 +28,26 @@ pub fn parse_range(text: &str) -> Result<Range, String> {
     }
     let now = unix_ms();
     let length = i64::try_from(length.as_millis()).map_err(|_| wrong())?;
-    Ok(Range {
+    Ok(TimeRange {
         from_unix_ms: now.saturating_sub(length),
         to_unix_ms: now,
     })
 }
 
-impl Range {
-    fn holds(self, frame: &Frame) -> bool {
-        (self.from_unix_ms..=self.to_unix_ms).contains(&frame.unix_ms)
-    }
-
-    /// Says so where there is much less than was asked for.
-    pub fn shortfall(self, frames: &[Frame]) -> Option<String> {
-        let asked = (self.to_unix_ms - self.from_unix_ms) as f64 / 3.6e6;
-        let there = frames.iter().map(|frame| frame.seconds).sum::<f64>() / 3_600.0;
-        (there < 0.9 * asked)
-            .then(|| format!("{there:.1} h of the {asked:.1} h that were asked for are there"))
-    }
+/// Says so where there is much less than was asked for.
+pub fn shortfall(range: TimeRange, frames: &[Frame]) -> Option<String> {
+    let asked = (range.to_unix_ms - range.from_unix_ms) as f64 / 3.6e6;
+    let there = frames.iter().map(|frame| frame.seconds).sum::<f64>() / 3_600.0;
+    (there < 0.9 * asked).then(|| format!("{there:.1} h of the {asked:.1} h that were asked for are there"))
 }
 
 /// Frames of a server within a range.
-pub async fn frames_within(socket: &SocketArg, server: &str, range: Range) -> Result<Vec<Frame>, Failure> {
-    let mut frames = frames_of(socket, server).await?.frames();
-    frames.retain(|frame| range.holds(frame));
-    Ok(frames)
+pub async fn frames_within(socket: &SocketArg, server: &str, range: TimeRange) -> Result<Vec<Frame>, Failure> {
+    Ok(frames_of(socket, server, Some(range), None).await?.frames())
 }
 
 /// The same of every server.
-pub async fn all_within(socket: &SocketArg, range: Range) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
+pub async fn all_within(socket: &SocketArg, range: TimeRange) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
     let mut all = Vec::new();
     for server in fetch_snapshot(&socket.socket).await?.servers {
         let frames = frames_within(socket, &server.name, range).await?;

@@ -1,0 +1,148 @@
+//! `gsmon mark SERVER [TEXT]`: sets a mark; without a text, shows the marks and what changed at each.
+
+use std::{fmt::Write, process::ExitCode, time::Duration};
+
+use serde::Serialize;
+
+use super::{Failure, Outcome, SocketArg, analyze, print_json, runtime, times};
+use crate::{
+    analysis::change::{ChangeReport, compare_change},
+    history::{Frame, Mark, MarkedBy, source::TimeRange},
+    serve::{Route, fetch, send},
+    top::{
+        harmless::harmless,
+        table::{LINE, Room, TextColumn, table},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct MarkArgs {
+    /// Server.
+    server: String,
+    /// What changed; without it, marks are shown with what changed at each.
+    text: Option<String>,
+    /// How long before and after a mark is looked at, up to the next mark.
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    window: Duration,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+#[derive(Debug, Serialize)]
+struct Marked {
+    mark: Mark,
+    change: ChangeReport,
+}
+
+pub fn run(args: &MarkArgs) -> Outcome {
+    let runtime = runtime()?;
+    let route = Route::to(&["marks"]).with("server", &args.server);
+    if let Some(text) = &args.text {
+        let mark: Mark = runtime.block_on(send(&args.socket.socket, &route, text.as_bytes()))?;
+        match args.json {
+            true => print_json(&mark)?,
+            false => println!(
+                "marked {} at {}: `gsmon mark {}` shows what changed, as soon as enough has been measured",
+                harmless(&args.server),
+                times::time_of_day(mark.unix_ms),
+                harmless(&args.server)
+            ),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let window = i64::try_from(args.window.as_millis()).unwrap_or(i64::MAX);
+    let answers = runtime.block_on(async {
+        let marks: Vec<Mark> = fetch(&args.socket.socket, &route).await?;
+        let mut answers = Vec::with_capacity(marks.len());
+        for (index, mark) in marks.iter().enumerate() {
+            let earlier = index.checked_sub(1).map(|before| marks[before].unix_ms);
+            let later = marks.get(index + 1).map(|next| next.unix_ms);
+            let from = mark.unix_ms.saturating_sub(window);
+            let to = mark.unix_ms.saturating_add(window);
+            let range = TimeRange {
+                from_unix_ms: earlier.map_or(from, |earlier| from.max(earlier.saturating_add(1))),
+                to_unix_ms: later.map_or(to, |later| to.min(later)),
+            };
+            let frames = analyze::frames_of(&args.socket, &args.server, Some(range), None)
+                .await?
+                .frames();
+            let (before, after): (Vec<Frame>, Vec<Frame>) = frames
+                .into_iter()
+                .partition(|frame| frame.unix_ms <= mark.unix_ms);
+            answers.push(Marked {
+                mark: mark.clone(),
+                change: compare_change(&before, &after),
+            });
+        }
+        Ok::<_, Failure>(answers)
+    })?;
+    match args.json {
+        true => print_json(&answers)?,
+        false if answers.is_empty() => println!("no marks of {}", harmless(&args.server)),
+        false => answers.iter().for_each(|answer| print!("{}", text(answer))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(marked: &Marked) -> String {
+    let mut text = String::new();
+    let change = &marked.change;
+    let by = match marked.mark.by {
+        MarkedBy::Person => "",
+        MarkedBy::Executable => " (changed by itself)",
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{}  {}{by}",
+        times::date_and_time(marked.mark.unix_ms),
+        harmless(&marked.mark.text)
+    );
+    if change.compared.is_empty() {
+        let _ = writeln!(
+            text,
+            "  too few frames of equal phase and players: {:.0} of {:.0} s before and {:.0} of {:.0} s after found their like",
+            change.before_seconds.1, change.before_seconds.0, change.after_seconds.1, change.after_seconds.0
+        );
+        return text;
+    }
+    let changed: Vec<String> = change
+        .compared
+        .iter()
+        .filter(|one| one.significant)
+        .map(|one| format!("{} {:+.1} %", one.measure.name(), one.change_ratio.value * 100.0))
+        .collect();
+    let _ = match changed.is_empty() {
+        true => writeln!(
+            text,
+            "  no difference is shown; the intervals say how large one may be"
+        ),
+        false => writeln!(text, "  changed at equal players: {}", changed.join(", ")),
+    };
+    let columns = [
+        TextColumn::words("FIGURE", Room::Free(28)),
+        TextColumn::figures("BEFORE", Room::Needed),
+        TextColumn::figures("AFTER", Room::Needed),
+        TextColumn::figures("CHANGE%", Room::Needed),
+        TextColumn::figures("95%", Room::Needed),
+    ];
+    let rows: Vec<Vec<String>> = change
+        .compared
+        .iter()
+        .map(|one| {
+            let ratio = one.change_ratio.scaled(100.0);
+            vec![
+                one.measure.name().to_owned(),
+                format!("{:.3}", one.before),
+                format!("{:.3}", one.after),
+                format!("{:+.1}{}", ratio.value, if one.significant { "*" } else { "" }),
+                format!("{:+.1} to {:+.1}", ratio.low, ratio.high),
+            ]
+        })
+        .collect();
+    text += &table(&columns, &rows, LINE);
+    text
+}

@@ -5,16 +5,21 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{
+    change::compare_change,
     lag::{Fleet, lag_compensation_cost},
     netcode::compare_netcode,
     network::{Buckets, Regions, network_resource_correlation},
+    scaling::{
+        By, Limit, Players, ScalingMetric, Scope, actions_and_spikes, analyze_player_scaling, compare_groups,
+        cost_of_bots, find_leak, usage_patterns,
+    },
     series::Series,
     spikes::explain_spikes,
     why::{Window, why},
 };
 use crate::{
     games::event::Phase,
-    history::{Frame, Measure, PlayerPoint, ServerFrames},
+    history::{Acted, Frame, Measure, PlayerPoint, ServerFrames},
 };
 
 /// Figures that are usual, and such that nobody expects.
@@ -57,6 +62,14 @@ fn frame() -> impl Strategy<Value = Frame> {
             frame.phase = active.then_some(Phase::Active);
             frame.begins_anew = gap && unix_ms % 7 == 0;
             frame.players = Arc::from(players);
+            frame.mode = active.then(|| if unix_ms % 2 == 0 { "duel" } else { "race" }.into());
+            if unix_ms % 3 == 0 {
+                frame.acted = [Acted {
+                    action: "throw".into(),
+                    times: 1,
+                }]
+                .into();
+            }
             frame
         })
 }
@@ -89,6 +102,59 @@ proptest! {
         for fleet in [Fleet::Alike, Fleet::Different] {
             let _ = lag_compensation_cost(&[Series { server: "x", frames: &frames }], fleet);
         }
+    }
+
+    #[test]
+    fn no_frames_make_the_analysis_of_players_fail_or_tell_what_is_no_number(
+        frames in prop::collection::vec(frame(), 0..160),
+        players in prop::option::of(0..3usize),
+    ) {
+        let mut frames = frames;
+        if let Some(kind) = players {
+            // Constant, two kinds, ever more.
+            for (index, frame) in frames.iter_mut().enumerate() {
+                frame.set(Measure::Players, Some([5.0, (index % 2) as f64, index as f64][kind]));
+                frame.set(Measure::Bots, Some([5.0, (index % 2) as f64, index as f64][kind]));
+            }
+        }
+        let series = [Series { server: "x", frames: &frames }];
+        let mut metrics = ScalingMetric::USUAL.to_vec();
+        metrics.push(ScalingMetric::MemoryGrowth);
+        for scope in [Scope::All, Scope::Server("x".into()), Scope::Mode("duel".into()), Scope::Server("y".into())] {
+            let Ok(report) = analyze_player_scaling(&series, &scope, &metrics) else { continue };
+            prop_assert_eq!(report.metrics.len(), metrics.len());
+            for answer in &report.metrics {
+                prop_assert!(answer.scaling.is_some() != answer.refused.is_some());
+                if let Some(scaling) = &answer.scaling {
+                    let told = scaling.per_player;
+                    prop_assert!(told.low <= told.value && told.value <= told.high);
+                    prop_assert!(scaling.observed.least <= scaling.observed.most);
+                }
+            }
+            if let Some(Players::About { players, low, high }) = report.capacity.map(|capacity| capacity.players) {
+                prop_assert!(low <= players && high.is_none_or(|high| players <= high + 1e-6));
+            }
+        }
+        for metric in metrics {
+            for by in [By::Mode, By::Map, By::Phase] {
+                if let Ok(report) = compare_groups(&frames, by, metric) {
+                    prop_assert!(report.differences.iter().all(|one| (0.0..=1.0).contains(&one.corrected_p_value)));
+                }
+            }
+            if let Ok(report) = cost_of_bots(&frames, metric) {
+                prop_assert!(report.per_bot.is_none_or(|bot| bot.value >= 0.0));
+                prop_assert!(players != Some(2) || report.per_bot.is_none() || report.per_human.is_none());
+            }
+        }
+        if let Ok(report) = actions_and_spikes(&frames) {
+            prop_assert!(report.actions.iter().all(|one| (0.0..=1.0).contains(&one.corrected_p_value)));
+        }
+        if let Ok(report) = find_leak(&frames, Some(Limit { bytes: 1e9 })) {
+            prop_assert!(serde_json::to_string(&report).is_ok());
+        }
+        let _ = usage_patterns(&frames);
+        let (before, after) = frames.split_at(frames.len() / 2);
+        let _ = compare_change(before, after);
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod metric;
 mod patterns;
 mod rows;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -4,6 +4,7 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -12,6 +13,7 @@ use gsmon_agent::{
     GameServer, GameServerMonitor,
     analysis::{
         lag::{Fleet, LagBasis, lag_compensation_cost},
+        scaling::{ScalingMetric, Scope, analyze_player_scaling},
         series::Series,
     },
     config::{Game, NetcodeSetting},
@@ -32,6 +34,9 @@ use gsmon_tests::{gsmon, root_or_skip, wait_for};
 
 /// CPU per player, tick and 100 ms of round trip, microseconds.
 const PLANTED_US: u64 = 250;
+
+/// Fleets take turns: two at once are more than two CPUs can serve in time, and a tick that is left out costs nothing.
+static FLEETS: Mutex<()> = Mutex::new(());
 
 /// Players and the round trip of their line, milliseconds.
 type Group = (u32, u64);
@@ -138,6 +143,7 @@ fn regression_recovers_the_planted_cost_of_lag_compensation_within_a_tenth() {
     if !root_or_skip() {
         return;
     }
+    let _alone = FLEETS.lock().unwrap_or_else(PoisonError::into_inner);
     let gsmon = gsmon().unwrap();
     let mut builder = GameServerMonitor::builder().interval(Duration::from_millis(500));
     let mut fleet = Vec::new();
@@ -215,6 +221,80 @@ fn regression_recovers_the_planted_cost_of_lag_compensation_within_a_tenth() {
         let alone = [Series { server, frames }];
         assert!(lag_compensation_cost(&alone, Fleet::Alike).is_none());
     }
+}
+
+/// CPU per player and tick, microseconds, where it is to be recovered.
+const WORK_US: u64 = 500;
+
+#[test]
+fn the_live_pipeline_recovers_the_planted_cost_of_a_player_within_a_tenth() {
+    if !root_or_skip() {
+        return;
+    }
+    let _alone = FLEETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let gsmon = gsmon().unwrap();
+    let mut builder = GameServerMonitor::builder().interval(Duration::from_millis(500));
+    let mut processes = Vec::new();
+    let fleet: [u32; 5] = [2, 5, 8, 11, 14];
+    for (number, players) in fleet.into_iter().enumerate() {
+        let args = ServerArgs {
+            work_per_player_us: WORK_US,
+            // What a player costs beside that: a few datagrams.
+            ticks_per_snapshot: 4,
+            ..server(Header::Quake3, LagArgs::default())
+        };
+        let server = DemoProcess::server(&gsmon, &[], &args).unwrap();
+        let port = server.ready.port;
+        let quiet = BotsArgs {
+            input_hz: 10.0,
+            ..bots(Header::Quake3, port, players)
+        };
+        let bots = DemoProcess::bots(&gsmon, &[], &quiet).unwrap();
+        builder = builder.add_game_server(GameServer::new(format!("fleet-{number}"), Game::Demo).port(port));
+        processes.push((server, bots));
+    }
+    let monitor = builder.start().unwrap();
+    wait_for(&monitor, Duration::from_secs(60), |snapshot| {
+        snapshot.servers.iter().zip(fleet).all(|(server, players)| {
+            server.game_state.player_counts.humans == Some(u64::from(players)) && server.tick.is_some()
+        })
+    })
+    .unwrap();
+    let begin = monitor.snapshot().unwrap();
+    wait_for(&monitor, Duration::from_secs(90), |snapshot| {
+        snapshot.sequence >= begin.sequence + 50
+    })
+    .unwrap();
+    let from = (begin.unix_time_seconds * 1e3) as i64;
+    let frames: Vec<(String, Vec<Frame>)> = (0..fleet.len())
+        .map(|number| {
+            let name = format!("fleet-{number}");
+            let frames = monitor.history().frames(&name, from, i64::MAX).unwrap().frames();
+            (name, frames)
+        })
+        .collect();
+    let series: Vec<Series<'_>> = frames
+        .iter()
+        .map(|(server, frames)| Series { server, frames })
+        .collect();
+    let metrics = [Measure::CpuCores, Measure::TickP50Ms].map(ScalingMetric::Stored);
+    let report = analyze_player_scaling(&series, &Scope::All, &metrics).unwrap();
+    assert_eq!(report.servers, fleet.len());
+    // Cores per player at 20 ticks per second, and milliseconds of a tick.
+    for (answer, planted) in report.metrics.iter().zip([WORK_US as f64 * 20e-6, WORK_US as f64 / 1e3]) {
+        println!("{answer:?}");
+        let told = answer.scaling.as_ref().unwrap().per_player;
+        let ratio = told.value / planted;
+        if answer.metric == metrics[0] {
+            assert!((0.9..=1.1).contains(&ratio), "{told:?} instead of {planted}");
+        } else {
+            // Where CPUs are short, ticks are waited for as well: only that it is no less is sure.
+            assert!(ratio > 0.9, "{told:?} instead of {planted}");
+        }
+    }
+    // Within one server nothing moved: nothing is told of it.
+    let alone = analyze_player_scaling(&series, &Scope::Server("fleet-2".into()), &metrics).unwrap();
+    assert!(alone.metrics.iter().all(|answer| answer.scaling.is_none()), "{alone:?}");
 }
 
 struct Agent(Child);
@@ -299,6 +379,38 @@ fn the_commands_answer_from_a_running_agent_and_say_what_is_missing() {
         "nobody measures round trips here"
     );
     assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<svg"));
+    let players = ask(&["analyze", "players", "arena", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&players.stdout).unwrap();
+    assert_eq!(document["report"]["scope"]["server"], "arena");
+    let refused = document["report"]["metrics"][0]["refused"].as_str().unwrap();
+    assert!(
+        refused.contains("rows") || refused.contains("nearly all the time"),
+        "{refused}"
+    );
+    let memory = ask(&["analyze", "memory", "arena"]);
+    assert!(
+        String::from_utf8_lossy(&memory.stdout).contains("cannot be told"),
+        "{}",
+        said(&memory)
+    );
+    for (words, missing) in [
+        (["analyze", "actions", "arena"], "no actions of players are told here"),
+        (["mark", "lobby", "plugin X 2.1"], "there are: arena"),
+        (["mark", "arena", " "], "1 to 256 bytes"),
+    ] {
+        let refused = ask(&words);
+        assert!(
+            refused.status.code() == Some(1) && said(&refused).contains(missing),
+            "{words:?}: {}",
+            said(&refused)
+        );
+    }
+    assert!(ask(&["mark", "arena", "plugin X 2.1"]).status.success());
+    let marks: serde_json::Value = serde_json::from_slice(&ask(&["mark", "arena", "--json"]).stdout).unwrap();
+    assert_eq!(
+        (&marks[0]["mark"]["text"], &marks[0]["mark"]["by"]),
+        (&"plugin X 2.1".into(), &"person".into())
+    );
     let unknown = ask(&["why", "lobby"]);
     assert!(
         unknown.status.code() == Some(1) && said(&unknown).contains("there are: arena"),
@@ -312,8 +424,12 @@ fn the_commands_answer_from_a_running_agent_and_say_what_is_missing() {
         said(&early)
     );
     let windows = ["2001-01-01T00:00Z", "10:00..11:00"];
+    let wrong = ask(&["analyze", "players", "arena", "--metrics", "cpu_usge"]);
+    assert!(said(&wrong).contains("did you mean `cpu_usage`"), "{}", said(&wrong));
     for words in [
         ["analyze", "network", "arena", "--buckets", "100,50"].as_slice(),
+        &["analyze", "players", "arena", "--metrics", "cpu_usge"],
+        &["analyze", "players", "arena", "--range", "yesterday"],
         &[
             "analyze", "netcode", "arena", "--before", windows[1], "--after", windows[1],
         ],

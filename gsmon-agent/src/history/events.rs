@@ -42,11 +42,13 @@ pub enum EventKind {
     Start,
     /// Somebody marked this time; the word is what they wrote.
     Mark,
+    /// The server came back with another executable; the word tells which.
+    Update,
 }
 
 impl EventKind {
     /// All of them, in the order of their numbers in the file, from 1 on.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Join,
         Self::Leave,
         Self::Phase,
@@ -55,6 +57,7 @@ impl EventKind {
         Self::Action,
         Self::Start,
         Self::Mark,
+        Self::Update,
     ];
 }
 

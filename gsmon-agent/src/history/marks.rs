@@ -1,9 +1,11 @@
 //! Marks: moments from which on a server may behave differently, told by people or seen as a changed executable. In memory,
-//! the newest of each server.
+//! the newest of each server; the file keeps them as events.
 
 use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+
+use super::events::{Event, EventKind};
 
 /// Marks of one server that are kept.
 const MOST: usize = 128;
@@ -59,6 +61,36 @@ impl Mark {
             unix_ms,
             text: text.to_owned(),
             by: MarkedBy::Person,
+        })
+    }
+}
+
+impl Mark {
+    /// As the file keeps it.
+    pub(super) fn event(&self, server: &str) -> Event {
+        Event {
+            server: server.into(),
+            unix_ms: self.unix_ms,
+            kind: match self.by {
+                MarkedBy::Person => EventKind::Mark,
+                MarkedBy::Executable => EventKind::Update,
+            },
+            word: Some(self.text.as_str().into()),
+            times: 1,
+        }
+    }
+
+    /// As the file has kept it; `None` for events of other kinds.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let by = match event.kind {
+            EventKind::Mark => MarkedBy::Person,
+            EventKind::Update => MarkedBy::Executable,
+            _ => return None,
+        };
+        Some(Self {
+            unix_ms: event.unix_ms,
+            text: event.word.as_deref()?.to_owned(),
+            by,
         })
     }
 }

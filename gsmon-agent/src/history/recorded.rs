@@ -6,6 +6,7 @@ use super::{
     disk::HistoryReader,
     events::Event,
     frame::Frame,
+    marks::Mark,
     rollup::{Rollup, Span, roll_frames},
     source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
     store::{History, UnknownServer},
@@ -23,6 +24,30 @@ impl History {
             name: server.to_owned(),
             known: self.followed(),
         })
+    }
+}
+
+impl History {
+    /// Marks of a server, the oldest first: the newest from memory, older ones from the file.
+    ///
+    /// # Errors
+    /// When there is no such server, or the file cannot be read.
+    pub fn marks(&self, server: &str) -> Result<Vec<Mark>, SourceError> {
+        let new = self.new_marks(server)?;
+        let mut marks: Vec<Mark> = self
+            .events(Some(server), TimeRange::ALL)
+            .or_else(|error| match error {
+                // Nothing of it has been written yet.
+                SourceError::Unknown(_) => Ok(Vec::new()),
+                other => Err(other),
+            })?
+            .iter()
+            .filter_map(Mark::of)
+            .collect();
+        marks.extend(new);
+        marks.sort_by(|a, b| (a.unix_ms, &a.text).cmp(&(b.unix_ms, &b.text)));
+        marks.dedup();
+        Ok(marks)
     }
 }
 

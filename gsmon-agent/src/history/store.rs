@@ -77,6 +77,7 @@ impl History {
     pub fn written_by(writer: HistoryWriter) -> Self {
         Self {
             servers: Mutex::default(),
+            marks: Mutex::default(),
             disk: Some(Disk {
                 writer,
                 watcher: Mutex::default(),
@@ -163,14 +164,15 @@ impl History {
 
     /// Marks a moment of a server.
     pub fn mark(&self, server: &str, mark: Mark) {
+        self.tell(mark.event(server));
         self.locked_marks().add(server, mark);
     }
 
-    /// Marks of a server, the oldest first.
+    /// Marks of a server since the agent's start, the oldest first.
     ///
     /// # Errors
     /// With the servers that there are, when this is none of them.
-    pub fn marks(&self, server: &str) -> Result<Vec<Mark>, UnknownServer> {
+    pub fn new_marks(&self, server: &str) -> Result<Vec<Mark>, UnknownServer> {
         let servers = self.lock();
         match servers.contains_key(server) {
             true => Ok(self.locked_marks().of(server)),

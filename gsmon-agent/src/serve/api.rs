@@ -80,6 +80,7 @@ enum Refusal {
     Resolution(#[from] UnknownResolution),
     #[error("more than {most} frames: ask for less time, or for resolution=minute or hour")]
     TooMany { most: usize },
+    #[error(transparent)]
     Mark(#[from] MarkError),
     #[error("the text of a mark must be UTF-8")]
     NoText,

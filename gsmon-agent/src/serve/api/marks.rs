@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Answer, Parameters, Refusal, read};
+use super::{Answer, Parameters, REQUEST_TIMEOUT, Refusal, read};
 use crate::history::{History, Mark, UnknownServer};
 
 /// Bytes of a body; more is no mark.
@@ -37,7 +37,13 @@ fn server(query: Parameters) -> Result<String, Refusal> {
 }
 
 async fn marks(State(history): State<Arc<History>>, query: Parameters) -> Answer {
-    Ok(Json(history.marks(&server(query)?)?).into_response())
+    let server = server(query)?;
+    // Older ones are on disk.
+    let work = tokio::task::spawn_blocking(move || history.marks(&server));
+    match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        Ok(Ok(marks)) => Ok(Json(marks?).into_response()),
+        _ => Err(Refusal::Answer),
+    }
 }
 
 async fn mark(State(history): State<Arc<History>>, query: Parameters, body: Bytes) -> Answer {
@@ -48,7 +54,7 @@ async fn mark(State(history): State<Arc<History>>, query: Parameters, body: Byte
     let mark = Mark::told(unix_ms, text)?;
     // Refuses servers that there are not.
     history
-        .marks(&server)
+        .new_marks(&server)
         .map_err(|error: UnknownServer| Refusal::from(error))?;
     history.mark(&server, mark.clone());
     Ok(Json(mark).into_response())

@@ -30,6 +30,8 @@ const GOOD: f64 = 0.7;
 const SURE: f64 = 0.95;
 /// The same where nothing in the format answers.
 const SURE_BY_NUMBERS: f64 = 0.75;
+/// Times that what is usual for the game is looked at before it is judged: a player who comes in says other things at first.
+const USUAL_LOOKS: u32 = 4;
 /// Turns of the spin bit by which it is judged.
 const JUDGED_BY_TURNS: u64 = 6;
 /// Packets by which a format in use is judged again.
@@ -179,6 +181,8 @@ pub struct Recognition {
     reading: Option<Candidate>,
     evidence: HashMap<LayoutPlace, Evidence>,
     judged: HashMap<LayoutPlace, f64>,
+    /// How often each had packets enough to be judged.
+    looks: HashMap<LayoutPlace, u32>,
     batch_began_ms: Option<i64>,
     /// Of the format in use.
     confidence: Option<f64>,
@@ -202,6 +206,7 @@ impl Recognition {
             reading: None,
             evidence: HashMap::new(),
             judged: HashMap::new(),
+            looks: HashMap::new(),
             batch_began_ms: None,
             confidence: None,
             pause_ms: FIRST_PAUSE_MS,
@@ -215,6 +220,7 @@ impl Recognition {
     pub fn restart(&mut self) {
         self.evidence.clear();
         self.judged.clear();
+        self.looks.clear();
         self.batch_began_ms = None;
         self.confidence = None;
         self.reading = None;
@@ -286,6 +292,7 @@ impl Recognition {
                     self.review();
                 } else if now_ms >= self.again_ms && flows > 0 {
                     self.judged.clear();
+                    self.looks.clear();
                     self.evidence.clear();
                     self.batch_began_ms = None;
                     self.state = NetcodeState::Looking;
@@ -312,7 +319,6 @@ impl Recognition {
             let evidence = self.evidence.get(place).copied().unwrap_or_default();
             if evidence.is_enough(candidate) {
                 let score = evidence.score(candidate);
-                self.judged.insert(*place, score);
                 let sure = if candidate.layout.tells_rtt() {
                     SURE
                 } else {
@@ -321,6 +327,14 @@ impl Recognition {
                 if score >= sure && candidate.usual {
                     return self.settle(candidate.clone(), score);
                 }
+                let looks = self.looks.entry(*place).or_default();
+                *looks += 1;
+                if candidate.usual && *looks < USUAL_LOOKS {
+                    self.evidence.remove(place);
+                    open.push(*place);
+                    continue;
+                }
+                self.judged.insert(*place, score);
             } else if overdue && !(tried.len() == 1 && evidence.packets() < JUDGED_BY) {
                 // Too little traffic on its flows, and not on all flows: others get their turn, and it counts as not
                 // fitting. Where it is tried on all of them, nothing else could be judged by so little: players who load

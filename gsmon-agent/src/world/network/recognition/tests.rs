@@ -150,6 +150,28 @@ fn what_is_usual_is_tried_first_and_found_at_once() {
 }
 
 #[test]
+fn what_players_say_when_they_come_in_does_not_decide() {
+    let mut recognition = Recognition::new(KnownBy::Game, candidates(&[Format::Teeworlds], &[]));
+    for second in 0..6 {
+        let coming_in = second < 2;
+        let now = NetcodeCounts {
+            read: 30,
+            unread: if coming_in { 30 } else { 0 },
+            rtt_samples: 10,
+            ..NetcodeCounts::default()
+        };
+        let read = match recognition.choice() {
+            LayoutChoice::Off => Vec::new(),
+            _ => vec![reading_of(Format::Teeworlds, now)],
+        };
+        recognition.hear(read.iter(), 1, second * 1_000);
+    }
+    assert_eq!(recognition.state(), NetcodeState::Reading);
+    assert_eq!(recognition.known_by(), KnownBy::Game);
+    assert!(recognition.confidence().unwrap() > 0.95);
+}
+
+#[test]
 fn players_who_say_little_while_they_load_are_waited_for() {
     let mut recognition = Recognition::new(KnownBy::Game, candidates(&[Format::Luanti], &[]));
     for second in 0..60 {

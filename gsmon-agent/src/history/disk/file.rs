@@ -24,8 +24,8 @@ use crate::history::{
 };
 
 /// Servers whose samples share journal rows, so that making blocks of them takes little memory at a time.
-const GROUP: u32 = 16;
-/// Groups; a server beyond them shares the row of another sixteen.
+const GROUP: u32 = 8;
+/// Groups; a server beyond them shares the rows of another eight.
 pub const GROUPS: u32 = 64;
 
 /// The group of a server.

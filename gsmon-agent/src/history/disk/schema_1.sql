@@ -3,7 +3,7 @@ CREATE TABLE server (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE measure (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 
--- Samples that are in no block yet: one row per interval and 16 servers. id is seq * 64 + group.
+-- Samples that are in no block yet: one row per interval and 8 servers. id is seq * 64 + group.
 CREATE TABLE journal (id INTEGER PRIMARY KEY, unix_ms INTEGER NOT NULL, samples BLOB NOT NULL) STRICT;
 
 -- Samples (tier 0), roll-ups of a minute (1), roll-ups of an hour (2). seq rises with the time of writing and not with

@@ -20,7 +20,7 @@ use crate::{
     history::rollup::{Rollup, Span, roll_frames, roll_rows},
 };
 
-/// Length of a block of samples: long enough to pack well, short enough to be in memory for sixteen servers.
+/// Length of a block of samples: long enough to pack well, short enough to be in memory for eight servers.
 pub const BLOCK_MS: i64 = 600_000;
 /// A block that ends an hour is followed by another soon, unless its server has gone: then it waits so long.
 const ROLL_ANYWAY_MS: i64 = 900_000;
@@ -116,13 +116,15 @@ impl HistoryFile {
             .collect();
         let transaction = self.connection.unchecked_transaction()?;
         let mut read = transaction.prepare_cached("SELECT samples FROM journal WHERE id = ?1")?;
-        let mut servers: BTreeMap<u32, Vec<(i64, Sample)>> = BTreeMap::new();
+        let mut servers: BTreeMap<u32, (Vec<i64>, Vec<Sample>)> = BTreeMap::new();
         for row in &due {
             let bytes: Vec<u8> = read.query_row([journal_id(group, row.seq)], |found| found.get(0))?;
             match code::unseal::<JournalRow>(&bytes) {
                 Ok(samples) => {
                     for (server, sample) in samples {
-                        servers.entry(server).or_default().push((row.seq, sample));
+                        let (seqs, kept) = servers.entry(server).or_default();
+                        seqs.push(row.seq);
+                        kept.push(sample);
                     }
                 }
                 Err(error) => {
@@ -133,13 +135,14 @@ impl HistoryFile {
         }
         drop(read);
         let mut made = Vec::new();
-        for (server, samples) in servers {
+        for (server, (seqs, samples)) in servers {
+            let mut end = 0;
             // Where the clock was set back, another block begins.
-            for part in samples.chunk_by(|one, next| one.1.unix_ms <= next.1.unix_ms) {
-                let seq = part.last().map_or(0, |(seq, _)| *seq);
-                let part: Vec<Sample> = part.iter().map(|(_, sample)| sample.clone()).collect();
-                match samples::pack_block(&part, &self.names.dictionary) {
-                    Ok(data) => made.push((server, insert_samples(&transaction, server, seq, &part, &data)?)),
+            for part in samples.chunk_by(|one, next| one.unix_ms <= next.unix_ms) {
+                end += part.len();
+                let seq = seqs[end - 1];
+                match samples::pack_block(part, &self.names.dictionary) {
+                    Ok(data) => made.push((server, insert_samples(&transaction, server, seq, part, &data)?)),
                     Err(error) => {
                         self.damaged_blocks += 1;
                         tracing::warn!(path = %self.path.display(), "samples cannot be packed: {error}");

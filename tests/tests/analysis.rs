@@ -281,7 +281,11 @@ fn the_live_pipeline_recovers_the_planted_cost_of_a_player_within_a_tenth() {
     let report = analyze_player_scaling(&series, &Scope::All, &metrics).unwrap();
     assert_eq!(report.servers, fleet.len());
     // Cores per player at 20 ticks per second, and milliseconds of a tick.
-    for (answer, planted) in report.metrics.iter().zip([WORK_US as f64 * 20e-6, WORK_US as f64 / 1e3]) {
+    for (answer, planted) in report
+        .metrics
+        .iter()
+        .zip([WORK_US as f64 * 20e-6, WORK_US as f64 / 1e3])
+    {
         println!("{answer:?}");
         let told = answer.scaling.as_ref().unwrap().per_player;
         let ratio = told.value / planted;
@@ -294,7 +298,10 @@ fn the_live_pipeline_recovers_the_planted_cost_of_a_player_within_a_tenth() {
     }
     // Within one server nothing moved: nothing is told of it.
     let alone = analyze_player_scaling(&series, &Scope::Server("fleet-2".into()), &metrics).unwrap();
-    assert!(alone.metrics.iter().all(|answer| answer.scaling.is_none()), "{alone:?}");
+    assert!(
+        alone.metrics.iter().all(|answer| answer.scaling.is_none()),
+        "{alone:?}"
+    );
 }
 
 struct Agent(Child);
@@ -394,7 +401,10 @@ fn the_commands_answer_from_a_running_agent_and_say_what_is_missing() {
         said(&memory)
     );
     for (words, missing) in [
-        (["analyze", "actions", "arena"], "no actions of players are told here"),
+        (
+            ["analyze", "actions", "arena"],
+            "no actions of players are told here",
+        ),
         (["mark", "lobby", "plugin X 2.1"], "there are: arena"),
         (["mark", "arena", " "], "1 to 256 bytes"),
     ] {
@@ -425,7 +435,11 @@ fn the_commands_answer_from_a_running_agent_and_say_what_is_missing() {
     );
     let windows = ["2001-01-01T00:00Z", "10:00..11:00"];
     let wrong = ask(&["analyze", "players", "arena", "--metrics", "cpu_usge"]);
-    assert!(said(&wrong).contains("did you mean `cpu_usage`"), "{}", said(&wrong));
+    assert!(
+        said(&wrong).contains("did you mean `cpu_usage`"),
+        "{}",
+        said(&wrong)
+    );
     for words in [
         ["analyze", "network", "arena", "--buckets", "100,50"].as_slice(),
         &["analyze", "players", "arena", "--metrics", "cpu_usge"],

@@ -22,6 +22,8 @@ pub struct Tried {
     pub shape: Shape,
     /// Root mean square of what it left of the rows that it was not fitted to, in the unit of the figure.
     pub held_out_error: f64,
+    /// How much more that is than of the best, in standard errors of the difference.
+    pub worse_by_errors: f64,
     /// Can it not be told from the best?
     pub plausible: bool,
 }
@@ -39,7 +41,7 @@ pub fn choose(rows: &[Row], scale: f64) -> Option<(Model, Vec<Tried>)> {
             )
         })
         .collect();
-    // (shape, mean squared error of each block)
+    // (shape, mean squared error of each block, rows weighed as they are when a shape is fitted)
     let mut tried: Vec<(Shape, Vec<f64>)> = Vec::new();
     for shape in Shape::ALL {
         let models: Option<Vec<Model>> = training.iter().map(|cells| fit(shape, cells, scale)).collect();
@@ -49,7 +51,7 @@ pub fn choose(rows: &[Row], scale: f64) -> Option<(Model, Vec<Tried>)> {
             let block = block_of(index);
             let off = row.value - models[block % FOLDS].at(row.players);
             errors[block].0 += row.weight * off * off;
-            errors[block].1 += row.weight;
+            errors[block].1 += f64::from(u8::from(row.weight > 0.0));
         }
         let means = errors
             .iter()
@@ -66,7 +68,7 @@ pub fn choose(rows: &[Row], scale: f64) -> Option<(Model, Vec<Tried>)> {
         .min_by(|a, b| mean(&a.1).total_cmp(&mean(&b.1)))?
         .1
         .clone();
-    let plausible = |errors: &[f64]| {
+    let worse_by = |errors: &[f64]| {
         let worse: Vec<f64> = errors
             .iter()
             .zip(&best)
@@ -76,14 +78,19 @@ pub fn choose(rows: &[Row], scale: f64) -> Option<(Model, Vec<Tried>)> {
         let count = worse.len().max(2) as f64;
         let by = worse.iter().sum::<f64>() / count;
         let variance = worse.iter().map(|worse| (worse - by).powi(2)).sum::<f64>() / (count - 1.0);
-        by <= CLEARLY * (variance / count).sqrt()
+        let error = (variance / count).sqrt();
+        if error > 0.0 { by / error } else { 0.0 }
     };
     let out: Vec<Tried> = tried
         .iter()
-        .map(|(shape, errors)| Tried {
-            shape: *shape,
-            held_out_error: mean(errors).sqrt(),
-            plausible: plausible(errors),
+        .map(|(shape, errors)| {
+            let worse_by_errors = worse_by(errors);
+            Tried {
+                shape: *shape,
+                held_out_error: mean(errors).sqrt(),
+                worse_by_errors,
+                plausible: worse_by_errors <= CLEARLY,
+            }
         })
         .collect();
     let simplest = out

@@ -45,10 +45,6 @@ impl Known {
             fit(model.shape, &cells(kept.map(|(_, row)| row)), model.scale())
         })?;
         let all = cells(rows.iter());
-        let error_of = |shape: Shape| {
-            let tried = tried.iter().find(|tried| tried.shape == shape);
-            tried.map_or(f64::NAN, |tried| tried.held_out_error)
-        };
         // A line is taken where no curve is clearly better: how curves differ from it is mostly their own noise.
         let curved = model.shape > Shape::Linear;
         let others = tried
@@ -57,12 +53,8 @@ impl Known {
                 curved && tried.plausible && tried.shape != model.shape && tried.shape > Shape::Linear
             })
             .filter_map(|tried| {
-                // Errors of what was held out need no correction for parameters.
-                let log = -effective * (tried.held_out_error / error_of(model.shape)).ln();
-                Some((
-                    fit(tried.shape, &all, model.scale())?,
-                    log.clamp(-30.0, 0.0).exp(),
-                ))
+                let likely = (-0.5 * tried.worse_by_errors.powi(2)).exp();
+                Some((fit(tried.shape, &all, model.scale())?, likely))
             })
             .collect();
         Some(Self {

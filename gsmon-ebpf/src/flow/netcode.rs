@@ -158,38 +158,64 @@ fn unpacked(where_: u64, whose: u64) -> Place {
 
 /// Set in a place among the commands of a datagram.
 const COMMAND: u64 = 1 << 32;
-/// Set where nothing but this place of a datagram is read.
-const ALONE: u64 = 1 << 33;
-
 #[inline(always)]
 fn tables(place: Place) -> Option<(&'static Layout, *mut NetcodeSlot)> {
     let layout = LAYOUTS.get(place.layout & (LAYOUT_COUNT - 1))?;
     Some((layout, NETCODE.get_ptr_mut(place.slot)?))
 }
 
-/// Two global functions for each hook and direction: one goes through a datagram, one reads what is said at one place.
+/// A payload that consists of commands. What is packed is packed as a whole, so that none of it is unpacked here: kernel
+/// functions that call one another have 512 bytes of stack together.
+struct Walked<P>(At<P>);
+
+impl<P: Words> Payload for Walked<P> {
+    #[inline(always)]
+    fn load(&self, at: u32, width: u32) -> Option<u64> {
+        self.0.load(at, width)
+    }
+
+    #[inline(always)]
+    fn message(&self, _: u32, _: u8) -> u32 {
+        0
+    }
+}
+
+/// Three global functions for each hook and direction: one reads a datagram that has no commands, one goes through a
+/// datagram that has, and one reads what is said at one place of it.
 macro_rules! looks {
-    ($($look:ident, $at:ident: $context:ty, $packet:ident, $way:expr;)*) => {
+    ($($alone:ident, $look:ident, $part:ident: $context:ty, $packet:ident, $way:expr;)*) => {
         $(
             /// # Safety
             /// `ctx` is the context of the running program.
             #[unsafe(no_mangle)]
             #[inline(never)]
-            unsafe extern "C" fn $at(ctx: *mut $context, where_: u64, whose: u64, now_ns: u64, at: u64) -> u32 {
+            unsafe extern "C" fn $alone(ctx: *mut $context, where_: u64, whose: u64, now_ns: u64) -> u32 {
                 let place = unpacked(where_, whose);
                 let Some((layout, slot)) = tables(place) else {
                     return 0;
                 };
                 let payload = At { packet: $packet(ctx), start: place.start };
-                let kinds = if at & COMMAND != 0 { Kinds::Commands } else { Kinds::Whole };
                 // SAFETY: non-null map pointer. Another CPU with a packet of the same flow may write at the same time:
                 // each word is written whole, and what is lost is one sample.
                 let slot = unsafe { &mut *slot };
-                let fits = read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, slot);
-                if at & ALONE != 0 {
-                    note(&mut slot.counts, $way, Outcome { fits, left: false });
-                }
-                fits as u32
+                let fits = read_at(&payload, place.length, layout, $way, Kinds::Whole, 0, now_ns, slot);
+                note(&mut slot.counts, $way, Outcome { fits, left: false });
+                0
+            }
+
+            /// # Safety
+            /// `ctx` is the context of the running program.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            unsafe extern "C" fn $part(ctx: *mut $context, where_: u64, whose: u64, now_ns: u64, at: u64) -> u32 {
+                let place = unpacked(where_, whose);
+                let Some((layout, slot)) = tables(place) else {
+                    return 0;
+                };
+                let payload = Walked(At { packet: $packet(ctx), start: place.start });
+                let kinds = if at & COMMAND != 0 { Kinds::Commands } else { Kinds::Whole };
+                // SAFETY: as above.
+                read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, unsafe { &mut *slot }) as u32
             }
 
             /// # Safety
@@ -201,11 +227,11 @@ macro_rules! looks {
                 let Some((layout, slot)) = tables(place) else {
                     return 0;
                 };
-                let payload = At { packet: $packet(ctx), start: place.start };
+                let payload = Walked(At { packet: $packet(ctx), start: place.start });
                 let outcome = positions(&payload, place.length, side_of(layout, $way), |kinds, base| {
                     let command = if kinds == Kinds::Commands { COMMAND } else { 0 };
                     // SAFETY: the context is valid for the program's run.
-                    unsafe { $at(ctx, where_, whose, now_ns, base as u64 | command) != 0 }
+                    unsafe { $part(ctx, where_, whose, now_ns, base as u64 | command) != 0 }
                 });
                 // SAFETY: as above.
                 note(unsafe { &mut (*slot).counts }, $way, outcome);
@@ -216,9 +242,9 @@ macro_rules! looks {
 }
 
 looks! {
-    netcode_skb_receive, netcode_skb_receive_at: __sk_buff, SkbPacket, Way::Up;
-    netcode_skb_transmit, netcode_skb_transmit_at: __sk_buff, SkbPacket, Way::Down;
-    netcode_xdp_receive, netcode_xdp_receive_at: xdp_md, XdpPacket, Way::Up;
+    netcode_skb_receive, netcode_skb_receive_walk, netcode_skb_receive_part: __sk_buff, SkbPacket, Way::Up;
+    netcode_skb_transmit, netcode_skb_transmit_walk, netcode_skb_transmit_part: __sk_buff, SkbPacket, Way::Down;
+    netcode_xdp_receive, netcode_xdp_receive_walk, netcode_xdp_receive_part: xdp_md, XdpPacket, Way::Up;
 }
 
 /// Makes the next packet one that comes next and acknowledges something: a bench has the same packet again and again.
@@ -245,7 +271,7 @@ impl Netcode for BenchPacket {
         // SAFETY: the context is valid for the program's run.
         unsafe {
             netcode_bench_prepare(whose, now_ns);
-            netcode_skb_receive_at(self.0, where_, whose, now_ns, ALONE);
+            netcode_skb_receive(self.0, where_, whose, now_ns);
         }
     }
 }
@@ -274,10 +300,10 @@ impl Netcode for SkbPacket {
         // SAFETY: the context is valid for the program's run.
         unsafe {
             match (direction, place.layout & WALKED != 0) {
-                (Direction::Receive, true) => netcode_skb_receive(self.0, where_, whose, now_ns),
-                (Direction::Receive, false) => netcode_skb_receive_at(self.0, where_, whose, now_ns, ALONE),
-                (Direction::Transmit, true) => netcode_skb_transmit(self.0, where_, whose, now_ns),
-                (Direction::Transmit, false) => netcode_skb_transmit_at(self.0, where_, whose, now_ns, ALONE),
+                (Direction::Receive, true) => netcode_skb_receive_walk(self.0, where_, whose, now_ns),
+                (Direction::Receive, false) => netcode_skb_receive(self.0, where_, whose, now_ns),
+                (Direction::Transmit, true) => netcode_skb_transmit_walk(self.0, where_, whose, now_ns),
+                (Direction::Transmit, false) => netcode_skb_transmit(self.0, where_, whose, now_ns),
             };
         }
     }
@@ -290,9 +316,9 @@ impl Netcode for XdpPacket {
         // SAFETY: the context is valid for the program's run.
         unsafe {
             if place.layout & WALKED != 0 {
-                netcode_xdp_receive(self.0, where_, whose, now_ns);
+                netcode_xdp_receive_walk(self.0, where_, whose, now_ns);
             } else {
-                netcode_xdp_receive_at(self.0, where_, whose, now_ns, ALONE);
+                netcode_xdp_receive(self.0, where_, whose, now_ns);
             }
         };
     }

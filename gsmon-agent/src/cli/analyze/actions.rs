@@ -7,8 +7,8 @@ use super::{
     range::{frames_within, parse_range},
 };
 use crate::{
-    history::source::TimeRange,
     analysis::scaling::{ActionsReport, actions_and_spikes},
+    history::source::TimeRange,
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},

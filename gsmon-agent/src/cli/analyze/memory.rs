@@ -7,8 +7,8 @@ use super::{
     range::{frames_within, parse_range},
 };
 use crate::{
-    history::source::TimeRange,
     analysis::scaling::{LeakReport, LeakVerdict, Limit, MemoryBasis, find_leak},
+    history::source::TimeRange,
     top::{harmless::harmless, units::bytes},
 };
 

@@ -42,7 +42,11 @@ pub fn shortfall(range: TimeRange, frames: &[Frame]) -> Option<String> {
 }
 
 /// Frames of a server within a range.
-pub async fn frames_within(socket: &SocketArg, server: &str, range: TimeRange) -> Result<Vec<Frame>, Failure> {
+pub async fn frames_within(
+    socket: &SocketArg,
+    server: &str,
+    range: TimeRange,
+) -> Result<Vec<Frame>, Failure> {
     Ok(frames_of(socket, server, Some(range), None).await?.frames())
 }
 

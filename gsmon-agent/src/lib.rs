@@ -3,12 +3,13 @@
 //! Rooms, lowest first; nothing lower imports anything higher: [`config`] and `gsmon_common` (words), [`kernel`] and
 //! [`host`] (measure), [`games`] (what games say), [`world`] (the live model) and beside it [`privacy`] (what may be
 //! written about players), [`history`] (the last hour), [`serve`] (expose), [`demo`] (real load and its truth), [`analysis`] (frames in,
-//! report out), [`cli`] and [`top`] (show).
+//! report out), [`cli`] and [`top`] (show). [`monitor`] joins the rooms of one host, [`fleet`] joins hosts.
 
 pub mod analysis;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod fleet;
 pub mod games;
 pub mod history;
 pub mod host;

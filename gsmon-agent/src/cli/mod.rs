@@ -7,6 +7,7 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod fleet;
 mod history;
 mod mark;
 mod network;
@@ -86,6 +87,11 @@ enum Command {
         after_help = "Examples:\n  gsmon mark arena \"plugin X 2.1\"\n  gsmon mark arena\n  gsmon mark arena --window 15m --json"
     )]
     Mark(mark::MarkArgs),
+    /// All hosts of a site: reads their agents, serves and shows what they say together. Needs no privileges.
+    #[command(
+        after_help = "Examples:\n  gsmon fleet --config /etc/gsmon-fleet.toml   the process that reads the agents\n  gsmon fleet top --once\n  gsmon fleet health\n  gsmon fleet servers host-a\n  gsmon fleet players --json | jq '.players | length'"
+    )]
+    Fleet(fleet::FleetArgs),
     /// Run the demo and hold the agent against what the servers and bots counted themselves.
     #[command(after_help = "Examples:\n  sudo gsmon selftest\n  sudo gsmon selftest --json")]
     Selftest(selftest::SelftestArgs),
@@ -160,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Why(args) => why::run(&args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Mark(args) => mark::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),

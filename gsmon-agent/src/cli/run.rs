@@ -20,7 +20,7 @@ use crate::{
     kernel,
     monitor::{GameServerMonitor, MonitorError, Privilege},
     privacy::IdentityStore,
-    serve::{Servers, push::TokenBook},
+    serve::{Servers, push::TokenBook, remote::RemoteFiles},
     world::snapshot::Snapshot,
 };
 
@@ -98,7 +98,11 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     if let Some(address) = servers.push_address() {
         tracing::info!(listen = %address?, "pushes are taken over TCP as well");
     }
+    if let Some(address) = servers.remote_address() {
+        tracing::info!(listen = %address?, "a fleet may read over TLS");
+    }
     let tokens = servers.push_tokens();
+    let remote = servers.remote_files();
     let (stop, stopped) = watch::channel(false);
     let (metrics, wanted) = watch::channel(config.metrics);
     let serving = tokio::spawn(servers.run(
@@ -126,6 +130,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
                     metrics.send_replace(config.metrics);
                 }
                 reload_tokens(tokens.as_deref());
+                reload_remote(remote.as_ref());
             }
             _ = upkeep.tick() => identities.upkeep(),
             _ = terminate.recv() => break,
@@ -184,6 +189,19 @@ fn reload_tokens(tokens: Option<&TokenBook>) {
     match book.reload() {
         Ok(count) => tracing::info!(tokens = count, file = %book.path().display(), "push tokens reloaded"),
         Err(error) => tracing::error!("the old push tokens stay in force, revoked ones too: {error}"),
+    }
+}
+
+fn reload_remote(files: Option<&RemoteFiles>) {
+    let Some(files) = files else {
+        return;
+    };
+    let errors = files.reload();
+    for error in &errors {
+        tracing::error!("[api.remote]: what was read before stays in force: {error}");
+    }
+    if errors.is_empty() {
+        tracing::info!("certificate, key and tokens of [api.remote] reloaded");
     }
 }
 

@@ -10,7 +10,9 @@ use std::{
 use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomNetcode, DiscoverySettings, GameServer, HistorySettings, RegionSettings, check, netcode};
+use super::{
+    CustomNetcode, DiscoverySettings, GameServer, HistorySettings, RegionSettings, RemoteSettings, check, netcode,
+};
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
 pub mod duration {
@@ -127,6 +129,9 @@ pub struct ApiSettings {
     /// `[api.push]`: pushes over TCP, only where this is given. The socket takes them always.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub push: Option<PushSettings>,
+    /// `[api.remote]`: what a fleet reads, over TLS and with a token, only where this is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteSettings>,
 }
 
 /// `[api.push]`
@@ -242,6 +247,7 @@ impl Default for ApiSettings {
             socket: PathBuf::from("/run/gsmon/api.sock"),
             socket_group: "gsmon".into(),
             push: None,
+            remote: None,
         }
     }
 }
@@ -373,8 +379,12 @@ pub enum FieldError {
         expected: &'static str,
     },
     /// Two listeners on one address.
-    #[error("[api] and [api.push] both listen on {address}: give each its own port")]
+    #[error("{first} and {second} both listen on {address}: give each its own port")]
     SharedListener {
+        /// Section.
+        first: &'static str,
+        /// Section.
+        second: &'static str,
         /// The address.
         address: SocketAddr,
     },
@@ -399,6 +409,20 @@ pub enum FieldError {
     BadRegions {
         /// What is wrong and what would be right.
         message: String,
+    },
+    /// An agent of a fleet that cannot be meant.
+    #[error("[[agent]] `{name}`: {message}")]
+    BadAgent {
+        /// Name, or position.
+        name: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// A listener of a fleet that cannot be meant.
+    #[error("[listen.remote] {message}")]
+    BadFleetListen {
+        /// What is wrong and what would be right.
+        message: &'static str,
     },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
@@ -541,13 +565,31 @@ impl Config {
                 "1h to 10years",
             ));
         }
-        match &self.api.push {
+        let listeners = [
+            ("[api]", Some(self.api.listen)),
+            ("[api.push]", self.api.push.as_ref().map(|push| push.listen)),
+            (
+                "[api.remote]",
+                self.api.remote.as_ref().map(|remote| remote.listen),
+            ),
+        ];
+        for (index, (second, address)) in listeners.iter().enumerate() {
             // Port 0 is a free one each time.
-            Some(push) if push.listen == self.api.listen && push.listen.port() != 0 => {
-                Err(FieldError::SharedListener { address: push.listen })
+            let Some(address) = address.filter(|address| address.port() != 0) else {
+                continue;
+            };
+            if let Some((first, _)) = listeners[..index]
+                .iter()
+                .find(|(_, other)| *other == Some(address))
+            {
+                return Err(FieldError::SharedListener {
+                    first,
+                    second,
+                    address,
+                });
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 

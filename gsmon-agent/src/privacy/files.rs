@@ -63,6 +63,24 @@ pub enum PrivacyError {
         /// How many bytes it has.
         bytes: usize,
     },
+    /// No key where agents of a fleet should have theirs.
+    #[error(
+        "there is no shared key at {path}: make one (umask 077; head -c 32 /dev/urandom > {path}) and copy it to every agent of the fleet"
+    )]
+    NoSharedKey {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Not a shared key.
+    #[error(
+        "{path} has {bytes} bytes, the key that the agents of a fleet share has 32: make it with head -c 32 /dev/urandom and copy it to every agent"
+    )]
+    BadSharedKey {
+        /// Which file.
+        path: PathBuf,
+        /// How many bytes it has.
+        bytes: usize,
+    },
     /// Not what gsmon writes.
     #[error(
         "{path}, line {line}: not what gsmon wrote ({message}): restore the file from a backup, or remove it"

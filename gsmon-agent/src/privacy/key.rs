@@ -55,6 +55,29 @@ impl PseudonymKey {
         }
     }
 
+    /// Reads the key that the agents of a fleet share. It is never made here: it must be the same on every host.
+    ///
+    /// # Errors
+    /// Where it cannot be read, others can reach it, or it has not 32 bytes.
+    pub fn read_shared(path: &Path) -> Result<Self, PrivacyError> {
+        let bytes = files::read(path, MOST_FILE_BYTES)?.ok_or_else(|| PrivacyError::NoSharedKey {
+            path: path.to_owned(),
+        })?;
+        let key = <&[u8; BYTES]>::try_from(bytes.as_slice()).map_err(|_| PrivacyError::BadSharedKey {
+            path: path.to_owned(),
+            bytes: bytes.len(),
+        })?;
+        Ok(Self::from_bytes(key))
+    }
+
+    /// Tells keys apart and gives nothing else away: 64 bits of a MAC over a fixed text, in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&self.0.into());
+        mac.update(b"gsmon key fingerprint v1\0");
+        let digest = mac.finalize().into_bytes();
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// A key from its bytes.
     pub fn from_bytes(bytes: &[u8; BYTES]) -> Self {
         let mut block = [0; BLOCK];

@@ -5,6 +5,8 @@
 //! written. [`IdentityStore`] is the exception that an operator switches on: it keeps identities in one file, for as
 //! long as `[privacy] retention` says. `docs/privacy.md` lists every field.
 //!
+//! The key that the agents of a fleet share is another one, in a file that the configuration names.
+//!
 //! Files, all 0600, in the state directory: `privacy.key`, `identities.jsonl`, `forgotten.jsonl`, `privacy.lock`.
 
 mod archive;

@@ -1,6 +1,7 @@
 //! The listeners. TCP serves `/metrics` and `/healthz` only, since any process of the host can reach loopback; the
 //! Unix socket (0660, group gsmon) serves the JSON API and takes pushes as well. A second TCP listener, where
-//! configured, takes pushes with a token and serves nothing else.
+//! configured, takes pushes with a token and serves nothing else; a third tells a fleet what is going on, over TLS and
+//! with a token (`remote`).
 
 use std::{
     io,
@@ -24,13 +25,17 @@ use tokio::{
 };
 
 use super::{
-    api, metrics,
-    push::{self, Access, ConnectionLimits, PushGate, RequestLimits, TokenBook, TokenError},
+    api,
+    listener::{self, ConnectionLimits, Transport},
+    metrics,
+    push::{self, Access, PushGate, RequestLimits, TokenBook, TokenError},
+    remote::{self, RemoteError, RemoteFiles, RemoteListener},
 };
 use crate::{
     config::{ApiSettings, MetricsSettings},
     games::push::PushSink,
     history::History,
+    privacy::PseudonymKey,
     world::cell::SnapshotCell,
 };
 
@@ -56,6 +61,9 @@ pub enum ServeError {
     /// The tokens of pushes.
     #[error(transparent)]
     Tokens(#[from] TokenError),
+    /// What a fleet reads.
+    #[error("[api.remote]: {0}")]
+    Remote(#[from] RemoteError),
     /// Unix socket.
     #[error("cannot listen on {path}: {source}; set another path as `socket` under [api]")]
     Unix {
@@ -77,6 +85,7 @@ pub enum ServeError {
 pub struct Servers {
     tcp: TcpListener,
     push: Option<(TcpListener, Arc<TokenBook>)>,
+    remote: Option<(RemoteListener, Option<PseudonymKey>)>,
     unix: UnixListener,
     socket: PathBuf,
 }
@@ -88,10 +97,6 @@ impl Servers {
     /// Binds all of them. A socket that nobody answers on is a leftover of a killed agent and is removed.
     pub async fn bind(settings: &ApiSettings) -> Result<Self, ServeError> {
         let path = settings.socket.clone();
-        let unix_error = |source| ServeError::Unix {
-            path: path.clone(),
-            source,
-        };
         if UnixStream::connect(&path).await.is_ok() {
             return Err(ServeError::SecondAgent { path });
         }
@@ -120,16 +125,23 @@ impl Servers {
             }
             None => None,
         };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(unix_error)?;
-        }
-        remove_leftover(&path).map_err(unix_error)?;
-        let unix = UnixListener::bind(&path).map_err(unix_error)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(unix_error)?;
+        let remote = match &settings.remote {
+            Some(remote) => {
+                let key = remote.shared_key_file.as_deref().map(PseudonymKey::read_shared);
+                let key = key.transpose().map_err(RemoteError::from)?;
+                Some((RemoteListener::bind(remote).await?, key))
+            }
+            None => None,
+        };
+        let unix = bind_socket(&path).map_err(|source| ServeError::Unix {
+            path: path.clone(),
+            source,
+        })?;
         give_to_group(&path, &settings.socket_group);
         Ok(Self {
             tcp,
             push,
+            remote,
             unix,
             socket: path,
         })
@@ -148,6 +160,16 @@ impl Servers {
     /// The tokens of pushes over TCP, to read them again.
     pub fn push_tokens(&self) -> Option<Arc<TokenBook>> {
         self.push.as_ref().map(|(_, tokens)| tokens.clone())
+    }
+
+    /// Where a fleet reads over TLS, where one may.
+    pub fn remote_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.remote.as_ref().map(|(listener, _)| listener.address())
+    }
+
+    /// Certificate, key and tokens of what a fleet reads, to read them again.
+    pub fn remote_files(&self) -> Option<RemoteFiles> {
+        self.remote.as_ref().map(|(listener, _)| listener.files())
     }
 
     /// Serves until `stop` turns true; what is pushed goes into `pushes`, and `metrics` may change meanwhile.
@@ -175,21 +197,29 @@ impl Servers {
             .merge(api::frames::router(history.clone()))
             .merge(api::marks::router(history))
             .merge(gate.router(Access::Anyone));
-        let public = public.with_state(pages);
+        let public = public.with_state(pages.clone());
         let until = |mut stop: watch::Receiver<bool>| async move {
             // An error means that the sender has gone, which is a stop as well.
             let _ = stop.wait_for(|stop| *stop).await;
         };
+        let public_for_fleets = public.clone();
         let tcp = axum::serve(self.tcp, public).with_graceful_shutdown(until(stop.clone()));
         let unix = axum::serve(self.unix, private).with_graceful_shutdown(until(stop.clone()));
         let pushed = async {
             if let Some((listener, tokens)) = self.push {
                 let router = gate.router(Access::Tokens(tokens));
-                push::serve(listener, router, ConnectionLimits::default(), stop.clone()).await;
+                let limits = ConnectionLimits::default();
+                listener::serve(listener, Transport::Plain, router, limits, stop.clone()).await;
+            }
+        };
+        let told = async {
+            if let Some((listener, key)) = self.remote {
+                let router = public_for_fleets.merge(remote::report_router(pages.cell.clone(), key));
+                listener.serve(router, stop.clone()).await;
             }
         };
         let all = async {
-            let (tcp, unix, ()) = tokio::join!(tcp.into_future(), unix.into_future(), pushed);
+            let (tcp, unix, (), ()) = tokio::join!(tcp.into_future(), unix.into_future(), pushed, told);
             for error in [tcp, unix].into_iter().filter_map(Result::err) {
                 tracing::error!(%error, "a listener has failed");
             }
@@ -202,6 +232,17 @@ impl Servers {
         tokio::select! { () = all => {}, () = limit => {} }
         let _ = std::fs::remove_file(&self.socket);
     }
+}
+
+/// Binds a Unix socket that its user and group may use, in place of a leftover that nobody answers on.
+pub(crate) fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    remove_leftover(path)?;
+    let socket = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(socket)
 }
 
 fn remove_leftover(path: &Path) -> io::Result<()> {
@@ -287,6 +328,7 @@ mod tests {
             socket: directory.join("run/api.sock"),
             socket_group: "no-such-group".into(),
             push: None,
+            remote: None,
         }
     }
 

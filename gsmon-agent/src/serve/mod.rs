@@ -1,11 +1,16 @@
 //! Exposing the newest snapshot and the last hour: Prometheus text and health over TCP, the JSON API over a Unix socket, and the client
-//! side of that socket; receiving what engines push. Not here: anything that is measured or computed.
+//! side of that socket; a report for fleets over TLS; receiving what engines push. Not here: anything that is measured or computed.
 
 mod api;
 pub mod client;
 pub mod http;
+pub(crate) mod listener;
 pub mod metrics;
 pub mod push;
+pub mod remote;
+pub mod report;
+pub mod secret;
+pub mod tls;
 
 pub use self::{
     client::{ClientError, Route, fetch, fetch_snapshot, send},

@@ -4,7 +4,6 @@
 //! Every request is bounded in size and time, and answered with what is wrong and where. What a body means is
 //! `games::push`; `docs/push.md` is for senders.
 
-mod listener;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -26,11 +25,8 @@ use axum::{
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use self::{
-    listener::ConnectionLimits,
-    tokens::{Grant, Scope, TokenBook, TokenError},
-};
-pub(super) use self::{listener::serve, metrics::encode};
+pub(super) use self::metrics::encode;
+pub use self::tokens::{Grant, Scope, TokenBook, TokenError};
 use crate::games::push::{MOST_BYTES, ParseError, Problems, PushSink, Pushed, Refused, RefusedFor, parse};
 
 /// When a sender that met a full queue should try again.

@@ -323,7 +323,7 @@ async fn hasty(
     let tokens = TokenBook::load(&token_file(&directory)).unwrap();
     let router = PushGate::new(sink, requests).router(Access::Tokens(Arc::new(tokens)));
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, router, connections, stopped));
+    tokio::spawn(serve(listener, Transport::Plain, router, connections, stopped));
     (address, queue, stop)
 }
 
@@ -443,7 +443,13 @@ async fn without_a_consumer_pushes_are_refused() {
     drop(queue);
     let router = PushGate::new(sink, RequestLimits::default()).router(Access::Anyone);
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, router, ConnectionLimits::default(), stopped));
+    tokio::spawn(serve(
+        listener,
+        Transport::Plain,
+        router,
+        ConnectionLimits::default(),
+        stopped,
+    ));
     let stream = TcpStream::connect(address).await.unwrap();
     let (status, _, body) = exchange(stream, &post(JSON, READY)).await;
     assert_eq!((status, &json(&body)["error"]), (503, &"closed".into()));

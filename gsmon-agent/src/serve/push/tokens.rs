@@ -4,8 +4,6 @@
 //! inside. `#` begins a comment line. Tokens are kept as SHA-256 digests and compared in constant time.
 
 use std::{
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +14,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use crate::games::push::MOST_BYTES;
+use crate::{
+    games::push::MOST_BYTES,
+    serve::secret::{self, SecretError},
+};
 
 /// Fewest characters of a token.
 const SHORTEST: usize = 32;
@@ -32,40 +33,11 @@ const BYTES_PER_TOKEN: usize = 2 * MOST_BYTES;
 /// Why a token file was refused. No message repeats a token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It cannot be read.
-    #[error("cannot read the token file {path}: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A directory, a pipe, a device.
-    #[error("the token file {path} is no regular file")]
-    NoFile {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// Others can read or change it.
-    #[error("the token file {path} is open to others (mode {mode:04o}): chmod 0600 {path}")]
-    Open {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Somebody else's.
-    #[error("the token file {path} belongs to user {owner}: it must belong to root or to the agent's user")]
-    Owner {
-        /// Which file.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-    },
+    /// It cannot be read, or others can reach it.
+    #[error("the token file: {0}")]
+    Secret(#[from] SecretError),
     /// More than a list of tokens.
-    #[error(
-        "the token file {path} is larger than {MOST_FILE_BYTES} bytes, or has more than {MOST_TOKENS} tokens"
-    )]
+    #[error("the token file {path} has more than {MOST_TOKENS} tokens")]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -176,6 +148,13 @@ impl TokenBook {
         Ok(count)
     }
 
+    /// The line of the first token that is for certain servers only.
+    pub fn first_scoped_line(&self) -> Option<usize> {
+        let entries = self.entries.load();
+        let scoped = entries.iter().find(|entry| entry.grant.scope != Scope::All);
+        scoped.map(|entry| entry.line)
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -203,39 +182,7 @@ impl TokenBook {
 }
 
 fn read(path: &Path) -> Result<Vec<Entry>, TokenError> {
-    let read_error = |source| TokenError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // A pipe in the file's place must not hold up the agent.
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(read_error)?;
-    // Of the opened file: its name may mean another one by now.
-    let metadata = file.metadata().map_err(read_error)?;
-    let path = path.to_owned();
-    if !metadata.is_file() {
-        return Err(TokenError::NoFile { path });
-    }
-    // A group may read it, nothing else.
-    if metadata.mode() & 0o037 != 0 {
-        let mode = metadata.mode() & 0o7777;
-        return Err(TokenError::Open { path, mode });
-    }
-    let owner = metadata.uid();
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return Err(TokenError::Owner { path, owner });
-    }
-    let mut bytes = Vec::new();
-    file.take(MOST_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read_error)?;
-    if bytes.len() as u64 > MOST_FILE_BYTES {
-        return Err(TokenError::TooLarge { path });
-    }
-    parse(&bytes, &path)
+    parse(&secret::read(path, MOST_FILE_BYTES)?, path)
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Entry>, TokenError> {
@@ -437,13 +384,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(matches!(
             TokenBook::load(directory.path()),
-            Err(TokenError::NoFile { .. })
+            Err(TokenError::Secret(SecretError::NoFile { .. }))
         ));
         let missing = directory.path().join("none");
-        assert!(matches!(TokenBook::load(&missing), Err(TokenError::Read { .. })));
+        assert!(matches!(
+            TokenBook::load(&missing),
+            Err(TokenError::Secret(SecretError::Read { .. }))
+        ));
         let pipe = directory.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        assert!(matches!(TokenBook::load(&pipe), Err(TokenError::NoFile { .. })));
+        assert!(matches!(
+            TokenBook::load(&pipe),
+            Err(TokenError::Secret(SecretError::NoFile { .. }))
+        ));
     }
 
     #[test]

@@ -1,0 +1,372 @@
+//! The clients: tables over all hosts, as text or JSON. What is not known is `-`, never zero.
+
+use std::{process::ExitCode, time::Duration};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::FleetSocketArg;
+use crate::{
+    cli::{Outcome, print_json, runtime},
+    fleet::{
+        HostState, Verdict,
+        view::{AgentDocument, FleetDocument, FleetPlayer, FleetPlayers, FleetTotals},
+    },
+    games::event::Phase,
+    serve::{ClientError, Route, fetch, report::KnownAs},
+    top::{
+        harmless::harmless,
+        table::{LINE, Room, TextColumn, table},
+        units::{bytes, duration, number},
+    },
+    world::{
+        session::{phase, picture::PlayerCounts},
+        snapshot::{ServerRates, ServerState, TickSnapshot},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// Of this host only.
+    host: Option<String>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: FleetSocketArg,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TopArgs {
+    /// Print one table and end.
+    #[arg(long)]
+    once: bool,
+    /// With --once: one JSON document.
+    #[arg(long, requires = "once")]
+    json: bool,
+    #[command(flatten)]
+    socket: FleetSocketArg,
+}
+
+/// Between two tables of `top`.
+const REFRESH: Duration = Duration::from_secs(2);
+/// Exit code of a check that could not be made.
+const UNKNOWN: u8 = 3;
+
+/// The part of a server that tables show.
+#[derive(Debug, Deserialize)]
+struct ServerRow {
+    host: String,
+    host_state: HostState,
+    name: String,
+    state: Option<ServerState>,
+    rates: Option<ServerRates>,
+    tick: Option<TickSnapshot>,
+    game_state: Option<GameRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct GameRow {
+    phase: Option<Phase>,
+    player_counts: PlayerCounts,
+}
+
+/// There is no such host.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no host called `{asked}`; there are: {known}")]
+struct UnknownHost {
+    asked: String,
+    known: String,
+}
+
+/// Nobody answers.
+#[derive(Debug, thiserror::Error)]
+#[error("no gsmon fleet is running (nobody answers on {0}): start it with `gsmon fleet --config fleet.toml`")]
+struct NoFleet(std::path::PathBuf);
+
+async fn ask<T: serde::de::DeserializeOwned>(socket: &FleetSocketArg, route: &Route) -> anyhow::Result<T> {
+    fetch(&socket.socket, route).await.map_err(|error| match error {
+        ClientError::NoAgent { path } => NoFleet(path).into(),
+        error => error.into(),
+    })
+}
+
+fn document(socket: &FleetSocketArg, host: Option<&str>) -> anyhow::Result<FleetDocument> {
+    let mut fleet: FleetDocument = runtime()?.block_on(ask(socket, &Route::to(&["fleet"])))?;
+    let Some(asked) = host else { return Ok(fleet) };
+    if !fleet.agents.iter().any(|agent| *agent.host == *asked) {
+        let known: Vec<&str> = fleet.agents.iter().map(|agent| &*agent.host).collect();
+        return Err(UnknownHost {
+            asked: asked.to_owned(),
+            known: known.join(", "),
+        }
+        .into());
+    }
+    fleet.agents.retain(|agent| *agent.host == *asked);
+    Ok(fleet)
+}
+
+pub fn top(args: &TopArgs) -> Outcome {
+    loop {
+        let fleet = document(&args.socket, None)?;
+        if args.json {
+            print_json(&fleet)?;
+        } else {
+            if !args.once {
+                // Clears the screen and begins at its top.
+                print!("\u{1b}[2J\u{1b}[H");
+            }
+            print!("{}", fleet_text(&fleet));
+        }
+        if args.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(REFRESH);
+    }
+}
+
+pub fn health(args: &ShowArgs) -> Outcome {
+    let fleet = match document(&args.socket, args.host.as_deref()) {
+        Ok(fleet) => fleet,
+        Err(error) => {
+            // A check that cannot be made says so in its exit code, unlike other commands.
+            eprintln!("gsmon: {error}");
+            return Ok(ExitCode::from(UNKNOWN));
+        }
+    };
+    if args.json {
+        print_json(&fleet.agents)?;
+    } else {
+        print!("{}", health_text(&fleet.agents));
+    }
+    let verdict = match (&args.host, fleet.agents.first()) {
+        (Some(_), Some(agent)) => agent.verdict,
+        _ => fleet.verdict,
+    };
+    Ok(ExitCode::from(verdict.exit_code()))
+}
+
+pub fn servers(args: &ShowArgs) -> Outcome {
+    let mut route = Route::to(&["servers"]);
+    if let Some(host) = &args.host {
+        route = route.with("host", host);
+    }
+    let found: Vec<Value> = runtime()?.block_on(ask(&args.socket, &route))?;
+    if args.json {
+        print_json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<ServerRow> = serde_json::from_value(Value::Array(found))?;
+    print!("{}", servers_text(&rows));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn players(args: &ShowArgs) -> Outcome {
+    let mut found: FleetPlayers = runtime()?.block_on(ask(&args.socket, &Route::to(&["players"])))?;
+    if let Some(host) = &args.host {
+        document(&args.socket, Some(host))?;
+        let there = |player: &FleetPlayer| player.places.iter().any(|place| *place.host == **host);
+        found.players.retain(there);
+    }
+    if args.json {
+        print_json(&found)?;
+    } else {
+        print!("{}", players_text(&found));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn age(agent: &AgentDocument) -> String {
+    duration(agent.age_seconds.map(|seconds| (seconds * 1_000.0) as i64))
+}
+
+fn whole(value: Option<u64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn fleet_text(fleet: &FleetDocument) -> String {
+    const COLUMNS: [TextColumn; 9] = [
+        TextColumn::words("HOST", Room::Free(24)),
+        TextColumn::words("VERDICT", Room::Needed),
+        TextColumn::words("STATE", Room::Needed),
+        TextColumn::figures("AGE", Room::Needed),
+        TextColumn::figures("UP", Room::Needed),
+        TextColumn::figures("PLAYERS", Room::Needed),
+        TextColumn::figures("CPU%", Room::Needed),
+        TextColumn::figures("MEM", Room::Needed),
+        TextColumn::figures("AGENT", Room::Spare(1)),
+    ];
+    let rows: Vec<Vec<String>> = fleet
+        .agents
+        .iter()
+        .map(|agent| {
+            let totals = agent.totals.as_ref();
+            let mut row = vec![
+                agent.host.to_string(),
+                agent.verdict.name().to_owned(),
+                agent.state.name().to_owned(),
+                age(agent),
+            ];
+            row.extend(figures(totals));
+            row.push(bytes(agent.agent_rss_bytes.map(|bytes| bytes as f64)));
+            row
+        })
+        .collect();
+    let totals = &fleet.totals;
+    let [up, humans, cpu, memory] = figures(Some(totals).filter(|totals| totals.of_hosts > 0));
+    let stale = match totals.stale_hosts {
+        0 => String::new(),
+        stale => format!(" ({stale} stale)"),
+    };
+    format!(
+        "{}of {} of {} hosts{stale}: {up} servers up, {humans} players, {cpu} % of a core, {memory}\n",
+        table(&COLUMNS, &rows, LINE),
+        totals.of_hosts,
+        totals.hosts
+    )
+}
+
+/// Servers up, players, CPU in percent of a core, memory.
+fn figures(totals: Option<&FleetTotals>) -> [String; 4] {
+    [
+        totals.map_or_else(
+            || "-".to_owned(),
+            |totals| format!("{}/{}", totals.servers_up, totals.servers),
+        ),
+        whole(totals.and_then(|totals| totals.humans)),
+        number(
+            totals
+                .and_then(|totals| totals.cpu_cores)
+                .map(|cores| cores * 100.0),
+            1,
+        ),
+        bytes(
+            totals
+                .and_then(|totals| totals.rss_bytes)
+                .map(|bytes| bytes as f64),
+        ),
+    ]
+}
+
+fn health_text(agents: &[AgentDocument]) -> String {
+    let mut text = String::new();
+    for agent in agents {
+        let said = match agent.verdict {
+            Verdict::Ok => {
+                let totals = agent.totals.unwrap_or_default();
+                format!("{} of {} servers up", totals.servers_up, totals.servers)
+            }
+            _ => agent.reasons.join("; "),
+        };
+        let line = format!("{}: {}: {said}", agent.host, agent.verdict.name().to_uppercase());
+        text += &format!("{}\n", harmless(&line));
+    }
+    text
+}
+
+fn servers_text(rows: &[ServerRow]) -> String {
+    const COLUMNS: [TextColumn; 8] = [
+        TextColumn::words("HOST", Room::Free(20)),
+        TextColumn::words("SERVER", Room::Free(24)),
+        TextColumn::words("STATE", Room::Needed),
+        TextColumn::words("PHASE", Room::Spare(1)),
+        TextColumn::figures("PLAYERS", Room::Needed),
+        TextColumn::figures("CPU%", Room::Needed),
+        TextColumn::figures("HZ", Room::Needed),
+        TextColumn::figures("MEM", Room::Needed),
+    ];
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let rates = row.rates.as_ref();
+            let counts = row.game_state.as_ref().map(|game| &game.player_counts);
+            let phase = row.game_state.as_ref().and_then(|game| game.phase);
+            let state = match (row.host_state, row.state) {
+                (HostState::Fresh, Some(state)) => state_name(state).to_owned(),
+                (HostState::Stale, Some(state)) => format!("{} (stale)", state_name(state)),
+                _ => "unknown".to_owned(),
+            };
+            vec![
+                row.host.clone(),
+                row.name.clone(),
+                state,
+                phase.map_or("-", phase::name).to_owned(),
+                whole(counts.and_then(|counts| counts.humans)),
+                number(
+                    rates.and_then(|rates| rates.cpu_cores).map(|cores| cores * 100.0),
+                    1,
+                ),
+                number(row.tick.as_ref().map(|tick| tick.rate_hz), 1),
+                bytes(rates.and_then(|rates| rates.rss_bytes).map(|bytes| bytes as f64)),
+            ]
+        })
+        .collect();
+    if cells.is_empty() {
+        return "no servers are known\n".to_owned();
+    }
+    table(&COLUMNS, &cells, LINE)
+}
+
+fn state_name(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Waiting => "waiting",
+        ServerState::Up => "up",
+        ServerState::Gone => "gone",
+    }
+}
+
+fn players_text(found: &FleetPlayers) -> String {
+    const COLUMNS: [TextColumn; 4] = [
+        TextColumn::words("PLAYER", Room::Needed),
+        TextColumn::words("KNOWN BY", Room::Needed),
+        TextColumn::figures("IN GAME", Room::Needed),
+        TextColumn::words("WHERE", Room::Free(120)),
+    ];
+    let rows: Vec<Vec<String>> = found
+        .players
+        .iter()
+        .map(|player| {
+            let places: Vec<String> = player
+                .places
+                .iter()
+                .map(|place| format!("{}/{}", place.host, place.server))
+                .collect();
+            vec![
+                player.pseudonym.to_string(),
+                match player.known_by {
+                    KnownAs::PlatformId => "id".to_owned(),
+                    KnownAs::Name => "name".to_owned(),
+                },
+                duration(player.places.iter().map(|place| place.in_game_ms).max()),
+                places.join(", "),
+            ]
+        })
+        .collect();
+    let mut text = match rows.is_empty() {
+        true => String::new(),
+        false => table(&COLUMNS, &rows, LINE),
+    };
+    text += &format!(
+        "of {} of {} hosts: {} players, {} without a pseudonym, {} bots\n",
+        found.of_hosts,
+        found.hosts,
+        found.players.len(),
+        found.unnamed,
+        found.bots
+    );
+    let join =
+        |hosts: &[std::sync::Arc<str>]| hosts.iter().map(|host| &**host).collect::<Vec<_>>().join(", ");
+    if !found.hosts_without_key.is_empty() {
+        text += &format!(
+            "no shared_key_file under [api.remote], so that players are not joined: {}\n",
+            harmless(&join(&found.hosts_without_key))
+        );
+    }
+    if found.keys.len() > 1 {
+        text += "these hosts have different shared keys; players are joined within each only:\n";
+        for (key, hosts) in &found.keys {
+            text += &format!("  {}: {}\n", harmless(key), harmless(&join(hosts)));
+        }
+    }
+    text
+}

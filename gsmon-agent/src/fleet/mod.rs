@@ -1,0 +1,65 @@
+//! Many agents as one: an unprivileged process that reads what each agent tells over TLS, keeps the newest of it, and
+//! serves all hosts together. Beside `monitor`: where that joins the rooms of one host, this joins hosts.
+//!
+//! `trust` checks who an agent is, `reader` reads it once, `follow` reads it again and again on a clock of its own,
+//! `board` keeps what came of that and how old it is, `view` makes documents of it, `verdict` judges each host,
+//! `serve` and `metrics` show them. Not here: measuring, history, and whoever plays by name.
+
+mod board;
+mod follow;
+mod metrics;
+mod reader;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod verdict;
+pub mod view;
+
+use std::{io, sync::Arc};
+
+use tokio::{sync::watch, task::JoinSet};
+
+pub use self::{
+    board::{Board, HostState},
+    reader::{AgentReader, Budget, ReadError},
+    serve::{FleetServeError, FleetServers},
+    verdict::Verdict,
+};
+use crate::config::FleetConfig;
+
+/// Reads all agents of a configuration until `stop` turns true. Each has a task of its own: whatever one of them does,
+/// the others are read.
+pub async fn follow_all(config: &FleetConfig, board: Arc<Board>, stop: watch::Receiver<bool>) {
+    let budget = Budget::default();
+    let mut tasks = JoinSet::new();
+    for (index, agent) in config.agents.iter().enumerate() {
+        let reader = AgentReader::new(agent.clone(), &config.fleet, budget.clone());
+        // Spread over the interval, so that they do not all answer at once.
+        let share = index as f64 / config.agents.len() as f64;
+        tasks.spawn(follow::follow(
+            reader,
+            index,
+            board.clone(),
+            follow::Pace {
+                interval: config.fleet.interval,
+                first: config.fleet.interval.mul_f64(share),
+            },
+            stop.clone(),
+        ));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            // What it read grows old, and the agent becomes unknown.
+            tracing::error!(%error, "an agent is read no more: this is a fault of gsmon");
+        }
+    }
+}
+
+/// Puts this process's open files as high as it may: a connection for each agent and each reader.
+pub fn raise_open_files() -> io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}

@@ -141,7 +141,7 @@ fn refused(status: u16, body: String) -> ClientError {
     }
 }
 
-pub(super) async fn get_unix(socket: &Path, path: &str) -> Result<(u16, String), ClientError> {
+pub(crate) async fn get_unix(socket: &Path, path: &str) -> Result<(u16, String), ClientError> {
     ask_unix(socket, Method::GET, path, &[]).await
 }
 
@@ -195,7 +195,7 @@ where
 }
 
 #[cfg(test)]
-pub(super) async fn get_tcp(address: std::net::SocketAddr, path: &str) -> Result<(u16, String), ClientError> {
+pub(crate) async fn get_tcp(address: std::net::SocketAddr, path: &str) -> Result<(u16, String), ClientError> {
     let stream = tokio::net::TcpStream::connect(address)
         .await
         .map_err(|error| ClientError::Transport(error.to_string()))?;

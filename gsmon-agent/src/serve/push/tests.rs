@@ -16,7 +16,10 @@ use crate::{
         Fact,
         push::{PushQueue, QueueLimits, channel},
     },
-    serve::Servers,
+    serve::{
+        Servers,
+        listener::{ConnectionLimits, Transport, serve},
+    },
 };
 
 const ALL: &str = "all-all-all-all-all-all-all-all-all";
@@ -52,6 +55,7 @@ impl Agent {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 token_file: token_file(&directory),
             }),
+            remote: None,
         };
         let servers = Servers::bind(&settings).await.unwrap();
         let (sink, queue) = channel(limits);

@@ -24,10 +24,10 @@ use crate::{
 #[command(args_conflicts_with_subcommands = true)]
 pub struct FleetArgs {
     /// Configuration file of the fleet.
-    #[arg(long, short, required = true)]
+    #[arg(long, short)]
     config: Option<PathBuf>,
     /// Only check the configuration.
-    #[arg(long)]
+    #[arg(long, requires = "config")]
     check: bool,
     #[command(subcommand)]
     action: Option<Action>,

@@ -370,3 +370,107 @@ fn players_text(found: &FleetPlayers) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn agent(host: &str, known: bool) -> Value {
+        let totals = json!({
+            "hosts": 1, "of_hosts": 1, "stale_hosts": 0, "servers": 2, "servers_up": 1, "humans": 7,
+            "humans_of_servers": 1, "cpu_cores": 0.5, "cpu_of_servers": 1, "rss_bytes": null, "rss_of_servers": 0
+        });
+        json!({
+            "host": host, "state": if known { "fresh" } else { "unknown" },
+            "age_seconds": if known { json!(2.0) } else { Value::Null },
+            "verdict": if known { "ok" } else { "unknown" },
+            "reasons": if known { json!([]) } else { json!(["cannot connect\u{1b}[2J"]) },
+            "totals": if known { totals } else { Value::Null },
+            "error": null, "failures_in_a_row": 0, "readings": 1, "errors": {}
+        })
+    }
+
+    #[test]
+    fn a_silent_host_has_no_figures_and_sums_say_what_they_are_of() {
+        let document = json!({
+            "verdict": "unknown",
+            "totals": {
+                "hosts": 2, "of_hosts": 1, "stale_hosts": 0, "servers": 2, "servers_up": 1, "humans": 7,
+                "humans_of_servers": 1, "cpu_cores": 0.5, "cpu_of_servers": 1, "rss_bytes": null, "rss_of_servers": 0
+            },
+            "agents": [agent("a", true), agent("b", false)]
+        });
+        let fleet: FleetDocument = serde_json::from_value(document).unwrap();
+        let text = fleet_text(&fleet);
+        let words = |line: usize| {
+            text.lines()
+                .nth(line)
+                .unwrap()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words(1)[..7],
+            ["a", "ok", "fresh", "2s", "1/2", "7", "50.0"],
+            "{text}"
+        );
+        assert_eq!(
+            words(2),
+            ["b", "unknown", "unknown", "-", "-", "-", "-", "-", "-"],
+            "{text}"
+        );
+        assert!(
+            text.contains("of 1 of 2 hosts: 1/2 servers up, 7 players"),
+            "{text}"
+        );
+        let health = health_text(&fleet.agents);
+        assert!(health.contains("a: OK: 1 of 2 servers up\n"), "{health}");
+        assert!(
+            health.contains("b: UNKNOWN: cannot connect\\u{1b}[2J\n"),
+            "{health}"
+        );
+    }
+
+    #[test]
+    fn a_server_of_a_silent_host_is_unknown() {
+        let rows: Vec<ServerRow> = serde_json::from_value(json!([
+            { "host": "b", "host_state": "unknown", "name": "arena" }
+        ]))
+        .unwrap();
+        let text = servers_text(&rows);
+        let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["b", "arena", "unknown", "-", "-", "-", "-", "-"],
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn players_who_cannot_be_joined_are_told() {
+        let found = FleetPlayers {
+            hosts: 3,
+            of_hosts: 2,
+            hosts_without_key: vec!["b".into()],
+            keys: [
+                ("1".to_owned(), vec!["a".into()]),
+                ("2".to_owned(), vec!["c".into()]),
+            ]
+            .into(),
+            bots: 1,
+            unnamed: 4,
+            players: Vec::new(),
+        };
+        let text = players_text(&found);
+        assert!(
+            text.contains("of 2 of 3 hosts: 0 players, 4 without a pseudonym, 1 bots"),
+            "{text}"
+        );
+        assert!(
+            text.contains("shared_key_file") && text.contains("different shared keys"),
+            "{text}"
+        );
+    }
+}

@@ -203,3 +203,35 @@ async fn the_api_is_on_the_socket_and_over_tls_and_metrics_are_for_everybody() {
     serving.await.unwrap();
     assert!(!listen.socket.exists());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn whatever_an_agent_says_can_be_shown(
+        changes in proptest::collection::vec((0usize..100_000, proptest::prelude::any::<u8>()), 0..4),
+        age in proptest::num::f64::ANY,
+    ) {
+        let mut bytes = serde_json::to_vec(&report_with("1", Some(7), 1)).unwrap();
+        for (place, byte) in changes {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        if let Ok(mut report) = serde_json::from_slice::<AgentReport>(&bytes) {
+            report.age_seconds = age;
+            for server in &mut report.snapshot.servers {
+                server.rates.cpu_cores = Some(f64::MAX);
+                server.rates.rss_bytes = Some(u64::MAX);
+                server.game_state.player_counts.humans = Some(u64::MAX);
+            }
+            let board = Board::new(&fleet_of(&["a", "b"]));
+            let now = Instant::now();
+            board.note(0, Ok(report.clone()), now);
+            board.note(1, Ok(report), now);
+            let picture = board.picture(now + SECOND);
+            serde_json::to_string(&view::fleet(&picture)).unwrap();
+            serde_json::to_string(&view::servers(&picture)).unwrap();
+            serde_json::to_string(&view::players(&picture)).unwrap();
+            metrics::encode(&picture).unwrap();
+        }
+    }
+}

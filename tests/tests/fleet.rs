@@ -178,7 +178,8 @@ ca_file = "{at}/ca.pem"
         );
         let child = Command::new("ip")
             .args(["netns", "exec", &netns.name, "sh", "-c", &script])
-            .stdin(Stdio::null())
+            // A demo server ends with its input.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::board::{HostPicture, HostState};
-use crate::world::snapshot::{ServerState, Snapshot};
+use crate::world::snapshot::{ServerState, Snapshot, SourceReport};
 
 /// Servers named in a reason at most.
 const MOST_NAMES: usize = 3;
@@ -85,15 +85,30 @@ pub fn judge(host: &HostPicture) -> (Verdict, Vec<String>) {
         let why = host.error.as_deref().unwrap_or("the agent repeats itself");
         find(Verdict::Warning, format!("what it said is {age} s old ({why})"));
     }
-    for source in &report.snapshot.sources {
-        if matches!(source.hook.as_str(), "none" | "/proc") {
-            find(
-                Verdict::Warning,
-                format!("{} by {}: {}", source.source, source.hook, source.reason),
-            );
-        }
+    for reason in without_hooks(&report.snapshot.sources) {
+        find(Verdict::Warning, reason);
     }
     (verdict, reasons)
+}
+
+/// `sched by /proc, flow_ingress by none: why`: sources that measure less than they could, together where they have one
+/// reason.
+fn without_hooks(sources: &[SourceReport]) -> Vec<String> {
+    let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+    for source in sources {
+        if !matches!(source.hook.as_str(), "none" | "/proc") {
+            continue;
+        }
+        let what = format!("{} by {}", source.source, source.hook);
+        match by_reason.iter_mut().find(|(reason, _)| *reason == source.reason) {
+            Some((_, sources)) => sources.push(what),
+            None => by_reason.push((&source.reason, vec![what])),
+        }
+    }
+    by_reason
+        .into_iter()
+        .map(|(reason, sources)| format!("{}: {reason}", sources.join(", ")))
+        .collect()
 }
 
 fn named(snapshot: &Snapshot, state: ServerState) -> Option<String> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     config::FleetListen,
     serve::client::{get_tcp, get_unix},
-    world::snapshot::ServerState,
+    world::snapshot::{ServerState, SourceReport},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,6 +124,17 @@ fn verdicts_have_reasons() {
     for server in &mut report.snapshot.servers {
         server.state = ServerState::Up;
     }
+    report.snapshot.sources = ["sched", "flow_ingress"]
+        .map(|source| SourceReport {
+            source: source.into(),
+            hook: "none".into(),
+            reason: "no BTF".into(),
+        })
+        .to_vec();
+    let (verdict, reasons) = judged(report.clone());
+    assert_eq!(verdict, Verdict::Warning);
+    assert_eq!(reasons, ["sched by none, flow_ingress by none: no BTF"]);
+    report.snapshot.sequence = 4;
     report.snapshot.sources.clear();
     assert_eq!(judged(report), (Verdict::Ok, Vec::new()));
     // One of two hosts is silent, and that is no all-clear.

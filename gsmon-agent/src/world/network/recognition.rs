@@ -152,11 +152,12 @@ impl Evidence {
             (true, true) => 0.6 + 0.4 * (self.rtt_samples as f64 / 4.0).min(1.0),
             // Nothing but an echo: of a tick that was sent.
             (true, false) if !spins(candidate) => (self.rtt_samples as f64 / 4.0).min(1.0),
-            // The spin bit alone: it must turn, and not by chance.
+            // The spin bit alone: it must turn, and not by chance. Numbers in order say more than that: a bit of theirs
+            // turns as regularly.
             (true, false) => {
                 let steady = 1.0 - 2.0 * share(self.spin_single, self.spin_turns);
                 if self.spin_turns >= JUDGED_BY_TURNS {
-                    0.85 * steady.max(0.0)
+                    0.77 * steady.max(0.0)
                 } else {
                     0.0
                 }

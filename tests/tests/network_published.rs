@@ -177,6 +177,10 @@ fn percent(lost: u64, sent: u64) -> f64 {
 }
 
 fn assert_loss(told: f64, done: Done, planted: f64, what: &str) {
+    assert_loss_within(told, done, planted, 0.2, what);
+}
+
+fn assert_loss_within(told: f64, done: Done, planted: f64, most_off: f64, what: &str) {
     let dropped = percent(done.carried_dropped, done.carried);
     eprintln!(
         "{what}: {told:.3} % told, {dropped:.3} % of {} numbers dropped, {} of {} datagrams",
@@ -184,7 +188,7 @@ fn assert_loss(told: f64, done: Done, planted: f64, what: &str) {
     );
     assert!(dropped > 100.0 * planted / 2.0, "{what}: {dropped:.3} % dropped");
     assert!(
-        (told - dropped).abs() <= 0.2,
+        (told - dropped).abs() <= most_off,
         "{what}: {told:.3} % told, {dropped:.3} % dropped"
     );
 }
@@ -239,7 +243,15 @@ impl Implementation {
         let [up, down] = told(&before, &after);
         let [done_up, done_down] = [0, 1].map(|way| relayed[way].since(relayed_before[way]));
         assert_loss(up, done_up, UP_AND_DOWN.0, &format!("{what}, up"));
-        assert_loss(down, done_down, UP_AND_DOWN.1, &format!("{what}, down"));
+        // Lost answers are worked out from lost numbers. They go in datagrams of their own: by what more or fewer of those
+        // the relay really dropped, what is worked out is off, and nobody could know.
+        let answers = percent(
+            done_up.dropped.saturating_sub(done_up.carried_dropped),
+            done_up.seen.saturating_sub(done_up.carried).max(1),
+        );
+        let chance = (answers - percent(done_up.carried_dropped, done_up.carried)).abs();
+        let most_off = 0.2 + chance.min(0.3);
+        assert_loss_within(down, done_down, UP_AND_DOWN.1, most_off, &format!("{what}, down"));
     }
 
     fn test(&self) {

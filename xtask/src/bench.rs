@@ -9,7 +9,7 @@ use crate::root;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  sudo cargo xtask bench\n  sudo cargo xtask bench -- packets drain")]
 pub struct BenchArgs {
-    /// Parts to run: packets, switches, drain, echo, agent; all when none is named.
+    /// Parts to run: packets, switches, drain, echo, agent, history and others; all when none is named.
     #[arg(last = true)]
     program: Vec<String>,
 }

@@ -94,7 +94,7 @@ pub fn leaks(weeks: u64, threads: usize, strictness: Strictness) -> Vec<Figure> 
             let days = (6..=7 * 24)
                 .step_by(6)
                 .map(|hour| (hour.max(24) - 24) * 60..hour * 60);
-            let looks = days.chain([0..week.len()]);
+            let looks = days.chain(std::iter::once(0..week.len()));
             looks
                 .filter(|range| verdict(&week[range.clone()]) == Some(LeakVerdict::Leak))
                 .count()

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Failure, Outcome, StateArg, print_json, times};
+use super::{Failure, Outcome, StateArg, print_json, source::SourceArgs, times};
 use crate::{
     config::Config,
     history::{
@@ -71,6 +71,8 @@ struct ExportArgs {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     file: FileArgs,
 }
 
@@ -129,7 +131,11 @@ pub fn run(args: &HistoryArgs) -> Outcome {
 }
 
 fn export(args: &ExportArgs) -> Outcome {
-    let reader = HistoryReader::open(&args.file.path()?)?;
+    let reader: Box<dyn HistorySource> = match args.source.open()? {
+        Some(source) => Box::new(source),
+        None => Box::new(HistoryReader::open(&args.file.path()?)?),
+    };
+    let reader = &*reader;
     let servers = match &args.server {
         Some(server) => vec![server.clone()],
         None => reader.servers()?,
@@ -140,7 +146,7 @@ fn export(args: &ExportArgs) -> Outcome {
                 "a Parquet file is not for a terminal: name a file with -o"
             )));
         }
-        let rows = write(args, &reader, &servers, std::io::stdout())?;
+        let rows = write(args, reader, &servers, std::io::stdout())?;
         return told(rows);
     };
     // Whole or not at all: the file appears under its name when it is complete.
@@ -149,7 +155,7 @@ fn export(args: &ExportArgs) -> Outcome {
     let partial = PathBuf::from(partial);
     let cannot = |error: std::io::Error| anyhow::anyhow!("cannot write {}: {error}", path.display());
     let file = std::fs::File::create(&partial).map_err(cannot)?;
-    let written = write(args, &reader, &servers, file);
+    let written = write(args, reader, &servers, file);
     if written.is_err() {
         let _ = std::fs::remove_file(&partial);
     }
@@ -166,7 +172,7 @@ fn told(rows: u64) -> Outcome {
 
 fn write(
     args: &ExportArgs,
-    reader: &HistoryReader,
+    reader: &dyn HistorySource,
     servers: &[String],
     out: impl Write + Send + 'static,
 ) -> Result<u64, Failure> {

@@ -17,6 +17,7 @@ mod query_worker;
 mod run;
 mod selftest;
 mod sessions;
+mod source;
 mod times;
 mod top;
 mod why;

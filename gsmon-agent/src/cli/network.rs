@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, SocketArg, analyze, print_json, runtime};
+use super::{Failure, Outcome, SocketArg, analyze, print_json, runtime, source::SourceArgs};
 use crate::{
     serve::{Route, fetch},
     top::{
@@ -60,6 +60,7 @@ pub fn run(args: &NetworkArgs) -> Outcome {
                 .unwrap_or_else(|| analyze::network::USUAL_BUCKETS_MS.to_vec()),
             json: args.json,
             plot: args.plot.clone(),
+            source: SourceArgs::default(),
             socket: args.socket.clone(),
         });
     }

@@ -2,13 +2,17 @@
 
 use std::{fmt::Write, process::ExitCode};
 
-use super::{Failure, Outcome, SocketArg, analyze::frames_of, print_json, runtime, times, unix_ms};
+use super::{
+    Failure, Outcome, SocketArg, print_json,
+    source::{Asked, SourceArgs},
+    times, unix_ms,
+};
 use crate::{
     analysis::{
         spikes::{Evidence, Spike, SpikeOf},
         why::{Blame, LineFigure, PlayerLine, WhyReport, Window, Worse, why},
     },
-    history::{Measure, TimeRange},
+    history::{Measure, Resolution, TimeRange},
     top::harmless::harmless,
 };
 
@@ -28,6 +32,8 @@ pub struct WhyArgs {
     /// One JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     socket: SocketArg,
 }
@@ -63,10 +69,12 @@ pub fn run(args: &WhyArgs) -> Outcome {
         from_unix_ms: window.from_unix_ms.saturating_sub(AROUND_MS),
         to_unix_ms: window.to_unix_ms.saturating_add(AROUND_MS / 2),
     };
-    let older = (window.from_unix_ms < now - REMEMBERED_MS).then_some(around);
-    let frames = runtime()?
-        .block_on(frames_of(&args.socket, &args.server, older, older.map(|_| "raw")))?
-        .frames();
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let remembered = matches!(asked, Asked::Agent(_)) && window.from_unix_ms >= now - REMEMBERED_MS;
+    let frames = match remembered {
+        true => asked.frames(&args.server, None, Resolution::Fitting)?,
+        false => asked.frames(&args.server, Some(around), Resolution::Raw)?,
+    };
     let report = why(&args.server, &frames, window, args.player.as_deref());
     if report.blame == [Blame::NotKnown] {
         let kept = match (frames.first(), frames.last()) {

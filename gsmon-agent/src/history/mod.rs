@@ -3,7 +3,7 @@
 //! `measure` is what a frame can hold, `frame` makes frames of snapshots, `ring`, `points` (players' networks) and `scenes`
 //! (modes, maps, actions) keep an hour of them within bounds, `store` has one ring per server. `events` is what happened
 //! beside the figures, `rollup` and `sketch` make one row of many frames, `disk` is the file. `source` is what can be asked,
-//! `recorded` answers from memory and file as if they were one, `export` writes frames for other programs.
+//! `recorded` answers from memory and file as if they were one, `prometheus` from a server that scrapes many hosts, `export` writes frames for other programs.
 //!
 //! Not here: any judgement (the analysis room).
 
@@ -14,6 +14,7 @@ pub mod frame;
 mod marks;
 pub mod measure;
 mod points;
+pub mod prometheus;
 mod recorded;
 mod ring;
 pub mod rollup;

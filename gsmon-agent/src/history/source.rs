@@ -9,6 +9,7 @@ use super::{
     events::Event,
     frame::Frame,
     measure::Measure,
+    prometheus::PrometheusError,
     rollup::{Figure, Rollup, Span},
     store::UnknownServer,
 };
@@ -26,6 +27,9 @@ pub enum SourceError {
     /// The file cannot be read.
     #[error("the history cannot be read: {0}")]
     History(#[from] HistoryError),
+    /// A Prometheus-compatible server does not answer.
+    #[error(transparent)]
+    Prometheus(#[from] PrometheusError),
 }
 
 /// A time from the first to the last millisecond; an interval belongs to it when it ends in it.

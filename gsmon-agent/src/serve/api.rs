@@ -19,7 +19,10 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    history::{MarkError, SourceError, UnknownServer, disk::HistoryError, source::UnknownResolution},
+    history::{
+        MarkError, SourceError, UnknownServer, disk::HistoryError, prometheus::PrometheusError,
+        source::UnknownResolution,
+    },
     world::{
         cell::SnapshotCell,
         session::ask::{self, AskError, Metric, SessionFilter, SessionState, UnknownWord},
@@ -77,6 +80,8 @@ enum Refusal {
     #[error(transparent)]
     History(#[from] HistoryError),
     #[error(transparent)]
+    Prometheus(#[from] PrometheusError),
+    #[error(transparent)]
     Resolution(#[from] UnknownResolution),
     #[error("more than {most} frames: ask for less time, or for resolution=minute or hour")]
     TooMany { most: usize },
@@ -105,6 +110,7 @@ impl From<SourceError> for Refusal {
         match error {
             SourceError::Unknown(error) => Self::Frames(error),
             SourceError::History(error) => Self::History(error),
+            SourceError::Prometheus(error) => Self::Prometheus(error),
         }
     }
 }
@@ -122,7 +128,7 @@ impl IntoResponse for Refusal {
         let status = match &self {
             Self::Ask(AskError::NotYet) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ask(_) | Self::Frames(_) | Self::Nowhere => StatusCode::NOT_FOUND,
-            Self::Answer | Self::History(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Answer | Self::History(_) | Self::Prometheus(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
         let known: Vec<&str> = match &self {

@@ -2,16 +2,14 @@
 
 use std::{fmt::Write, process::ExitCode};
 
-use super::{
-    super::{
-        Failure, Outcome, SocketArg, print_json, runtime,
-        times::{self, Span},
-    },
-    frames_of,
+use super::super::{
+    Failure, Outcome, SocketArg, print_json,
+    source::{Asked, SourceArgs},
+    times::{self, Span},
 };
 use crate::{
     analysis::netcode::{Compared, NetcodeFigure, NetcodeReport, NetcodeVerdict, compare_netcode},
-    history::Frame,
+    history::{Frame, Resolution, rollup},
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -32,6 +30,8 @@ pub struct NetcodeArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     socket: SocketArg,
 }
 
@@ -45,7 +45,7 @@ pub fn run(args: &NetcodeArgs) -> Outcome {
             "the two windows overlap: a frame cannot be both before and after"
         )));
     }
-    let (before, after) = runtime()?.block_on(windows(args))?;
+    let (before, after) = windows(args)?;
     let report = compare_netcode(&before, &after);
     match args.json {
         true => print_json(&report)?,
@@ -56,19 +56,18 @@ pub fn run(args: &NetcodeArgs) -> Outcome {
 
 /// Second by second where both windows are short and still have their samples, else minute by minute: figures of unequal
 /// frames would differ for that reason alone.
-async fn windows(args: &NetcodeArgs) -> Result<(Vec<Frame>, Vec<Frame>), Failure> {
+fn windows(args: &NetcodeArgs) -> Result<(Vec<Frame>, Vec<Frame>), Failure> {
+    const MINUTES: Resolution = Resolution::Rolled(rollup::Span::Minute);
+    let asked = Asked::of(&args.source, &args.socket)?;
     let long = |span: Span| span.to_unix_ms - span.from_unix_ms > LONGEST_RAW_MS;
-    let resolutions: &[&str] = match long(args.before) || long(args.after) {
-        true => &["minute"],
-        false => &["raw", "minute"],
+    let resolutions: &[Resolution] = match long(args.before) || long(args.after) {
+        true => &[MINUTES],
+        false => &[Resolution::Raw, MINUTES],
     };
     let mut found = (Vec::new(), Vec::new());
     for resolution in resolutions {
-        let ask = async |span: Span| {
-            let range = Some(span.into());
-            frames_of(&args.socket, &args.server, range, Some(resolution)).await
-        };
-        found = (ask(args.before).await?.frames(), ask(args.after).await?.frames());
+        let ask = |span: Span| asked.frames(&args.server, Some(span.into()), *resolution);
+        found = (ask(args.before)?, ask(args.after)?);
         if !found.0.is_empty() && !found.1.is_empty() {
             break;
         }

@@ -6,8 +6,12 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::{
-    super::{Failure, Outcome, SocketArg, print_json, runtime, times},
-    frames_of, plot, told,
+    super::{
+        Failure, Outcome, SocketArg, print_json,
+        source::{Asked, SourceArgs},
+        times,
+    },
+    plot, told,
 };
 use crate::{
     analysis::{
@@ -15,8 +19,7 @@ use crate::{
         network::{BucketRow, Buckets, NetworkReport, Regions, network_resource_correlation},
         series::Series,
     },
-    history::{Frame, TimeRange},
-    serve::fetch_snapshot,
+    history::{Frame, Resolution, TimeRange},
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -47,6 +50,8 @@ pub struct NetworkArgs {
     #[arg(long, requires = "server", value_name = "FILE")]
     pub plot: Option<PathBuf>,
     #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
     pub socket: SocketArg,
 }
 
@@ -65,7 +70,7 @@ pub fn run(args: &NetworkArgs) -> Outcome {
         true => Regions::Included,
         false => Regions::LeftOut,
     };
-    let all = runtime()?.block_on(ask(args))?;
+    let all = ask(args)?;
     let answers: Vec<NetworkAnswer> = all
         .iter()
         .map(|(server, frames)| NetworkAnswer {
@@ -86,17 +91,15 @@ pub fn run(args: &NetworkArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask(args: &NetworkArgs) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
+fn ask(args: &NetworkArgs) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
+    let asked = Asked::of(&args.source, &args.socket)?;
     let servers = match &args.server {
         Some(server) => vec![server.clone()],
-        None => {
-            let snapshot = fetch_snapshot(&args.socket.socket).await?;
-            snapshot.servers.into_iter().map(|server| server.name).collect()
-        }
+        None => asked.servers()?,
     };
     let mut all = Vec::with_capacity(servers.len());
     for server in servers {
-        let frames = frames_of(&args.socket, &server, args.range, None).await?.frames();
+        let frames = asked.frames(&server, args.range, Resolution::Fitting)?;
         all.push((server, frames));
     }
     Ok(all)

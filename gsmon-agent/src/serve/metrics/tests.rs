@@ -7,6 +7,7 @@ use crate::{
     world::{
         histogram::TickHistogram,
         net_rx::{NetRxCpuSnapshot, NetRxSnapshot},
+        network::{NetworkSnapshot, totals::Quantiles},
         probe::{ProbeMode, ProbeRates, ProbeSnapshot, ProbeTotals, per_tick::TickTimes},
         server_sockets::{NamespaceErrors, SocketsSnapshot, TcpSummary, UdpSocketSnapshot},
         session::{
@@ -418,4 +419,77 @@ fn series_of_sessions_are_capped_the_oldest_first_and_end_with_the_session() {
     snapshot.servers[0].game_state.sessions.clear();
     let text = encode(&snapshot, &with_sessions(2)).unwrap();
     assert!(!text.contains("session=\""), "{text}");
+}
+
+/// Nothing of the table that reads these metrics from a Prometheus-compatible server may be called otherwise here.
+#[test]
+fn every_metric_and_label_that_is_read_back_is_there() {
+    use std::collections::BTreeSet;
+
+    use crate::history::prometheus::table;
+    let mut snapshot = sample(true);
+    snapshot.servers.extend(a_snapshot().servers);
+    for server in &mut snapshot.servers {
+        server.starts = 1;
+        server.tick_target_hz = Some(20);
+        server.totals.run_queue_wait_ns = Some(1);
+        server.totals.minor_faults = Some(1);
+        server.totals.major_faults = Some(1);
+        server.totals.disk_read_bytes = Some(1);
+        server.totals.disk_write_bytes = Some(1);
+        let counts = &mut server.game_state.player_counts;
+        (counts.humans, counts.bots, counts.unknown) = (Some(1), Some(1), Some(1));
+    }
+    let ms = Some(Quantiles {
+        p50_ns: 4e7,
+        p95_ns: 9e7,
+    });
+    let mut network = NetworkSnapshot {
+        rtt: ms,
+        jitter: ms,
+        loss_up_ratio: Some(0.0),
+        loss_down_ratio: Some(0.0),
+        ..NetworkSnapshot::default()
+    };
+    network.totals.jitter_ms.count = 1;
+    snapshot.servers[0].network = Some(network);
+    let text = encode(&snapshot, &MetricsSettings::default()).unwrap();
+    let mut seen = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((metric, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let labels = rest.rsplit_once('}').unwrap().0;
+        seen.insert((metric.to_owned(), labels.to_owned()));
+    }
+    for family in table::all() {
+        let of_metric: Vec<&String> = seen
+            .iter()
+            .filter(|(metric, _)| metric == family.metric)
+            .map(|(_, labels)| labels)
+            .collect();
+        assert!(!of_metric.is_empty(), "no series {}", family.metric);
+        let label = |name: &str| format!("{name}=\"");
+        for labels in &of_metric {
+            let named = labels.matches("=\"").count();
+            assert!(
+                labels.contains(&label("server")) && named == 1 + family.labels.len(),
+                "{}{{{labels}}} has other labels than the table",
+                family.metric
+            );
+            for name in family.labels {
+                assert!(labels.contains(&label(name)), "{}: {name}", family.metric);
+            }
+        }
+        for (name, values) in family.only {
+            for value in values {
+                let told = format!("{name}=\"{value}\"");
+                assert!(
+                    of_metric.iter().any(|labels| labels.contains(&told)),
+                    "no series {} with {told}",
+                    family.metric
+                );
+            }
+        }
+    }
 }

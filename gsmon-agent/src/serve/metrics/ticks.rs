@@ -26,6 +26,12 @@ impl Page {
         )?;
         self.server_gauge(
             s,
+            "gsmon_server_tick_target_hertz",
+            "Ticks per second that the server is meant to do, from the configuration or its game.",
+            |server| server.tick_target_hz.map(f64::from),
+        )?;
+        self.server_gauge(
+            s,
             "gsmon_server_tick_confidence_ratio",
             "How narrow and complete the evidence for the tick is, 0 to 1.",
             |server| server.tick.as_ref().map(|tick| tick.confidence),

@@ -2,7 +2,9 @@
 
 use std::{
     fs::File,
+    io::{Read, Write},
     net::TcpListener,
+    os::unix::net::UnixStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -163,6 +165,21 @@ fn ask(url: &str, words: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
+}
+
+/// Pushes a queue to an agent; its answer.
+fn push(socket: &Path, body: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(
+        stream,
+        "POST /api/v1/queue HTTP/1.1\r\nHost: gsmon\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -349,6 +366,52 @@ fn a_prometheus_that_scrapes_several_agents_is_a_history_of_all_of_them() {
     let wrong = ask("prometheus:9090", &["why", "arena"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
 
+    // A queue that is pushed to an agent, and one in a file with the servers of all hosts.
+    let socket = directory.path().join("agent-0/api.sock");
+    let queue = r#"{"queue":[{"mode":"duel","players":7},{"region":"eu","players":3}]}"#;
+    assert!(push(&socket, queue).starts_with("HTTP/1.1 200"));
+    assert!(push(&socket, r#"{"queue":[{"players":-1}]}"#).starts_with("HTTP/1.1 400"));
+    let of_agent = Command::new(gsmon().unwrap())
+        .args([
+            "analyze",
+            "queue",
+            "--json",
+            "--per-match",
+            "duel=2",
+            "--range",
+            "30m",
+            "--socket",
+        ])
+        .arg(&socket)
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&of_agent.stdout).unwrap();
+    let entries = &told["forecast"]["entries"];
+    assert_eq!(told["forecast"]["players"], 10, "{}", text(&of_agent.stderr));
+    assert_eq!(
+        (&entries[0]["matches"], &entries[1]["matches"]),
+        (&4.into(), &serde_json::Value::Null)
+    );
+    assert!(!entries[1]["notes"].as_array().unwrap().is_empty());
+    let file = directory.path().join("queue.json");
+    std::fs::write(&file, queue).unwrap();
+    let everywhere = ask(
+        &url,
+        &[
+            "analyze",
+            "queue",
+            "--queue",
+            &file.display().to_string(),
+            "--range",
+            "30m",
+        ],
+    );
+    assert!(
+        text(&everywhere.stdout).starts_with("10 players wait"),
+        "{}",
+        text(&everywhere.stderr)
+    );
+
     // An agent that is gone is a gap, and nothing is made up for it; the others go on.
     let before = raw(&name(1)).len();
     agents[1].stop();
@@ -379,4 +442,77 @@ fn a_prometheus_that_scrapes_several_agents_is_a_history_of_all_of_them() {
         "{}",
         text(&nobody.stderr)
     );
+}
+
+/// `secret`, by bcrypt.
+const PASSWORD_HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+#[test]
+fn certificates_and_passwords_are_checked() {
+    if !program_or_skip("prometheus", "prometheus") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let shown = |name: &str| at(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(at("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(at("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(at("right"), "ann:secret\n").unwrap();
+    std::fs::write(at("wrong"), "ann:guess\n").unwrap();
+    std::fs::write(at("prometheus.yml"), "global: {}\n").unwrap();
+    std::fs::write(
+        at("web.yml"),
+        format!(
+            "tls_server_config:\n  cert_file: {}\n  key_file: {}\nbasic_auth_users:\n  ann: {PASSWORD_HASH}\n",
+            shown("cert.pem"),
+            shown("key.pem")
+        ),
+    )
+    .unwrap();
+    let port = free_port();
+    let _server = Killed(
+        Command::new("prometheus")
+            .arg(format!("--config.file={}", shown("prometheus.yml")))
+            .arg(format!("--web.config.file={}", shown("web.yml")))
+            .arg(format!("--storage.tsdb.path={}", shown("tsdb")))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stderr(File::create(at("prometheus.log")).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    until("it answers", || answers(port));
+    let url = format!("https://localhost:{port}");
+    let said = |words: &[&str], authorities: &str| {
+        let output = Command::new(gsmon().unwrap())
+            .args(["history", "export", "--source", &url])
+            .args(words)
+            .env("SSL_CERT_FILE", authorities)
+            .env_remove("SSL_CERT_DIR")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    let (right, wrong) = (shown("right"), shown("wrong"));
+    let mut told = String::new();
+    until("it is ready", || {
+        told = said(&["--source-password-file", &right], &shown("cert.pem"));
+        told.contains("has no series gsmon_server_up")
+    });
+    let denied = said(&["--source-password-file", &wrong], &shown("cert.pem"));
+    assert!(
+        denied.contains("401") && denied.contains("--source-password-file"),
+        "{denied}"
+    );
+    let nobody = said(&[], &shown("cert.pem"));
+    assert!(nobody.contains("401"), "{nobody}");
+    // Another authority than the one that signed.
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(at("other.pem"), other.cert.pem()).unwrap();
+    let unknown = said(&["--source-password-file", &right], &shown("other.pem"));
+    assert!(unknown.contains("certificate"), "{unknown}");
+    let none = said(&["--source-password-file", &right], &shown("prometheus.yml"));
+    assert!(none.contains("ca-certificates"), "{none}");
 }

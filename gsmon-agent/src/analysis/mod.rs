@@ -2,13 +2,14 @@
 //!
 //! `stats` is the mathematics, `series` cuts frames where they may be compared; `network` asks what players' networks do
 //! to a server, `scaling` what players cost, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
-//! changed anything, `change` whether an update did (both by `matched`), `why` puts together what a ticket needs. Not here: measuring, keeping, showing.
+//! changed anything, `change` whether an update did (both by `matched`), `queue` what players who wait will need, `why` puts together what a ticket needs. Not here: measuring, keeping, showing.
 
 pub mod change;
 pub mod lag;
 pub mod matched;
 pub mod netcode;
 pub mod network;
+pub mod queue;
 pub mod scaling;
 pub mod series;
 #[cfg(test)]

@@ -104,6 +104,7 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     let tokens = servers.push_tokens();
     let remote = servers.remote_files();
     let (stop, stopped) = watch::channel(false);
+    let (queue, asking) = (servers.queue(), stopped.clone());
     let (metrics, wanted) = watch::channel(config.metrics);
     let serving = tokio::spawn(servers.run(
         monitor.cell(),
@@ -117,6 +118,14 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    if config.queue.url.is_some() || config.queue.source.is_some() {
+        // Ends with `stop`, as the listeners do.
+        drop(tokio::spawn(crate::serve::queue::poll(
+            config.queue.clone(),
+            queue,
+            asking,
+        )));
+    }
     let mut identities = Identities::new(&args.state.state_dir, config.privacy);
     let mut upkeep = tokio::time::interval(IDENTITY_UPKEEP);
     upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -168,7 +177,7 @@ fn reload(args: &RunArgs, monitor: &GameServerMonitor) -> Option<Config> {
     match result {
         Ok(config) => {
             tracing::info!(
-                "configuration reloaded; [limits], [[interface]], [history] and [api] change with a restart"
+                "configuration reloaded; [limits], [[interface]], [history], [queue] and [api] change with a restart"
             );
             Some(config)
         }

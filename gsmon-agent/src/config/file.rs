@@ -11,7 +11,8 @@ use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CustomNetcode, DiscoverySettings, GameServer, HistorySettings, RegionSettings, RemoteSettings, check, netcode,
+    CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
+    RemoteSettings, check, netcode,
 };
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
@@ -47,6 +48,8 @@ pub struct Config {
     pub privacy: PrivacySettings,
     /// `[history]`
     pub history: HistorySettings,
+    /// `[queue]`
+    pub queue: QueueSettings,
     /// `[limits]`
     pub limits: Limits,
     /// `[discovery]`
@@ -424,6 +427,12 @@ pub enum FieldError {
         /// What is wrong and what would be right.
         message: &'static str,
     },
+    /// A queue that cannot be meant.
+    #[error("[queue] {message}")]
+    BadQueue {
+        /// What is wrong and what would be right.
+        message: String,
+    },
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
     DuplicateInterface {
@@ -467,6 +476,7 @@ impl Config {
         self.check_ranges()?;
         self.discovery.check()?;
         self.history.check()?;
+        self.queue.check()?;
         netcode::check(&self.netcode, &self.servers)?;
         self.regions.check()?;
         let mut names = HashMap::new();

@@ -2,8 +2,8 @@
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
 //! what it says; `netcode` which wire format its players speak; `probe` which of its functions are probed; `discovery`
-//! finding servers that nobody configured; `regions` where players are; `remote` a listener for other hosts; `fleet` the
-//! file of `gsmon fleet`.
+//! finding servers that nobody configured; `queue` who waits for a match; `regions` where players are; `remote` a
+//! listener for other hosts; `fleet` the file of `gsmon fleet`.
 
 mod check;
 mod discovery;
@@ -12,6 +12,7 @@ mod fleet;
 mod history;
 mod netcode;
 mod probe;
+mod queue;
 mod regions;
 mod remote;
 mod server;
@@ -31,6 +32,7 @@ pub use fleet::{
 pub use history::{HistorySettings, HistoryWriting};
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
+pub use queue::{QueueFields, QueueMode, QueueSettings};
 pub use regions::{
     LatencyBand, NetworkListError, RegionSettings, check_name as check_region_name, parse_networks,
 };

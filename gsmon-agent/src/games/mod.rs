@@ -21,6 +21,7 @@ pub mod palworld;
 pub mod push;
 pub mod quake3;
 pub mod query;
+pub mod queue;
 pub mod rust;
 pub mod scan;
 pub mod signature;

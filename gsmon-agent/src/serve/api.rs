@@ -34,13 +34,14 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 13] = [
     "/healthz",
     "/metrics",
     "/api/v1/events",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/marks?server=",
     "/api/v1/players",
+    "/api/v1/queue",
     "/api/v1/servers/{name}/players?session=",
     "/api/v1/servers/{name}/sessions?state=&phase=&room=",
     "/api/v1/servers/{name}/sessions/{id}?metrics=",

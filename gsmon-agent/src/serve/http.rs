@@ -29,6 +29,7 @@ use super::{
     listener::{self, ConnectionLimits, Transport},
     metrics,
     push::{self, Access, PushGate, RequestLimits, TokenBook, TokenError},
+    queue::{self, QueueBook},
     remote::{self, RemoteError, RemoteFiles, RemoteListener},
 };
 use crate::{
@@ -88,6 +89,7 @@ pub struct Servers {
     remote: Option<(RemoteListener, Option<PseudonymKey>)>,
     unix: UnixListener,
     socket: PathBuf,
+    queue: Arc<QueueBook>,
 }
 
 /// A snapshot older than so many intervals means that the agent hangs.
@@ -144,6 +146,7 @@ impl Servers {
             remote,
             unix,
             socket: path,
+            queue: Arc::default(),
         })
     }
 
@@ -155,6 +158,11 @@ impl Servers {
     /// Where TCP takes pushes, where it does.
     pub fn push_address(&self) -> Option<io::Result<SocketAddr>> {
         self.push.as_ref().map(|(listener, _)| listener.local_addr())
+    }
+
+    /// The matchmaking queue, for whoever asks for it elsewhere.
+    pub fn queue(&self) -> Arc<QueueBook> {
+        self.queue.clone()
     }
 
     /// The tokens of pushes over TCP, to read them again.
@@ -196,6 +204,7 @@ impl Servers {
             .merge(api::router(pages.cell.clone()))
             .merge(api::frames::router(history.clone()))
             .merge(api::marks::router(history))
+            .merge(queue::router(self.queue))
             .merge(gate.router(Access::Anyone));
         let public = public.with_state(pages.clone());
         let until = |mut stop: watch::Receiver<bool>| async move {

@@ -7,6 +7,7 @@ pub mod http;
 pub(crate) mod listener;
 pub mod metrics;
 pub mod push;
+pub mod queue;
 pub mod remote;
 pub mod report;
 pub mod secret;
@@ -15,4 +16,5 @@ pub mod tls;
 pub use self::{
     client::{ClientError, Route, fetch, fetch_snapshot, send},
     http::{ServeError, Servers},
+    queue::{QueueBook, QueueTold},
 };

@@ -8,6 +8,7 @@ pub mod network;
 mod players;
 mod players_plot;
 mod plot;
+mod queue;
 mod range;
 
 use super::{Failure, Outcome, SocketArg};
@@ -55,6 +56,11 @@ enum Question {
         after_help = "Examples:\n  gsmon analyze memory arena --range 24h\n  gsmon analyze memory arena --range 24h --limit 8192"
     )]
     Memory(memory::MemoryArgs),
+    /// What players who wait for a match will need.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze queue\n  gsmon analyze queue --queue queue.json --per-match duel=2 --range 7d\n  gsmon analyze queue --json | jq '.forecast.entries[].new_servers'"
+    )]
+    Queue(queue::QueueArgs),
 }
 
 pub fn run(args: &AnalyzeArgs) -> Outcome {
@@ -65,6 +71,7 @@ pub fn run(args: &AnalyzeArgs) -> Outcome {
         Question::Bots(args) => bots::run(args),
         Question::Actions(args) => actions::run(args),
         Question::Memory(args) => memory::run(args),
+        Question::Queue(args) => queue::run(args),
     }
 }
 

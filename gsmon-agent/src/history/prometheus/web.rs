@@ -85,7 +85,7 @@ pub enum WebError {
     },
     /// Not allowed.
     #[error(
-        "{host} answered {status}: name a file with --source-token-file (bearer token) or --source-password-file (user:password)"
+        "{host} answered {status}: name a file with --source-token-file (bearer token) or --source-password-file (user:password), for a queue with token_file or password_file"
     )]
     Denied {
         /// Host and port.
@@ -322,7 +322,8 @@ impl Web {
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, "gsmon")
             .header(header::CONNECTION, "close");
-        if method == Method::POST {
+        let asks = method == Method::POST;
+        if asks {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         if let Some(authorization) = &self.authorization {
@@ -361,7 +362,7 @@ impl Web {
                 location,
             }),
             // A question that is refused is explained in JSON.
-            _ if body.starts_with(b"{") => Ok(body),
+            _ if asks && body.starts_with(b"{") => Ok(body),
             _ => Err(WebError::Status {
                 host: host(),
                 status,

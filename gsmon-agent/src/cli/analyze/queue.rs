@@ -1,0 +1,384 @@
+//! `gsmon analyze queue`: what the players who wait will need.
+
+use std::{collections::BTreeSet, fmt::Write, io::Read, path::PathBuf, process::ExitCode, sync::Arc};
+
+use serde::Serialize;
+
+use super::super::{
+    Failure, Outcome, SocketArg, print_json, run, runtime,
+    source::{Asked, SourceArgs},
+    times, unix_ms,
+};
+use crate::{
+    analysis::{
+        queue::{
+            EntryForecast, Fits, Holds, Interval, ModeFacts, QueueForecast, Running, Waiting,
+            facts::mode_facts, predict_for_queue,
+        },
+        series::Series,
+        stats::robust::median,
+    },
+    config::{Config, QueueMode},
+    games::queue::{MOST_BYTES, parse},
+    history::{
+        Frame, HistorySource, Resolution, TimeRange,
+        prometheus::{PrometheusSource, Row},
+    },
+    serve::{QueueTold, Route, fetch, fetch_snapshot},
+    top::harmless::harmless,
+    world::snapshot::{ServerSnapshot, ServerState},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct QueueArgs {
+    /// Read the queue from this file, - for standard input, instead of asking the agent: {"queue": [{"mode": "duel", "region":
+    /// "eu", "players": 12}]}.
+    #[arg(long, value_name = "FILE")]
+    queue: Option<PathBuf>,
+    /// What costs are read out of: 24h, 7d, or two times with `..` between them.
+    #[arg(long, default_value = "24h", value_parser = times::parse_range)]
+    range: TimeRange,
+    /// Players of one match, as in duel=2; may be given several times. Else as [[queue.mode]] says.
+    #[arg(long, value_name = "MODE=PLAYERS", value_parser = parse_size)]
+    per_match: Vec<QueueMode>,
+    /// Configuration with [[queue.mode]] [default: /etc/gsmon.toml where there is one].
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+fn parse_size(text: &str) -> Result<QueueMode, String> {
+    let size = text.rsplit_once('=').and_then(|(name, players)| {
+        let players_per_match = players.parse().ok().filter(|players| *players > 0)?;
+        Some(QueueMode {
+            name: name.to_owned(),
+            players_per_match,
+        })
+    });
+    size.ok_or_else(|| format!("`{text}` must be a mode and a number of players: duel=2"))
+}
+
+#[derive(Debug, Serialize)]
+struct QueueAnswer {
+    forecast: QueueForecast,
+    /// Modes that were never played in the range: what is said of their costs is that of all modes together.
+    costs_of_all_modes: Vec<Arc<str>>,
+    /// How old the queue is.
+    queue_age_ms: Option<i64>,
+}
+
+pub fn run(args: &QueueArgs) -> Outcome {
+    let sizes = sizes(args)?;
+    let (queue, queue_age_ms) = queue(args)?;
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let (running, names) = match &asked {
+        Asked::Agent(socket) => {
+            let snapshot = runtime()?.block_on(fetch_snapshot(&socket.socket))?;
+            let names = snapshot
+                .servers
+                .iter()
+                .map(|server| server.name.clone())
+                .collect();
+            (snapshot.servers.iter().filter_map(running).collect(), names)
+        }
+        Asked::Source(source) => (running_everywhere(source)?, source.servers()?),
+    };
+    let mut all: Vec<(String, Vec<Frame>)> = Vec::with_capacity(names.len());
+    for name in names {
+        let frames = asked.frames(&name, Some(args.range), Resolution::Fitting)?;
+        all.push((name, frames));
+    }
+    let series: Vec<Series<'_>> = all
+        .iter()
+        .map(|(server, frames)| Series { server, frames })
+        .collect();
+    let (facts, costs_of_all_modes) = facts(&queue, &series, &running, &sizes);
+    let answer = QueueAnswer {
+        forecast: predict_for_queue(&queue, &facts, &running),
+        costs_of_all_modes,
+        queue_age_ms,
+    };
+    match args.json {
+        true => print_json(&answer)?,
+        false => print!("{}", text(&answer)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sizes(args: &QueueArgs) -> Result<Vec<QueueMode>, Failure> {
+    let usual = std::path::Path::new(run::DEFAULT_CONFIG);
+    let path = args.config.as_deref().or_else(|| usual.exists().then_some(usual));
+    let config = match path {
+        Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into()))?,
+        None => Config::default(),
+    };
+    Ok(args.per_match.iter().cloned().chain(config.queue.modes).collect())
+}
+
+fn queue(args: &QueueArgs) -> Result<(Vec<Waiting>, Option<i64>), Failure> {
+    let Some(path) = &args.queue else {
+        let route = Route::to(&["queue"]);
+        let told: QueueTold = runtime()?.block_on(fetch(&args.socket.socket, &route))?;
+        return Ok((told.queue, Some(unix_ms() - told.told_unix_ms)));
+    };
+    let mut body = Vec::new();
+    let limit = MOST_BYTES as u64 + 1;
+    let read = match path.as_os_str() == "-" {
+        true => std::io::stdin().take(limit).read_to_end(&mut body),
+        false => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut body)),
+    };
+    read.map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
+    let queue = parse(&body).map_err(|error| Failure::Usage(error.into()))?;
+    Ok((queue, None))
+}
+
+/// A server of this host that is up.
+fn running(server: &ServerSnapshot) -> Option<Running> {
+    if server.state != ServerState::Up {
+        return None;
+    }
+    let game = &server.game_state;
+    let counts = [
+        game.player_counts.humans,
+        game.player_counts.bots,
+        game.player_counts.unknown,
+    ];
+    let mut modes = game.sessions.iter().map(|session| session.mode.clone());
+    let first = modes.next().flatten();
+    Some(Running {
+        server: server.name.clone(),
+        mode: first.filter(|first| modes.all(|mode| mode.as_ref() == Some(first))),
+        region: server.region.as_deref().map(Into::into),
+        players: counts
+            .iter()
+            .any(Option::is_some)
+            .then(|| counts.iter().flatten().sum::<u64>() as f64),
+        capacity: server.max_players.map(|most| Holds::exactly(f64::from(most))),
+    })
+}
+
+/// Servers of all hosts that are up; which mode they play is not exported.
+fn running_everywhere(source: &PrometheusSource) -> Result<Vec<Running>, Failure> {
+    let now_ms = unix_ms();
+    let ask = |query: &str| source.instant(query.to_owned(), now_ms);
+    let up = ask("max by (instance, server) (gsmon_server_up) == 1")?;
+    let players = ask(
+        "sum by (instance, server) (max by (instance, server, kind) (gsmon_server_players{kind=~\"human|bot|unknown\"}))",
+    )?;
+    let most = ask("max by (instance, server) (gsmon_server_max_players)")?;
+    let regions = ask("max by (instance, server, region) (gsmon_server_region_info)")?;
+    let of = |rows: &[Row], server: &Row| -> Option<Row> {
+        let same = |row: &&Row| {
+            ["instance", "server"]
+                .iter()
+                .all(|label| row.label(label) == server.label(label))
+        };
+        rows.iter().find(same).cloned()
+    };
+    let value = |row: Option<Row>| row?.samples.last().map(|sample| sample.value);
+    let running = up.iter().map(|server| Running {
+        server: format!("{}/{}", server.label("instance"), server.label("server")),
+        mode: None,
+        region: of(&regions, server).map(|row| row.label("region").into()),
+        players: value(of(&players, server)),
+        capacity: value(of(&most, server)).map(Holds::exactly),
+    });
+    Ok(running.collect())
+}
+
+/// How many players servers hold, by their limits.
+fn holds<'a>(running: impl Iterator<Item = &'a Running>) -> Option<Holds> {
+    let limits: Vec<f64> = running
+        .filter_map(|server| Some(server.capacity?.players))
+        .collect();
+    Some(Holds {
+        players: median(&limits)?,
+        low: limits.iter().copied().fold(f64::INFINITY, f64::min),
+        high: Some(limits.iter().copied().fold(0.0, f64::max)),
+    })
+}
+
+/// What is known of all modes together and of each mode in the queue; the modes that the former must stand in for.
+fn facts(
+    queue: &[Waiting],
+    series: &[Series<'_>],
+    running: &[Running],
+    sizes: &[QueueMode],
+) -> (Vec<ModeFacts>, Vec<Arc<str>>) {
+    let all = mode_facts(series, None, None, holds(running.iter()));
+    let (mut facts, mut stood_in) = (vec![all.clone()], Vec::new());
+    let modes: BTreeSet<&Arc<str>> = queue.iter().filter_map(|entry| entry.mode.as_ref()).collect();
+    for mode in modes {
+        let size = sizes
+            .iter()
+            .find(|size| *size.name == **mode)
+            .map(|size| size.players_per_match);
+        let of_mode = |server: &&Running| server.mode.as_ref() == Some(mode);
+        let capacity = holds(running.iter().filter(of_mode)).or(all.capacity);
+        let own = mode_facts(series, Some(mode), size, capacity);
+        let known = own.cpu_cores.is_some() || own.memory_bytes.is_some();
+        if known {
+            facts.push(own);
+        } else {
+            stood_in.push(mode.clone());
+            facts.push(ModeFacts {
+                mode: own.mode,
+                players_per_match: size,
+                capacity,
+                ..all.clone()
+            });
+        }
+    }
+    (facts, stood_in)
+}
+
+fn text(answer: &QueueAnswer) -> String {
+    let mut text = String::new();
+    let forecast = &answer.forecast;
+    // Writing to a string cannot fail.
+    let age = match answer.queue_age_ms {
+        Some(age) if age > 60_000 => format!(" (told {} s ago)", age / 1_000),
+        _ => String::new(),
+    };
+    let _ = writeln!(
+        text,
+        "{} players wait{age}{}",
+        forecast.players,
+        needs(&forecast.needs)
+    );
+    for entry in &forecast.entries {
+        entry_text(&mut text, entry);
+    }
+    if !answer.costs_of_all_modes.is_empty() {
+        let modes: Vec<String> = answer
+            .costs_of_all_modes
+            .iter()
+            .map(|mode| harmless(mode).into_owned())
+            .collect();
+        let _ = writeln!(
+            text,
+            "costs are those of all modes together, since too little was seen of: {}",
+            modes.join(", ")
+        );
+    }
+    text
+}
+
+fn entry_text(text: &mut String, entry: &EntryForecast) {
+    let name = |word: &Option<Arc<str>>, else_: &str| match word {
+        Some(word) => harmless(word).into_owned(),
+        None => else_.to_owned(),
+    };
+    let matches = match entry.matches {
+        Some(matches) => format!(", {matches} matches"),
+        None => String::new(),
+    };
+    let servers = match entry.new_servers {
+        None => String::new(),
+        Some(servers) => match servers.high {
+            Some(high) if high == servers.low => format!(", {high} servers to start"),
+            Some(high) => format!(", {} servers to start ({} to {high})", servers.value, servers.low),
+            None => format!(", {} servers to start ({} or more)", servers.value, servers.low),
+        },
+    };
+    let _ = writeln!(
+        text,
+        "  {} in {}: {} players{matches}{servers}{}",
+        name(&entry.waiting.mode, "any mode"),
+        name(&entry.waiting.region, "any region"),
+        entry.waiting.players,
+        needs(&entry.needs)
+    );
+    for placed in &entry.placed {
+        let sure = match placed.fits {
+            Fits::Certainly => "can take",
+            Fits::Perhaps => "may fit (its mode or region is not known) and could take",
+        };
+        let _ = writeln!(text, "    {} {sure} {}", harmless(&placed.server), placed.players);
+    }
+    for note in &entry.notes {
+        let _ = writeln!(text, "    {note}");
+    }
+}
+
+fn needs(needs: &crate::analysis::queue::Needs) -> String {
+    let told = |what: &str, need: Option<Interval>, factor: f64, unit: &str| match need {
+        Some(need) => format!(
+            "; {what} {:.2} {unit} ({:.2} to {:.2})",
+            need.value * factor,
+            need.low * factor,
+            need.high * factor
+        ),
+        None => String::new(),
+    };
+    told("CPU", needs.cpu_cores, 1.0, "cores")
+        + &told("memory", needs.memory_bytes, 1.0 / f64::from(1 << 20), "MiB")
+        + &told("in", needs.receive_bytes_per_second, 1e-3, "kB/s")
+        + &told("out", needs.transmit_bytes_per_second, 1e-3, "kB/s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Measure;
+
+    #[test]
+    fn a_queue_is_told_with_what_is_known_and_what_is_not() {
+        let frames: Vec<Frame> = (0..300i32)
+            .map(|minute| {
+                let players = f64::from(minute / 20 % 10);
+                let mut frame = Frame::new(i64::from(minute) * 60_000, 60.0)
+                    .with(Measure::Players, players)
+                    .with(
+                        Measure::CpuCores,
+                        0.1 + 0.02 * players + f64::from(minute % 7) / 1e4,
+                    );
+                frame.mode = Some("duel".into());
+                frame
+            })
+            .collect();
+        let series = [Series {
+            server: "arena",
+            frames: &frames,
+        }];
+        let running = [Running {
+            server: "arena".into(),
+            mode: Some("duel".into()),
+            region: None,
+            players: Some(4.0),
+            capacity: Some(Holds::exactly(16.0)),
+        }];
+        let queue = parse(br#"{"queue":[{"mode":"duel","players":40},{"mode":"race\u007f","players":2}]}"#);
+        assert!(queue.is_err(), "control characters are refused");
+        let queue =
+            parse(br#"{"queue":[{"mode":"duel","players":40},{"mode":"race","region":"eu","players":2}]}"#)
+                .unwrap();
+        let sizes = [parse_size("duel=4").unwrap()];
+        let (facts, stood_in) = facts(&queue, &series, &running, &sizes);
+        let answer = QueueAnswer {
+            forecast: predict_for_queue(&queue, &facts, &running),
+            costs_of_all_modes: stood_in,
+            queue_age_ms: Some(90_000),
+        };
+        let words = text(&answer);
+        for part in [
+            "42 players wait (told 90 s ago)",
+            "duel in any region: 40 players, 10 matches, 2 servers to start; CPU 1.0",
+            "arena can take 12",
+            "race in eu: 2 players, 1 servers to start",
+            "players_per_match",
+            "too little was seen of: race",
+        ] {
+            assert!(words.contains(part), "{part} is not in\n{words}");
+        }
+        for wrong in ["duel", "duel=0", "duel=many", ""] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

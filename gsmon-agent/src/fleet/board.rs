@@ -143,8 +143,8 @@ impl Board {
         if !again {
             let servers = report.snapshot.servers.iter();
             entry.servers = servers.map(|server| server.name.clone()).collect();
-            // Ages beyond any limit are all the same.
-            let older_by = Duration::from_secs_f64(report.age_seconds.clamp(0.0, 1e9));
+            // What is no age, or beyond any limit, is not to be believed: as old as can be.
+            let older_by = Duration::try_from_secs_f64(report.age_seconds).unwrap_or(Duration::MAX);
             entry.said = Some(Said {
                 report: Arc::new(report),
                 since: now,

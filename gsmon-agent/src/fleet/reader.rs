@@ -390,7 +390,8 @@ fn beginning(bytes: &[u8]) -> String {
 /// What no agent says.
 fn check(report: &AgentReport) -> Result<(), ReadError> {
     let snapshot = &report.snapshot;
-    if !(report.age_seconds >= 0.0) || !snapshot.unix_time_seconds.is_finite() {
+    if !report.age_seconds.is_finite() || report.age_seconds < 0.0 || !snapshot.unix_time_seconds.is_finite()
+    {
         return Err(ReadError::Senseless("its times are no times"));
     }
     if snapshot.servers.len() > MOST_SERVERS || report.players.len() > MOST_PLAYERS {

@@ -219,7 +219,7 @@ fn fleet_text(fleet: &FleetDocument) -> String {
         stale => format!(" ({stale} stale)"),
     };
     format!(
-        "{}of {} of {} hosts{stale}: {up} servers up, {humans} players, {cpu} % of a core, {memory}\n",
+        "{}{} of {} hosts{stale}: {up} servers up, {humans} players, {cpu} % of a core, {memory} of memory\n",
         table(&COLUMNS, &rows, LINE),
         totals.of_hosts,
         totals.hosts
@@ -347,7 +347,7 @@ fn players_text(found: &FleetPlayers) -> String {
         false => table(&COLUMNS, &rows, LINE),
     };
     text += &format!(
-        "of {} of {} hosts: {} players, {} without a pseudonym, {} bots\n",
+        "{} of {} hosts: {} players, {} without a pseudonym, {} bots\n",
         found.of_hosts,
         found.hosts,
         found.players.len(),
@@ -413,7 +413,7 @@ mod tests {
         };
         assert_eq!(
             words(1)[..7],
-            ["a", "ok", "fresh", "2s", "1/2", "7", "50.0"],
+            ["a", "ok", "fresh", "2.0s", "1/2", "7", "50.0"],
             "{text}"
         );
         assert_eq!(
@@ -422,7 +422,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("of 1 of 2 hosts: 1/2 servers up, 7 players"),
+            text.contains("\n1 of 2 hosts: 1/2 servers up, 7 players"),
             "{text}"
         );
         let health = health_text(&fleet.agents);
@@ -465,7 +465,7 @@ mod tests {
         };
         let text = players_text(&found);
         assert!(
-            text.contains("of 2 of 3 hosts: 0 players, 4 without a pseudonym, 1 bots"),
+            text.contains("2 of 3 hosts: 0 players, 4 without a pseudonym, 1 bots"),
             "{text}"
         );
         assert!(

@@ -226,3 +226,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_shared_key_is_read_and_never_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fleet.key");
+    let message = PseudonymKey::read_shared(&path).unwrap_err().to_string();
+    assert!(
+        message.contains("head -c 32") && message.contains("fleet.key"),
+        "{message}"
+    );
+    assert!(!path.exists());
+    let bytes: [u8; 32] = std::array::from_fn(|index| index as u8);
+    write_private(&path, &bytes);
+    let key = PseudonymKey::read_shared(&path).unwrap();
+    let name = RawIdentity::Name("Ann");
+    assert_eq!(key.pseudonym(&name), counting_key().pseudonym(&name));
+    assert_eq!(key.fingerprint(), counting_key().fingerprint());
+    assert_ne!(
+        key.fingerprint(),
+        PseudonymKey::from_bytes(&[7; 32]).fingerprint()
+    );
+    set_mode(&path, 0o644);
+    let message = PseudonymKey::read_shared(&path).unwrap_err().to_string();
+    assert!(message.contains("chmod 0600"), "{message}");
+    set_mode(&path, 0o600);
+    write_private(&path, &bytes[1..]);
+    let message = PseudonymKey::read_shared(&path).unwrap_err().to_string();
+    assert!(message.contains("31 bytes"), "{message}");
+}

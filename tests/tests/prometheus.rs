@@ -259,19 +259,19 @@ fn a_prometheus_that_scrapes_several_agents_is_a_history_of_all_of_them() {
             .is_empty()
     );
 
-    for number in 0..PLAYERS.len() {
+    for (number, players) in PLAYERS.into_iter().enumerate() {
         let frames = raw(&name(number));
         assert!(frames.windows(2).all(|pair| pair[0].unix_ms < pair[1].unix_ms));
         assert!(frames[0].begins_anew && frames[0].get(Measure::CpuCores).is_none());
         let full: Vec<Frame> = frames
             .into_iter()
-            .filter(|frame| frame.get(Measure::Players) == Some(f64::from(PLAYERS[number])))
+            .filter(|frame| frame.get(Measure::Players) == Some(f64::from(players)))
             .collect();
         // 20 times a second 0.5 ms and 0.08 ms for each player, and what sockets and wake-ups cost.
         let cores = mean(&full, Measure::CpuCores).unwrap();
         assert!(cores > 0.008 && cores < 1.0, "{cores} cores");
         // 30 packets of each player come in a second.
-        let packets = mean(&full, Measure::RxPacketsPerSecond).unwrap() / f64::from(PLAYERS[number]);
+        let packets = mean(&full, Measure::RxPacketsPerSecond).unwrap() / f64::from(players);
         assert!(
             (15.0..45.0).contains(&packets),
             "{packets} packets per player and second"

@@ -57,13 +57,16 @@ pub enum Asked<'a> {
     /// The running agent of this host.
     Agent(&'a SocketArg),
     /// A Prometheus-compatible server.
-    Source(PrometheusSource),
+    Source(Box<PrometheusSource>),
 }
 
 impl<'a> Asked<'a> {
     /// The source where one is named, else the agent.
     pub fn of(source: &SourceArgs, socket: &'a SocketArg) -> Result<Self, Failure> {
-        Ok(source.open()?.map_or(Self::Agent(socket), Self::Source))
+        Ok(match source.open()? {
+            Some(source) => Self::Source(Box::new(source)),
+            None => Self::Agent(socket),
+        })
     }
 
     /// Names of all servers.

@@ -237,7 +237,11 @@ impl Web {
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback());
         if authorization.is_some() && tls.is_none() && !loopback {
-            tracing::warn!(%host, "the credentials cross the network readable: use https");
+            // A queue is asked for every few seconds.
+            static TOLD: std::sync::Once = std::sync::Once::new();
+            TOLD.call_once(|| {
+                tracing::warn!(%host, "the credentials cross the network readable: use https");
+            });
         }
         Ok(Self {
             host: host.to_owned(),

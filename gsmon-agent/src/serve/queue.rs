@@ -313,4 +313,56 @@ mod tests {
         let error = ask(&nobody).await.unwrap_err().to_string();
         assert!(error.contains("cannot connect to 127.0.0.1:1"), "{error}");
     }
+
+    #[tokio::test]
+    async fn a_queue_is_asked_from_a_document_and_with_a_query() {
+        use axum::routing::post;
+        let document = r#"{"pools":[{"mode":"duel","players":4}]}"#;
+        let vector = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"mode":"race"},"value":[1,"6"]}]}}"#;
+        let routes = Router::new()
+            .route("/pools", get(move || async move { document }))
+            .route("/api/v1/query", post(move || async move { vector }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(axum::serve(listener, routes).into_future());
+        let mut by_url = QueueSettings {
+            url: Some(format!("{host}/pools")),
+            ..QueueSettings::default()
+        };
+        assert!(matches!(
+            ask(&by_url).await,
+            Err(AskError::Queue(QueueError::NoList(_)))
+        ));
+        by_url.fields.list = "/pools".to_owned();
+        let by_query = QueueSettings {
+            source: Some(host),
+            query: Some("waiting".to_owned()),
+            ..QueueSettings::default()
+        };
+        for (settings, mode, players, from) in [
+            (by_url, "duel", 4, QueueFrom::Url),
+            (by_query, "race", 6, QueueFrom::Query),
+        ] {
+            let book = Arc::new(QueueBook::default());
+            let (stop, stopped) = watch::channel(false);
+            let polling = tokio::spawn(poll(settings, book.clone(), stopped));
+            let told = async {
+                while book.newest().is_none() {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(30), told)
+                .await
+                .unwrap();
+            stop.send(true).unwrap();
+            polling.await.unwrap();
+            let told = book.newest().unwrap();
+            assert_eq!(
+                (told.queue[0].mode.as_deref(), told.queue[0].players),
+                (Some(mode), players)
+            );
+            assert_eq!(told.from, from);
+        }
+        serving.abort();
+    }
 }

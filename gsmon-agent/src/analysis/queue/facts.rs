@@ -1,66 +1,94 @@
-//! What players and servers of a mode cost, out of frames: a line through players and cost, with intervals that respect
-//! autocorrelation. Not here: what a queue needs of it.
+//! What is known of the modes in a queue, from what players were seen to cost. Not here: how that is told from frames
+//! (`scaling`), and what a queue needs of it.
 
 use super::{Cost, Holds, ModeFacts};
 use crate::{
     analysis::{
+        scaling::{MetricScaling, Players, ScalingMetric, ScalingReport, Scope, analyze_player_scaling},
         series::Series,
-        stats::{Estimate, regress::Design},
     },
     history::Measure,
 };
 
-/// Frames that a cost needs.
-const LEAST_ROWS: usize = 60;
-/// Players must differ by so many between the fewest and the most that were seen.
-const LEAST_SPREAD: f64 = 2.0;
-/// A server counts as seen (nearly) empty where it had at most this share of the most players.
-const NEARLY_EMPTY_RATIO: f64 = 0.2;
+const COSTS: [Measure; 4] = [
+    Measure::CpuCores,
+    Measure::RssBytes,
+    Measure::RxBytesPerSecond,
+    Measure::TxBytesPerSecond,
+];
 
-/// What is known of a mode, or of all modes together.
+/// What is known of a mode, or of all modes together. `limit` is how many players its servers let in: where tick time says
+/// that fewer fit, so many are held.
 pub fn mode_facts(
     servers: &[Series<'_>],
     mode: Option<&str>,
     players_per_match: Option<u32>,
-    capacity: Option<Holds>,
+    limit: Option<Holds>,
 ) -> ModeFacts {
-    let of = |measure| cost(servers, mode, measure);
+    let scope = mode.map_or(Scope::All, |mode| Scope::Mode(mode.to_owned()));
+    // A refusal means that too little was seen: nothing is known then.
+    let report = analyze_player_scaling(servers, &scope, &COSTS.map(ScalingMetric::Stored)).ok();
+    let cost = |measure: Measure| {
+        let metric = ScalingMetric::Stored(measure);
+        let answers = report.iter().flat_map(|report| &report.metrics);
+        answers
+            .filter(|answer| answer.metric == metric)
+            .find_map(|answer| answer.scaling.as_ref())
+            .map(Cost::from)
+    };
     ModeFacts {
         mode: mode.map(Into::into),
         players_per_match,
-        capacity,
-        cpu_cores: of(Measure::CpuCores),
-        memory_bytes: of(Measure::RssBytes),
-        receive_bytes_per_second: of(Measure::RxBytesPerSecond),
-        transmit_bytes_per_second: of(Measure::TxBytesPerSecond),
+        capacity: held(limit, report.as_ref()),
+        cpu_cores: cost(Measure::CpuCores),
+        memory_bytes: cost(Measure::RssBytes),
+        receive_bytes_per_second: cost(Measure::RxBytesPerSecond),
+        transmit_bytes_per_second: cost(Measure::TxBytesPerSecond),
     }
 }
 
-/// What each player adds; `None` where too little was seen, or players hardly moved.
-pub fn cost(servers: &[Series<'_>], mode: Option<&str>, measure: Measure) -> Option<Cost> {
-    let mut design = Design::new(2);
-    let mut costs = Vec::new();
-    let (mut fewest, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
-    for frame in servers.iter().flat_map(|server| server.frames) {
-        if mode.is_some() && frame.mode.as_deref() != mode {
-            continue;
+impl From<&MetricScaling> for Cost {
+    fn from(scaling: &MetricScaling) -> Self {
+        Self {
+            per_player: scaling.per_player.into(),
+            base: scaling.base.filter(|_| scaling.base_observed).map(Into::into),
         }
-        let (Some(players), Some(cost)) = (frame.get(Measure::Players), frame.get(measure)) else {
-            continue;
-        };
-        (fewest, most) = (fewest.min(players), most.max(players));
-        design.push(&[players]);
-        costs.push(cost);
     }
-    if costs.len() < LEAST_ROWS || most - fewest < LEAST_SPREAD {
-        return None;
-    }
-    let fit = design.fit(&costs)?;
-    let seen_empty = fewest <= NEARLY_EMPTY_RATIO * most;
-    let base: Option<Estimate> = seen_empty.then(|| fit.estimate(0)).flatten();
-    Some(Cost {
-        per_player: fit.estimate(1)?.into(),
-        base: base.map(Into::into),
+}
+
+/// The fewer of those who are let in and those who fit.
+fn held(limit: Option<Holds>, report: Option<&ScalingReport>) -> Option<Holds> {
+    let Some(capacity) = report.and_then(|report| report.capacity) else {
+        return limit;
+    };
+    let fit = match capacity.players {
+        Players::About { players, low, high } => Holds { players, low, high },
+        Players::Between { players, low, high } => Holds {
+            players: players.unwrap_or(low),
+            low,
+            high,
+        },
+        // More may fit: as many as are let in, for all that is known.
+        Players::AtLeast { players } => match limit {
+            Some(limit) => Holds {
+                low: limit.low.min(players),
+                ..limit
+            },
+            None => Holds {
+                players,
+                low: players,
+                high: None,
+            },
+        },
+    };
+    let Some(limit) = limit else { return Some(fit) };
+    Some(Holds {
+        players: fit.players.min(limit.players),
+        low: fit.low.min(limit.low),
+        high: match (fit.high, limit.high) {
+            (Some(fit), Some(limit)) => Some(fit.min(limit)),
+            (fit, limit) => fit.or(limit),
+        },
     })
 }
 
@@ -112,13 +140,32 @@ mod tests {
             "{cpu:?}"
         );
         assert!((cpu.base.unwrap().value - 0.1).abs() < 0.02, "{cpu:?}");
-        let race = cost(&servers, Some("race"), Measure::CpuCores).unwrap();
+        let race = mode_facts(&servers, Some("race"), None, None).cpu_cores.unwrap();
         assert!((race.per_player.value - 0.01).abs() < 0.0015, "{race:?}");
         assert_eq!(race.base, None, "it was never nearly empty");
-        assert_eq!(
-            (facts.memory_bytes, cost(&servers, Some("x"), Measure::CpuCores)),
-            (None, None)
-        );
+        assert_eq!(facts.memory_bytes, None);
+        assert_eq!(mode_facts(&servers, Some("x"), None, None).cpu_cores, None);
+    }
+
+    #[test]
+    fn as_many_are_held_as_are_let_in_and_fit() {
+        // A tick of 20 ms has room for 40 players of half a millisecond each.
+        let mut frames = frames("duel", 10.0, 0.01);
+        for frame in &mut frames {
+            let players = frame.get(Measure::Players).unwrap();
+            frame.set(Measure::TickP99Ms, Some(0.5 * players + 2.0));
+            frame.set(Measure::TickP50Ms, Some(0.5 * players));
+            frame.set(Measure::TickRateHz, Some(50.0));
+        }
+        let servers = [Series {
+            server: "a",
+            frames: &frames,
+        }];
+        let let_in = |most| mode_facts(&servers, Some("duel"), None, Some(Holds::exactly(most)));
+        assert_eq!(let_in(16.0).capacity.unwrap().players, 16.0);
+        let fit = let_in(400.0).capacity.unwrap();
+        assert!(fit.low > 16.0 && fit.low < 60.0, "{fit:?}");
+        assert_eq!(mode_facts(&[], None, None, None).capacity, None);
     }
 
     #[test]
@@ -126,9 +173,9 @@ mod tests {
         let all = frames("duel", 0.0, 0.03);
         let few = [Series {
             server: "a",
-            frames: &all[..LEAST_ROWS - 1],
+            frames: &all[..10],
         }];
-        assert_eq!(cost(&few, None, Measure::CpuCores), None);
+        assert_eq!(mode_facts(&few, None, None, None).cpu_cores, None);
         let constant: Vec<Frame> = all
             .iter()
             .map(|frame| frame.clone().with(Measure::Players, 8.0))
@@ -137,6 +184,6 @@ mod tests {
             server: "a",
             frames: &constant,
         }];
-        assert_eq!(cost(&constant, None, Measure::CpuCores), None);
+        assert_eq!(mode_facts(&constant, None, None, None).cpu_cores, None);
     }
 }

@@ -3,12 +3,15 @@
 use std::{fmt::Write, process::ExitCode};
 
 use super::{
-    super::{Outcome, SocketArg, print_json, runtime},
-    range::{frames_within, parse_range},
+    super::{
+        Outcome, SocketArg, print_json,
+        source::{Asked, SourceArgs},
+    },
+    range::parse_range,
 };
 use crate::{
     analysis::scaling::{ActionsReport, actions_and_spikes},
-    history::source::TimeRange,
+    history::{Resolution, TimeRange},
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -26,11 +29,14 @@ pub struct ActionsArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     socket: SocketArg,
 }
 
 pub fn run(args: &ActionsArgs) -> Outcome {
-    let frames = runtime()?.block_on(frames_within(&args.socket, &args.server, args.range))?;
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let frames = asked.frames(&args.server, Some(args.range), Resolution::Fitting)?;
     let report = actions_and_spikes(&frames).map_err(anyhow::Error::from)?;
     match args.json {
         true => print_json(&report)?,

@@ -3,12 +3,15 @@
 use std::{fmt::Write, process::ExitCode};
 
 use super::{
-    super::{Outcome, SocketArg, print_json, runtime},
-    range::{frames_within, parse_range, with_unit},
+    super::{
+        Outcome, SocketArg, print_json,
+        source::{Asked, SourceArgs},
+    },
+    range::{parse_range, with_unit},
 };
 use crate::{
     analysis::scaling::{BotsReport, ScalingMetric, cost_of_bots},
-    history::{Measure, source::TimeRange},
+    history::{Measure, Resolution, TimeRange},
     top::harmless::harmless,
 };
 
@@ -23,6 +26,8 @@ pub struct BotsArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     socket: SocketArg,
 }
 
@@ -35,7 +40,8 @@ const METRICS: [Measure; 4] = [
 ];
 
 pub fn run(args: &BotsArgs) -> Outcome {
-    let frames = runtime()?.block_on(frames_within(&args.socket, &args.server, args.range))?;
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let frames = asked.frames(&args.server, Some(args.range), Resolution::Fitting)?;
     let metrics = METRICS.map(ScalingMetric::Stored);
     // Without CPU there is no answer at all; the others are told where they are known.
     let first = cost_of_bots(&frames, metrics[0]).map_err(anyhow::Error::from)?;

@@ -3,12 +3,15 @@
 use std::{fmt::Write, process::ExitCode};
 
 use super::{
-    super::{Outcome, SocketArg, print_json, runtime},
-    range::{frames_within, parse_range},
+    super::{
+        Outcome, SocketArg, print_json,
+        source::{Asked, SourceArgs},
+    },
+    range::parse_range,
 };
 use crate::{
     analysis::scaling::{LeakReport, LeakVerdict, Limit, MemoryBasis, find_leak},
-    history::source::TimeRange,
+    history::{Resolution, TimeRange},
     top::{harmless::harmless, units::bytes},
 };
 
@@ -26,11 +29,14 @@ pub struct MemoryArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     socket: SocketArg,
 }
 
 pub fn run(args: &MemoryArgs) -> Outcome {
-    let frames = runtime()?.block_on(frames_within(&args.socket, &args.server, args.range))?;
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let frames = asked.frames(&args.server, Some(args.range), Resolution::Fitting)?;
     let limit = args.limit.map(|mib| Limit {
         bytes: mib as f64 * f64::from(1 << 20),
     });

@@ -5,9 +5,12 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::{
-    super::{Failure, Outcome, SocketArg, print_json, runtime},
+    super::{
+        Failure, Outcome, SocketArg, print_json,
+        source::{Asked, SourceArgs},
+    },
     players_plot,
-    range::{all_within, frames_within, parse_range, shortfall, with_unit},
+    range::{all_within, parse_range, shortfall, with_unit},
 };
 use crate::{
     analysis::{
@@ -18,7 +21,7 @@ use crate::{
         },
         series::Series,
     },
-    history::{Frame, Measure, source::TimeRange},
+    history::{Frame, Measure, Resolution, TimeRange},
     top::harmless::harmless,
 };
 
@@ -52,6 +55,8 @@ pub struct PlayersArgs {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     socket: SocketArg,
 }
 
@@ -68,13 +73,13 @@ struct PlayersAnswer {
 }
 
 pub fn run(args: &PlayersArgs) -> Outcome {
-    let runtime = runtime()?;
+    let asked = Asked::of(&args.source, &args.socket)?;
     let all: Vec<(String, Vec<Frame>)> = match &args.server {
         Some(server) => vec![(
             server.clone(),
-            runtime.block_on(frames_within(&args.socket, server, args.range))?,
+            asked.frames(server, Some(args.range), Resolution::Fitting)?,
         )],
-        None => runtime.block_on(all_within(&args.socket, args.range))?,
+        None => all_within(&asked, args.range)?,
     };
     let scope = match (&args.server, &args.mode) {
         (Some(server), _) => Scope::Server(server.clone()),

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{Failure, SocketArg, times, unix_ms},
-    frames_of,
-};
+use super::super::{Failure, source::Asked, times, unix_ms};
 use crate::{
     analysis::{scaling::ScalingMetric, stats::Estimate},
-    history::{Frame, source::TimeRange},
-    serve::fetch_snapshot,
+    history::{Frame, Resolution, TimeRange},
 };
 
 /// `24h`, `7d`, `90m`: the time before now; or two times with `..` between them.
@@ -41,21 +37,12 @@ pub fn shortfall(range: TimeRange, frames: &[Frame]) -> Option<String> {
     (there < 0.9 * asked).then(|| format!("{there:.1} h of the {asked:.1} h that were asked for are there"))
 }
 
-/// Frames of a server within a range.
-pub async fn frames_within(
-    socket: &SocketArg,
-    server: &str,
-    range: TimeRange,
-) -> Result<Vec<Frame>, Failure> {
-    Ok(frames_of(socket, server, Some(range), None).await?.frames())
-}
-
-/// The same of every server.
-pub async fn all_within(socket: &SocketArg, range: TimeRange) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
+/// Frames of every server within a range.
+pub fn all_within(asked: &Asked<'_>, range: TimeRange) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
     let mut all = Vec::new();
-    for server in fetch_snapshot(&socket.socket).await?.servers {
-        let frames = frames_within(socket, &server.name, range).await?;
-        all.push((server.name, frames));
+    for server in asked.servers()? {
+        let frames = asked.frames(&server, Some(range), Resolution::Fitting)?;
+        all.push((server, frames));
     }
     Ok(all)
 }

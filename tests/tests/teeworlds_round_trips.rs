@@ -34,6 +34,25 @@ fn start(netns: &Netns, home: &Path, words: &[&str]) -> Program {
     Program::start(netns, home, words, &home.join("out")).unwrap()
 }
 
+/// Starts a client and waits until it plays. One whose answer to its first packet comes while it still loads asks no more,
+/// and stays in its menu: then another one is started.
+fn play(netns: &Netns, home: &Path, name: &str, words: &[&str], log: &Path) -> Program {
+    for attempt in 0..5 {
+        let client = start(netns, &home.join(format!("{name}-{attempt}")), words);
+        for _ in 0..100 {
+            let log = fs::read_to_string(log).unwrap();
+            if log
+                .lines()
+                .any(|line| line.contains("team_join") && line.contains(&format!(":{name}'")))
+            {
+                return client;
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+    panic!("{name} does not come to play");
+}
+
 #[test]
 fn round_trips_of_real_teeworlds_clients_are_as_planted() {
     let there = root_or_skip()
@@ -69,6 +88,7 @@ fn round_trips_of_real_teeworlds_clients_are_as_planted() {
     let (_screen, display) = screen(&netns, home.path()).unwrap();
     let display = format!("DISPLAY={display}");
     let to = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let log = home.path().join("server/out");
     let _playing: Vec<(Program, Proxy)> = PLANTED
         .into_iter()
         .map(|one_way| {
@@ -81,8 +101,9 @@ fn round_trips_of_real_teeworlds_clients_are_as_planted() {
                 Proxy::start(to, delayed, delayed, one_way).unwrap()
             })
             .unwrap();
-            let (name, connect) = (
-                format!("player_name p{one_way}"),
+            let name = format!("p{one_way}");
+            let (set_name, connect) = (
+                format!("player_name {name}"),
                 format!("connect {}", relay.address()),
             );
             let mut words = vec![
@@ -92,11 +113,13 @@ fn round_trips_of_real_teeworlds_clients_are_as_planted() {
                 "LIBGL_ALWAYS_SOFTWARE=1",
             ];
             words.extend(["/usr/games/teeworlds", "snd_enable 0", "gfx_fullscreen 0"]);
-            words.extend(["gfx_screen_width 320", "gfx_screen_height 240", &name, &connect]);
-            (
-                start(&netns, &home.path().join(one_way.to_string()), &words),
-                relay,
-            )
+            words.extend([
+                "gfx_screen_width 320",
+                "gfx_screen_height 240",
+                &set_name,
+                &connect,
+            ]);
+            (play(&netns, home.path(), &name, &words, &log), relay)
         })
         .collect();
     let network = |condition: &dyn Fn(&NetworkSnapshot) -> bool| {

@@ -99,6 +99,10 @@ impl QueueSettings {
         if self.url.is_some() && self.source.is_some() {
             return bad("a queue is asked in one place: url, or source and query");
         }
+        let mut places = [&self.url, &self.source].into_iter().flatten();
+        if places.any(|place| !(place.starts_with("http://") || place.starts_with("https://"))) {
+            return bad("url and source begin with http:// or https://");
+        }
         let asked = self.url.is_some() || self.source.is_some();
         if !asked && (self.token_file.is_some() || self.password_file.is_some()) {
             return bad("token_file and password_file are for url or source");
@@ -153,6 +157,7 @@ mod tests {
                 "one place",
             ),
             ("token_file = \"/x\"", "for url or source"),
+            ("url = \"nonsense\"", "begin with http://"),
             ("interval = \"1ms\"", "1s to 1h"),
             ("fields = { list = \"queue\" }", "RFC 6901"),
             ("mode = [{ name = \"a\", players_per_match = 0 }]", "1 to 100000"),

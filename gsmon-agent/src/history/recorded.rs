@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    disk::HistoryReader,
+    disk::{HistoryError, HistoryReader},
     events::Event,
     frame::Frame,
     marks::Mark,
@@ -13,10 +13,14 @@ use super::{
 };
 
 impl History {
-    /// The file, where one is written.
+    /// The file, where one is written. One that could not be made yet has nothing that memory has not.
     fn file(&self) -> Result<Option<HistoryReader>, SourceError> {
-        let open = |disk: &super::store::Disk| HistoryReader::open(disk.writer.path());
-        Ok(self.disk.as_ref().map(open).transpose()?)
+        let Some(disk) = &self.disk else { return Ok(None) };
+        match HistoryReader::open(disk.writer.path()) {
+            Ok(file) => Ok(Some(file)),
+            Err(HistoryError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn unknown(&self, server: &str) -> SourceError {

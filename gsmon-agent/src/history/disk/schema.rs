@@ -45,6 +45,14 @@ pub enum HistoryError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing has been written yet, or elsewhere.
+    #[error(
+        "there is no history at {path}: `gsmon run` writes one, unless [history] write = \"off\"; --config says where"
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// Written by a newer gsmon.
     #[error(
         "{path} has schema version {found}, this gsmon knows up to {VERSION}: use the newer gsmon, or name another file in [history] path"
@@ -132,7 +140,9 @@ impl HistoryError {
                 io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Trouble::ReadOnly,
                 _ => Trouble::Other,
             },
-            Self::Newer { .. } | Self::NotOurs { .. } | Self::Block { .. } => Trouble::Other,
+            Self::Missing { .. } | Self::Newer { .. } | Self::NotOurs { .. } | Self::Block { .. } => {
+                Trouble::Other
+            }
         }
     }
 }
@@ -194,9 +204,8 @@ pub fn open_to_write(path: &Path) -> Result<Connection, HistoryError> {
 pub fn open_to_read(path: &Path) -> Result<Connection, HistoryError> {
     let sql = HistoryError::sql(path);
     if !path.exists() {
-        return Err(HistoryError::File {
+        return Err(HistoryError::Missing {
             path: path.to_owned(),
-            source: io::ErrorKind::NotFound.into(),
         });
     }
     let connection = Connection::open_with_flags(

@@ -134,20 +134,29 @@ fn quiet(monitor: &GameServerMonitor, netns: &Netns, name: &str, expected: usize
     }
 }
 
-/// Joins and leaves as the log says them, read in the plainest way: who begins and is not in has come; who disconnects
-/// and is in has left.
-fn told(log: &Path) -> (u64, u64) {
+/// What the log says, read in the plainest way.
+struct Told {
+    joined_and_left: (u64, u64),
+    peak: u64,
+}
+
+/// Who begins and is not in has come; who disconnects and is in has left.
+fn told(log: &Path) -> Told {
     let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
     let mut inside = BTreeSet::new();
-    let (mut joins, mut leaves) = (0, 0);
+    let (mut joins, mut leaves, mut peak) = (0, 0, 0);
     for line in text.lines() {
         if let Some((_, slot)) = line.split_once(" ClientBegin: ") {
             joins += u64::from(inside.insert(slot.to_owned()));
         } else if let Some((_, slot)) = line.split_once(" ClientDisconnect: ") {
             leaves += u64::from(inside.remove(slot));
         }
+        peak = peak.max(inside.len() as u64);
     }
-    (joins, leaves)
+    Told {
+        joined_and_left: (joins, leaves),
+        peak,
+    }
 }
 
 fn joined_and_left(server: &ServerSnapshot) -> (u64, u64) {
@@ -282,7 +291,10 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
     .unwrap();
     let snapshot = quiet(&monitor, &log_ns, "log", 3);
     let log = server(&snapshot, "log").unwrap();
-    assert_eq!((joined_and_left(log), told(&games_log[0])), ((4, 1), (4, 1)));
+    assert_eq!(
+        (joined_and_left(log), told(&games_log[0]).joined_and_left),
+        ((4, 1), (4, 1))
+    );
     assert_eq!(log.game_state.departed_players.len(), 1);
 
     // Time is up: score screen, map change, second match with the same bots.
@@ -309,7 +321,12 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
             "{name} showed scores for {shown} ms"
         );
         assert_eq!((first.joins, first.leaves), (4, 1), "{name}");
-        assert_eq!(first.players_peak, 4, "{name}");
+        // The server counts bots that are still coming: it may send one away before the fourth has begun.
+        if name == "log" {
+            assert_eq!(u64::from(first.players_peak), told(&games_log[0]).peak);
+        } else {
+            assert!((3..=4).contains(&first.players_peak), "{}", first.players_peak);
+        }
         let steps: Vec<_> = server(&snapshot, name)
             .unwrap()
             .game_state
@@ -354,7 +371,10 @@ fn openarena_matches_bots_and_map_changes_are_seen_exactly() {
     .unwrap();
     let snapshot = quiet(&monitor, &log_ns, "log", 3);
     let log = server(&snapshot, "log").unwrap();
-    assert_eq!((joined_and_left(log), told(&games_log[0])), ((5, 2), (5, 2)));
+    assert_eq!(
+        (joined_and_left(log), told(&games_log[0]).joined_and_left),
+        ((5, 2), (5, 2))
+    );
 
     // Every match is a session, and what they used is what the server used.
     let all = sessions(log);

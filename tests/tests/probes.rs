@@ -175,7 +175,8 @@ fn the_lag_compensation_of_the_demo_server_is_counted_exactly_and_timed_closely(
         truth.time_p50_ns
     );
     assert!(seen.cost_per_call_ns.unwrap() > 0.0);
-    // The last tick is not over while the server stands still, unless the work of answering looks like the next.
+    // The last tick is not over while the server stands still, unless the work of answering looks like the next; and
+    // where a busy machine makes the server late, it begins the next tick without sleeping, and the two look like one.
     let per_tick = &seen.totals.per_tick;
     let known = per_tick.times.count();
     let left_out = seen.totals.ticks_left_out;
@@ -183,7 +184,11 @@ fn the_lag_compensation_of_the_demo_server_is_counted_exactly_and_timed_closely(
         "{known} of {} ticks with calls, {} without, {left_out} left out",
         truth.ticks, per_tick.idle
     );
-    assert!(known <= truth.ticks && known + left_out + 1 >= truth.ticks);
+    assert!(
+        known + left_out <= truth.ticks + 1,
+        "{known} and {left_out} of {}",
+        truth.ticks
+    );
     assert!(known * 10 >= truth.ticks * 9, "{known} of {}", truth.ticks);
     assert!(per_tick.times.sum_ns() <= seen.totals.times.sum_ns());
     // Of the ticks with calls: the others are not in the server's books.

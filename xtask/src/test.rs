@@ -67,7 +67,7 @@ pub fn run(args: &TestArgs) -> Result<ExitCode> {
 fn summary(junit: &str) -> Result<serde_json::Value> {
     let document = roxmltree::Document::parse(junit)?;
     let mut tests = Vec::new();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let (mut passed, mut failed, mut skipped, mut flaky) = (0, 0, 0, 0);
     for case in document
         .descendants()
         .filter(|node| node.has_tag_name("testcase"))
@@ -83,14 +83,18 @@ fn summary(junit: &str) -> Result<serde_json::Value> {
             passed += 1;
             "passed"
         };
+        // Passed at the second attempt.
+        let was_flaky = has("flakyFailure") || has("flakyError");
+        flaky += u64::from(was_flaky);
         tests.push(json!({
             "suite": case.attribute("classname"),
             "name": case.attribute("name"),
             "status": status,
+            "flaky": was_flaky,
             "seconds": case.attribute("time").and_then(|time| time.parse::<f64>().ok()),
         }));
     }
-    Ok(json!({ "passed": passed, "failed": failed, "skipped": skipped, "tests": tests }))
+    Ok(json!({ "passed": passed, "failed": failed, "skipped": skipped, "flaky": flaky, "tests": tests }))
 }
 
 #[cfg(test)]
@@ -98,12 +102,15 @@ mod tests {
     #[test]
     fn a_report_counts_what_happened() {
         let junit = r#"<testsuites><testsuite name="s"><testcase classname="s" name="a" time="0.5"/>
-            <testcase classname="s" name="b"><failure/></testcase></testsuite></testsuites>"#;
+            <testcase classname="s" name="b"><failure/></testcase>
+            <testcase classname="s" name="c"><flakyFailure/></testcase></testsuite></testsuites>"#;
         let report = super::summary(junit).unwrap();
         assert_eq!(
             (report["passed"].as_u64(), report["failed"].as_u64()),
-            (Some(1), Some(1))
+            (Some(2), Some(1))
         );
+        assert_eq!(report["flaky"], 1);
+        assert_eq!(report["tests"][2]["flaky"], true);
         assert_eq!(report["tests"][0]["seconds"], 0.5);
     }
 }

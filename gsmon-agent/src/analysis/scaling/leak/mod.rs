@@ -6,11 +6,17 @@
 
 use serde::{Deserialize, Serialize};
 
+mod explain;
+mod points;
+
+use self::{
+    explain::{Cause, Explanation, Explanations},
+    points::{Point, after_sweeps, floors, points, settled, since_restart, sweeps},
+};
 use super::ScalingRefusal;
 use crate::{
     analysis::stats::{
         Estimate,
-        regress::Design,
         robust::{median, quantile, spread},
     },
     history::{Frame, Measure},
@@ -93,23 +99,13 @@ pub struct LeakReport {
     pub time_to_limit: Option<TimeToLimit>,
 }
 
-/// Warm-up: this long after a start, but no more than this share of what is known.
-const WARM_UP_SECONDS: f64 = 3_600.0;
-const WARM_UP_RATIO: f64 = 0.2;
 /// Shorter times tell nothing.
 const SHORTEST_HOURS: f64 = 0.5;
-/// Points that a range is cut into, and windows whose floors are taken.
-const POINTS: usize = 720;
-const WINDOWS: usize = 72;
-/// A sweep gives back at least this share.
-const SWEEP_RATIO: f64 = 0.03;
 /// Sweeps that are needed before their floors tell anything.
 const FEWEST_SWEEPS: usize = 8;
 /// Memory that moves by less than this share does not move.
 const STILL_RATIO: f64 = 1e-4;
-/// A leak is at least this share of memory over the range (twice as much over a day, within which players do more),
-const LEAST_GROWTH_RATIO: f64 = 0.03;
-/// and so much per hour,
+/// A leak is at least so much per hour, as a share of memory,
 const LEAST_PER_HOUR_RATIO: f64 = 0.000_5;
 /// and this many standard deviations of the floor's noise,
 const LEAST_SIGMAS: f64 = 6.0;
@@ -121,21 +117,33 @@ const LEAST_PART: f64 = 0.45;
 const SHORT_HOURS: f64 = 9.0;
 /// Where files are in it, growth that falls off below this share from the first third to the last is a cache that fills.
 const STEADY: f64 = 1.0;
-/// What is left of growth however much is laid to players, as a share of it.
-const LEAST_RATIO: f64 = 0.4;
-/// From here on a range has a day in it, warm-up left out.
-const WHOLE_DAY_HOURS: f64 = 20.0;
-/// Memory after a restart is below this share of what it was.
-const RESTART_RATIO: f64 = 0.7;
 
-/// A stretch of time: hours, memory, players.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    hours: f64,
-    bytes: f64,
-    players: f64,
+/// What is asked of growth before it is called a leak.
+struct Asked {
+    /// This share of memory over the range; twice as much over a day, within which players do more.
+    growth_ratio: f64,
+    /// This share of it is left by every explanation that the data allow.
+    left_ratio: f64,
+    /// Within a day, players moved memory by no more than so many times the growth.
+    swing_ratio: f64,
 }
 
+/// Where memory follows players, a start and a leak, and nothing else.
+const PLAIN: Asked = Asked {
+    growth_ratio: 0.017_5,
+    left_ratio: 0.3,
+    swing_ratio: 3.0,
+};
+
+/// Where a collector or files are in it.
+const BENT: Asked = Asked {
+    growth_ratio: 0.03,
+    left_ratio: 0.4,
+    swing_ratio: 1.0,
+};
+
+/// From here on a range has a day in it, warm-up left out.
+const WHOLE_DAY_HOURS: f64 = 20.0;
 /// Looks for a leak in the frames of one server.
 ///
 /// # Errors
@@ -156,8 +164,13 @@ pub fn find_leak(frames: &[Frame], limit: Option<Limit>) -> Result<LeakReport, S
     if known(measure) == 0 {
         return Err(ScalingRefusal::NoMemory);
     }
-    let frames = settled(since_restart(frames, measure));
-    let points = points(frames, measure);
+    let frames = since_restart(frames, measure);
+    let start = frames
+        .first()
+        .filter(|first| first.begins_anew)
+        .map(|first| first.unix_ms);
+    let whole = points(frames, measure);
+    let points = settled(&whole);
     let hours = match (points.first(), points.last()) {
         (Some(first), Some(last)) => last.hours - first.hours,
         _ => 0.0,
@@ -222,91 +235,6 @@ fn cannot(reason: String) -> LeakVerdict {
     LeakVerdict::CannotTell { reason }
 }
 
-/// From the last start of the server on. A gap of the agent alone leaves memory where it was.
-fn since_restart(frames: &[Frame], measure: Measure) -> &[Frame] {
-    let mut begin = 0;
-    let mut before: Option<f64> = None;
-    for (index, frame) in frames.iter().enumerate() {
-        let now = frame.get(measure);
-        if frame.begins_anew
-            && before
-                .zip(now)
-                .is_some_and(|(before, now)| now < RESTART_RATIO * before)
-        {
-            begin = index;
-        }
-        before = now.or(before);
-    }
-    &frames[begin..]
-}
-
-fn settled(frames: &[Frame]) -> &[Frame] {
-    let whole: f64 = frames.iter().map(|frame| frame.seconds).sum();
-    let warm_up = WARM_UP_SECONDS.min(whole * WARM_UP_RATIO);
-    let mut passed = 0.0;
-    let begin = frames.iter().position(|frame| {
-        passed += frame.seconds;
-        passed > warm_up
-    });
-    &frames[begin.unwrap_or(frames.len())..]
-}
-
-/// Means over short stretches.
-fn points(frames: &[Frame], measure: Measure) -> Vec<Point> {
-    let Some(first) = frames.first() else {
-        return Vec::new();
-    };
-    let whole: f64 = frames.iter().map(|frame| frame.seconds).sum();
-    let length = whole / POINTS as f64;
-    let mut points = Vec::new();
-    let (mut seconds, mut bytes, mut players, mut filled) = (0.0, 0.0, 0.0, 0.0);
-    for frame in frames.iter().filter(|frame| frame.seconds > 0.0) {
-        filled += frame.seconds;
-        if let Some(value) = frame.get(measure).filter(|value| *value > 0.0) {
-            seconds += frame.seconds;
-            bytes += value * frame.seconds;
-            players += frame.get(Measure::Players).unwrap_or(0.0) * frame.seconds;
-        }
-        if filled < 0.9 * length {
-            continue;
-        }
-        if seconds > 0.0 {
-            points.push(Point {
-                hours: (frame.unix_ms - first.unix_ms) as f64 / 3.6e6,
-                bytes: bytes / seconds,
-                players: players / seconds,
-            });
-        }
-        (seconds, bytes, players, filled) = (0.0, 0.0, 0.0, 0.0);
-    }
-    points.retain(|point| point.bytes.is_finite() && point.players.is_finite() && point.hours.is_finite());
-    points
-}
-
-/// Points (the lowest of each) at which a collector has swept: memory fell by a few percent within a few points.
-fn sweeps(points: &[Point]) -> Vec<usize> {
-    let steps: Vec<f64> = points
-        .windows(2)
-        .map(|pair| pair[1].bytes - pair[0].bytes)
-        .collect();
-    let noise = spread(&steps).unwrap_or(0.0);
-    let mut sweeps = Vec::new();
-    let mut index = 1;
-    while index < points.len() {
-        let mut end = index;
-        while end < points.len() && points[end].bytes < points[end - 1].bytes {
-            end += 1;
-        }
-        let (top, bottom) = (points[index - 1].bytes, points[end.max(index) - 1].bytes);
-        // What players took with them is no sweep: then memory follows them all the time.
-        if end > index && top - bottom > SWEEP_RATIO * top && top - bottom > 6.0 * noise {
-            sweeps.push(end - 1);
-        }
-        index = end.max(index) + 1;
-    }
-    sweeps
-}
-
 fn collector(points: &[Point], sweeps: &[usize]) -> Collector {
     let given: Vec<f64> = sweeps
         .iter()
@@ -324,92 +252,27 @@ fn collector(points: &[Point], sweeps: &[usize]) -> Collector {
     }
 }
 
-/// The least of each window.
-fn floors(points: &[Point]) -> Vec<Point> {
-    points
-        .chunks(points.len().div_ceil(WINDOWS).max(1))
-        .filter_map(|window| {
-            let bytes: Vec<f64> = window.iter().map(|point| point.bytes).collect();
-            let players = window.iter().map(|point| point.players).sum::<f64>() / window.len() as f64;
-            Some(Point {
-                hours: window[window.len() / 2].hours,
-                bytes: quantile(&bytes, 0.1)?,
-                players,
-            })
-        })
-        .collect()
-}
-
-/// What is left after sweeps. Small sweeps leave what a large one takes: of neighbours the lowest counts.
-fn after_sweeps(points: &[Point], sweeps: &[usize]) -> Vec<Point> {
-    let group = (sweeps.len() / 12).max(1);
-    sweeps
-        .chunks(group)
-        .filter_map(|group| {
-            let lowest = group
-                .iter()
-                .min_by(|a, b| points[**a].bytes.total_cmp(&points[**b].bytes))?;
-            Some(points[*lowest])
-        })
-        .collect()
-}
-
-/// Memory that players took is often given back later: within so many hours.
-const LATE_HOURS: [f64; 2] = [0.7, 3.0];
-
-/// Rows of what explains a floor beside time: players now, players of late, and the most that were ever there (memory that
-/// was taken once is often kept).
-fn explained(floors: &[Point]) -> Vec<[f64; 4]> {
-    let first = floors.first().map_or(0.0, |floor| floor.players);
-    let (mut most, mut late, mut before) = (0.0f64, [first; 2], 0.0);
-    floors
-        .iter()
-        .map(|floor| {
-            most = most.max(floor.players);
-            let passed = floor.hours - before;
-            before = floor.hours;
-            for (late, hours) in late.iter_mut().zip(LATE_HOURS) {
-                *late += (floor.players - *late) * -(-passed / hours).exp_m1();
-            }
-            [floor.players, late[0], late[1], most]
-        })
-        .collect()
-}
-
 fn judge(floors: &[Point], report: &mut LeakReport) {
     let level = report.level_bytes;
     let y: Vec<f64> = floors.iter().map(|floor| floor.bytes / level).collect();
-    let explained = explained(floors);
-    let fit_with = |columns: &[usize]| {
-        let mut design = Design::new(columns.len() + 2);
-        for (floor, explained) in floors.iter().zip(&explained) {
-            let mut row = vec![floor.hours];
-            row.extend(columns.iter().map(|column| explained[*column]));
-            design.push(&row);
-        }
-        design.fit(&y)
+    // What files and collectors do is no straight line: what is cut off from it may be what bends.
+    let plain = report.basis == MemoryBasis::Anonymous && report.collector.is_none();
+    let all = if plain {
+        Explanations::likely(floors, &y)
+    } else {
+        Explanations::any(floors, &y)
     };
-    // Columns that do not move, or say the same as others, are left out.
-    let choices: [&[usize]; 3] = [&[0, 1], &[0], &[]];
-    let Some((fit, columns)) = choices
-        .into_iter()
-        .find_map(|columns| Some((fit_with(columns)?, columns)))
-    else {
+    let Some(all) = all else {
         report.verdict = cannot("too little of memory is known".to_owned());
         return;
     };
-    // With little explained, players who come look like growth; with much explained, noise does. A leak shows in either.
-    let every: [&[usize]; 5] = [&[], &[0], &[0, 1], &[0, 1, 2], &[0, 3]];
-    let least = every
-        .into_iter()
-        .filter_map(|columns| fit_with(columns)?.coefficients.get(1).copied())
-        .fold(f64::INFINITY, f64::min);
+    let Explanation { causes, fit } = &all.best;
     let Some(slope) = fit.estimate(1) else { return };
     report.bytes_per_hour = Some(slope.scaled(level));
     report.relative_per_hour = Some(slope.value);
-    report.bytes_per_player = columns
+    report.bytes_per_player = causes
         .iter()
-        .position(|column| *column == 0)
+        .position(|cause| *cause == Cause::Players)
         .and_then(|at| fit.estimate(at + 2))
         .map(|estimate| estimate.scaled(level));
     // What is left once players are accounted for, growth included.
@@ -443,13 +306,14 @@ fn judge(floors: &[Point], report: &mut LeakReport) {
     } else {
         LEAST_SIGMAS
     };
-    let grows = growth > LEAST_GROWTH_RATIO * (1.0 + (report.hours / 24.0).min(1.0))
+    let asked = if plain { PLAIN } else { BENT };
+    let grows = growth > asked.growth_ratio * (1.0 + (report.hours / 24.0).min(1.0))
         && slope.value > LEAST_PER_HOUR_RATIO
         && growth > sigmas * noise
         && slope.p_value < THRESHOLD
-        && least > LEAST_RATIO * slope.value
+        && all.least_slope > asked.left_ratio * slope.value
         && steepnesses.iter().all(|part| *part > LEAST_PART * slope.value);
-    if confounded && raw * span > LEAST_GROWTH_RATIO {
+    if confounded && raw * span > BENT.growth_ratio {
         report.verdict = cannot(
             "players became more (or fewer) all the time, and memory with them: take a range in which their number goes up and down"
                 .to_owned(),
@@ -457,18 +321,18 @@ fn judge(floors: &[Point], report: &mut LeakReport) {
         return;
     }
     // What players did to memory within a part of a day outweighs the growth: how they did it exactly decides then.
-    let by_players: Vec<f64> = explained
+    let by_players: Vec<f64> = floors
         .iter()
-        .map(|row| {
-            columns
+        .map(|floor| {
+            causes
                 .iter()
                 .zip(&fit.coefficients[2..])
-                .map(|(column, each)| row[*column] * each)
+                .map(|(cause, each)| cause.at(floor) * each)
                 .sum()
         })
         .collect();
     let swing = quantile(&by_players, 0.95).unwrap_or(0.0) - quantile(&by_players, 0.05).unwrap_or(0.0);
-    if grows && report.hours < WHOLE_DAY_HOURS && swing > growth {
+    if grows && report.hours < WHOLE_DAY_HOURS && swing > asked.swing_ratio * growth {
         report.verdict = cannot(
             "memory grows, but players moved it by more than that in this time: take a range of a day or longer".to_owned(),
         );

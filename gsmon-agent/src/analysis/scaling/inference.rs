@@ -71,10 +71,12 @@ impl Known {
     pub fn estimate(&self, of: impl Fn(&Model) -> f64) -> Option<Estimate> {
         let value = of(&self.model);
         let each: Vec<f64> = self.without.iter().map(&of).collect();
+        // The chosen shape is as likely as 1.
+        let likely = 1.0 + self.others.iter().map(|(_, likely)| likely).sum::<f64>();
         let between: f64 = self
             .others
             .iter()
-            .map(|(other, weight)| weight * (of(other) - value).powi(2))
+            .map(|(other, weight)| weight / likely * (of(other) - value).powi(2))
             .filter(|square| square.is_finite())
             .sum();
         self.stretches.estimate(value, &each, between)

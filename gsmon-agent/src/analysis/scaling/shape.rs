@@ -75,6 +75,8 @@ pub struct Cell {
     pub weight: f64,
     /// Sum of the figure.
     pub sum: f64,
+    /// Rows.
+    pub rows: usize,
 }
 
 /// Adds rows up, by quarters of a player.
@@ -85,6 +87,7 @@ pub fn cells<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Cell> {
         cell.players += row.players * row.weight;
         cell.weight += row.weight;
         cell.sum += row.value * row.weight;
+        cell.rows += 1;
     }
     let mut cells: Vec<Cell> = sums.into_values().collect();
     cells.iter_mut().for_each(|cell| cell.players /= cell.weight);
@@ -135,16 +138,17 @@ pub fn fit(shape: Shape, cells: &[Cell], scale: f64) -> Option<Model> {
     at(point(step)).map(|(model, _)| model)
 }
 
-/// Where the parameter that is not linear may lie: neither end may have too little on its far side.
+/// Where the parameter that is not linear may lie: neither end may have too few rows on its far side, however little they
+/// weigh.
 fn bends(shape: Shape, cells: &[Cell], scale: f64) -> Option<(f64, f64)> {
-    let all: f64 = cells.iter().map(|cell| cell.weight).sum();
+    let all: usize = cells.iter().map(|cell| cell.rows).sum();
     let at = |share: f64| {
-        let mut passed = 0.0;
+        let mut passed = 0;
         cells
             .iter()
             .find(|cell| {
-                passed += cell.weight;
-                passed >= share * all
+                passed += cell.rows;
+                passed as f64 >= share * all as f64
             })
             .or(cells.last())
             .map_or(0.0, |cell| cell.players / scale)

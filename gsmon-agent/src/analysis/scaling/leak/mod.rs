@@ -165,10 +165,6 @@ pub fn find_leak(frames: &[Frame], limit: Option<Limit>) -> Result<LeakReport, S
         return Err(ScalingRefusal::NoMemory);
     }
     let frames = since_restart(frames, measure);
-    let start = frames
-        .first()
-        .filter(|first| first.begins_anew)
-        .map(|first| first.unix_ms);
     let whole = points(frames, measure);
     let points = settled(&whole);
     let hours = match (points.first(), points.last()) {

@@ -182,8 +182,7 @@ pub fn frame_of(
     let mut frame = Frame::new(now.unix_ms, seconds);
     frame.begins_anew = before.is_none();
     frame.phase = now.phase;
-    frame.mode = shared(server, |session| session.mode.as_ref());
-    frame.map = shared(server, |session| session.map.as_ref());
+    (frame.mode, frame.map) = shared_scene(server);
     frame.acted = before.map_or_else(Arc::default, |before| acted(&before.actions, &now.actions));
     let (rates, counts) = (&server.rates, &server.game_state.player_counts);
     let tick = server.tick.as_ref();
@@ -290,6 +289,14 @@ pub fn frame_of(
     }
     frame.players = points(server);
     Some(frame)
+}
+
+/// Mode and map that all running sessions have.
+pub fn shared_scene(server: &ServerSnapshot) -> (Option<Arc<str>>, Option<Arc<str>>) {
+    (
+        shared(server, |session| session.mode.as_ref()),
+        shared(server, |session| session.map.as_ref()),
+    )
 }
 
 /// What the running sessions agree on.

@@ -24,7 +24,7 @@ pub mod source;
 mod store;
 
 pub use self::{
-    frame::{Acted, Frame, HostFigures, PlayerPoint},
+    frame::{Acted, Frame, HostFigures, PlayerPoint, shared_scene},
     marks::{MOST_TEXT, Mark, MarkError, MarkedBy},
     measure::Measure,
     source::{HistorySource, Resolution, SourceError, TimeRange},

@@ -193,6 +193,7 @@ impl Servers {
             cell,
             metrics,
             pushes: pushes.clone(),
+            scenes: Arc::default(),
         };
         let gate = PushGate::new(pushes, RequestLimits::default());
         let public = Router::new()
@@ -282,6 +283,7 @@ struct Pages {
     cell: Arc<SnapshotCell>,
     metrics: watch::Receiver<MetricsSettings>,
     pushes: PushSink,
+    scenes: Arc<metrics::SceneNames>,
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> Response {
@@ -289,7 +291,7 @@ async fn metrics_page(State(pages): State<Pages>) -> Response {
         return not_yet();
     };
     let settings = *pages.metrics.borrow();
-    let text = metrics::encode(&snapshot, &settings)
+    let text = metrics::encode(&snapshot, &settings, &pages.scenes)
         .and_then(|text| Ok(text + &push::encode(&pages.pushes.counts())?));
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

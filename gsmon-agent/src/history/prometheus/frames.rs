@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     answer::{Row, Sample},
-    table::{self, ACTIONS, Family, How, PHASES, STARTS, UP, how},
+    table::{self, ACTIONS, Family, How, PHASES, SCENE, STARTS, UP, how, scene_named},
 };
 use crate::{
     games::event::Phase,
@@ -181,6 +181,11 @@ pub fn frames(scraped: &Scraped, server: &str, after_ms: i64) -> Vec<Frame> {
         let mut frame = Frame::new(sample.unix_ms, seconds);
         frame.begins_anew = pair.is_none();
         frame.phase = phase(scraped, sample.unix_ms);
+        let mut scenes = own(SCENE).filter(|row| at(&row.samples, sample.unix_ms) == Some(1.0));
+        if let (Some(scene), None) = (scenes.next(), scenes.next()) {
+            frame.mode = scene_named(scene.label("mode")).map(Arc::from);
+            frame.map = scene_named(scene.label("map")).map(Arc::from);
+        }
         for measure in Measure::ALL {
             let value = value(scraped, server, how(*measure), sample.unix_ms, pair, frame.phase);
             frame.set(*measure, value);
@@ -275,6 +280,36 @@ mod tests {
     }
 
     const UP_5: [(i64, f64); 5] = [(0, 1.0), (10, 1.0), (20, 1.0), (30, 1.0), (40, 1.0)];
+
+    #[test]
+    fn mode_and_map_are_those_of_the_one_series_that_is_there() {
+        let scene = |mode: &'static str, map: &'static str| [("server", "a"), ("mode", mode), ("map", map)];
+        let scraped = Scraped::of(vec![
+            own("gsmon_server_up", &UP_5),
+            row(
+                "gsmon_server_scene_info",
+                &scene("duel", "q3dm17"),
+                &[(0, 1.0), (10, 1.0), (30, 1.0)],
+            ),
+            row(
+                "gsmon_server_scene_info",
+                &scene("ctf", "other"),
+                &[(20, 1.0), (30, 1.0)],
+            ),
+        ]);
+        let told: Vec<_> = frames(&scraped, "a", -1)
+            .iter()
+            .map(|frame| {
+                (
+                    frame.mode.as_deref().map(str::to_owned),
+                    frame.map.as_deref().map(str::to_owned),
+                )
+            })
+            .collect();
+        let duel = (Some("duel".to_owned()), Some("q3dm17".to_owned()));
+        let ctf = (Some("ctf".to_owned()), None);
+        assert_eq!(told, [duel.clone(), duel, ctf, (None, None), (None, None)]);
+    }
 
     #[test]
     fn counters_are_differences_between_scrapes_and_gauges_are_levels() {

@@ -2,7 +2,7 @@
 //!
 //! A server is called `host/server`: the label `instance` as the scraper has it, and its name. Samples of a second or
 //! however often it is scraped come whole, with the times of the scrapes, and `frames` makes frames of them; minutes and
-//! hours are worked out over there by `query_range`, a question per measure. What nobody exports is absent: modes, maps,
+//! hours are worked out over there by `query_range`, a question per measure. What nobody exports is absent:
 //! players' own lines, events and sessions.
 //!
 //! `table` says which metric is which measure, `web` talks HTTP and TLS, `answer` reads what comes. Not here: what an
@@ -131,8 +131,16 @@ impl PrometheusSource {
     /// # Errors
     /// When that is no address, or the credentials cannot be read.
     pub fn new(url: &str, credentials: &Credentials) -> Result<Self, PrometheusError> {
+        Self::through(Web::new(url, credentials)?)
+    }
+
+    /// Through a web server whose address and trust are settled. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When no thread or descriptor is left.
+    pub fn through(web: Web) -> Result<Self, PrometheusError> {
         Ok(Self {
-            web: Web::new(url, credentials)?,
+            web,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -162,7 +170,10 @@ impl PrometheusSource {
     }
 
     /// One question at every step; each sample stands for the step that ends at its time.
-    fn stepped(
+    ///
+    /// # Errors
+    /// When it is not answered.
+    pub fn stepped(
         &self,
         query: String,
         from_ms: i64,

@@ -10,7 +10,7 @@ use super::{
     Known, PrometheusError, PrometheusSource,
     answer::Row,
     no_longer_than,
-    table::{self, ACTIONS, How, PHASES, STARTS, UP, how},
+    table::{self, ACTIONS, How, PHASES, SCENE, STARTS, UP, how, scene_named},
 };
 use crate::{
     games::event::Phase,
@@ -107,6 +107,8 @@ impl PrometheusSource {
         }
         let starts = one(STARTS.each("changes", &both, stretch.window_seconds), stretch)?;
         let phases = self.phases(&both, stretch)?;
+        let modes = self.shared_label(&["mode"], &both, stretch)?;
+        let maps = self.shared_label(&["map"], &both, stretch)?;
         let mut measured: Vec<(Measure, Steps)> = Vec::new();
         for measure in Measure::ALL {
             let Some(query) = table::promql(*measure, &host, &own, stretch.window_seconds) else {
@@ -133,6 +135,8 @@ impl PrometheusSource {
             let follows = before_ms == Some(end_ms - span.ms());
             frame.begins_anew = !follows || starts.get(&end_ms).is_some_and(|changes| *changes > 0.0);
             frame.phase = phases.get(&end_ms).copied();
+            frame.mode = modes.get(&end_ms).cloned();
+            frame.map = maps.get(&end_ms).cloned();
             for (measure, steps) in &measured {
                 let factor = match how(*measure) {
                     How::Count(_) => seconds,
@@ -190,6 +194,32 @@ impl PrometheusSource {
         let shared = running
             .into_iter()
             .filter_map(|(end_ms, phases)| (phases.len() == 1).then(|| (end_ms, phases[0])));
+        Ok(shared.collect())
+    }
+
+    /// Modes, or maps, of the steps in which there was only one.
+    fn shared_label(
+        &self,
+        label: &'static [&'static str; 1],
+        matchers: &str,
+        stretch: Stretch,
+    ) -> Result<HashMap<i64, Arc<str>>, PrometheusError> {
+        let query = SCENE
+            .by(label)
+            .each("max_over_time", matchers, stretch.step_seconds);
+        let mut there: HashMap<i64, Vec<Arc<str>>> = HashMap::new();
+        for row in self.over(query, stretch)? {
+            let name: Arc<str> = row.label(label[0]).into();
+            for (end_ms, _) in steps(&row).into_iter().filter(|(_, value)| *value > 0.0) {
+                there.entry(end_ms).or_default().push(name.clone());
+            }
+        }
+        let shared = there
+            .into_iter()
+            .filter_map(|(end_ms, names)| match names.as_slice() {
+                [only] => scene_named(only).map(|_| (end_ms, only.clone())),
+                _ => None,
+            });
         Ok(shared.collect())
     }
 }

@@ -23,13 +23,14 @@ const fn family(metric: &'static str) -> Family {
 }
 
 impl Family {
-    const fn by(mut self, labels: &'static [&'static str]) -> Self {
-        self.labels = labels;
+    const fn only(mut self, label: &'static str, values: &'static [&'static str]) -> Self {
+        self.only = Some((label, values));
         self
     }
 
-    const fn only(mut self, label: &'static str, values: &'static [&'static str]) -> Self {
-        self.only = Some((label, values));
+    /// The same by other labels of it.
+    pub const fn by(mut self, labels: &'static [&'static str]) -> Self {
+        self.labels = labels;
         self
     }
 
@@ -81,6 +82,10 @@ pub const STARTS: Family = family("gsmon_server_starts_total");
 pub const PHASES: Family = family("gsmon_server_sessions").by(&["phase"]);
 /// What players did.
 pub const ACTIONS: Family = family("gsmon_server_player_actions_total").by(&["action"]);
+/// Mode and map that all running sessions have: one series at a time.
+pub const SCENE: Family = family("gsmon_server_scene_info").by(&["mode", "map"]);
+/// What stands for the modes and maps of a server that have no label of their own, since there are too many.
+pub const OTHER_SCENES: &str = "other";
 
 const CPU: Family = family("gsmon_server_cpu_seconds_total");
 const TICK_TIME: Family = family("gsmon_server_tick_time_seconds").by(&["statistic"]);
@@ -163,7 +168,7 @@ pub fn families(how: How) -> Vec<Family> {
 /// Every family that is read.
 pub fn all() -> impl Iterator<Item = Family> {
     let told = Measure::ALL.iter().flat_map(|measure| families(how(*measure)));
-    told.chain([UP, STARTS, PHASES, ACTIONS])
+    told.chain([UP, STARTS, PHASES, ACTIONS, SCENE])
 }
 
 /// PromQL of a measure at the end of each step, over a window; `None` where there is none. Counts are per second.
@@ -203,6 +208,11 @@ pub fn matcher(label: &str, value: &str) -> String {
     }
     text.push('"');
     text
+}
+
+/// A mode or map as its label has it; nothing where nobody told, or where it has no label of its own.
+pub fn scene_named(label: &str) -> Option<&str> {
+    Some(label).filter(|label| !label.is_empty() && *label != OTHER_SCENES)
 }
 
 #[cfg(test)]

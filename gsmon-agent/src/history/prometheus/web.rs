@@ -17,7 +17,10 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -202,6 +205,18 @@ impl Web {
     /// # Errors
     /// When that is no such address, the credentials cannot be read, or TLS cannot be set up.
     pub fn new(url: &str, credentials: &Credentials) -> Result<Self, WebError> {
+        Self::trusting(url, credentials, None)
+    }
+
+    /// As [`Self::new`]; with a file of certificates (PEM), only who is signed by one of them is trusted.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when the file has no certificates.
+    pub fn trusting(
+        url: &str,
+        credentials: &Credentials,
+        authorities: Option<&Path>,
+    ) -> Result<Self, WebError> {
         let wrong = |why| WebError::Url {
             // What stands before an @ may be a password.
             url: url.rsplit('@').next().unwrap_or_default().to_owned(),
@@ -224,7 +239,7 @@ impl Web {
             Some("https") => {
                 let name = ServerName::try_from(host.to_owned())
                     .map_err(|_| wrong("its host is no name that a certificate can have"))?;
-                (Some((tls()?, name)), 443)
+                (Some((tls(authorities)?, name)), 443)
             }
             _ => return Err(wrong("it must begin with http:// or https://")),
         };
@@ -381,10 +396,29 @@ impl Web {
     }
 }
 
-fn tls() -> Result<Arc<ClientConfig>, WebError> {
+fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, WebError> {
     let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
+    let certificates = match authorities {
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(path) => {
+            let unread = |why: &dyn std::fmt::Display| {
+                WebError::Tls(format!(
+                    "cannot read the certificates in {}: {why}",
+                    path.display()
+                ))
+            };
+            CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| unread(&error))?
+        }
+    };
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if let (0, Some(path)) = (added, authorities) {
+        return Err(WebError::Tls(format!(
+            "there is no certificate of an authority in {}: it must be PEM",
+            path.display()
+        )));
+    }
     if added == 0 {
         return Err(WebError::Tls(
             "no certificate authorities are installed: install the package ca-certificates, or name a file in SSL_CERT_FILE"

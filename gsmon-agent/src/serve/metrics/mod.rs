@@ -2,7 +2,7 @@
 //! Addresses, player names and PIDs are never labels.
 //!
 //! `server` what a server uses, `sockets` what its sockets hold and drop, `ticks` its game loop, `network` its players'
-//! lines, `games` its sessions, phases and players, `voices` how it is listened to, `companions` the processes beside it,
+//! lines, `games` its sessions, phases and players, `scenes` its mode and map, `voices` how it is listened to, `companions` the processes beside it,
 //! `probes` its probed functions, `sessions` the series of each session (off by default), `host` the machine, `agent` gsmon
 //! itself; `histogram` passes on histograms that the model has counted.
 
@@ -14,12 +14,14 @@ mod history;
 mod host;
 mod network;
 mod probes;
+mod scenes;
 mod server;
 mod sessions;
 mod sockets;
 mod ticks;
 mod voices;
 
+pub use self::scenes::SceneNames;
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 
 use crate::{
@@ -30,11 +32,15 @@ use crate::{
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Encodes a snapshot.
+/// Encodes a snapshot; modes and maps have the labels that they had before.
 ///
 /// # Errors
 /// When a name or a label is malformed, which no configuration can bring about.
-pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String, prometheus::Error> {
+pub fn encode(
+    snapshot: &Snapshot,
+    settings: &MetricsSettings,
+    scenes: &SceneNames,
+) -> Result<String, prometheus::Error> {
     let page = Page {
         registry: Registry::new(),
     };
@@ -43,6 +49,7 @@ pub fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String,
     page.ticks(snapshot)?;
     page.network(snapshot)?;
     page.games(snapshot)?;
+    page.scenes(snapshot, scenes)?;
     page.voices(snapshot)?;
     page.companions(snapshot)?;
     page.probes(snapshot)?;

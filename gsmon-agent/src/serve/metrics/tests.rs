@@ -188,6 +188,10 @@ fn sockets() -> SocketsSnapshot {
     }
 }
 
+fn encode(snapshot: &Snapshot, settings: &MetricsSettings) -> Result<String, prometheus::Error> {
+    super::encode(snapshot, settings, &SceneNames::default())
+}
+
 #[test]
 fn a_probe_has_calls_time_and_what_it_costs() {
     let text = encode(&sample(true), &MetricsSettings::default()).unwrap();

@@ -1,15 +1,21 @@
-//! `--source URL`: frames from a Prometheus-compatible server instead of the agent or its file. Not here: asking it.
+//! `--source URL` and `--fleet`: frames from a Prometheus-compatible server, asked directly or by the fleet, instead of the
+//! agent or its file. Not here: asking it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Failure, SocketArg, analyze::frames_of, runtime, unix_ms};
+use super::{
+    Failure, SocketArg,
+    analyze::{frames_of, frames_route},
+    runtime, unix_ms,
+};
 use crate::{
+    config::DEFAULT_FLEET_SOCKET,
     history::{
-        Frame, HistorySource, Resolution, TimeRange,
+        Frame, HistorySource, Resolution, ServerFrames, TimeRange,
         prometheus::{Credentials, PrometheusSource},
         rollup::Span,
     },
-    serve::fetch_snapshot,
+    serve::{ClientError, Route, fetch_patiently, fetch_snapshot},
 };
 
 /// Where frames come from.
@@ -30,11 +36,29 @@ pub struct SourceArgs {
         conflicts_with = "source_token_file"
     )]
     source_password_file: Option<PathBuf>,
+    /// Ask the running `gsmon fleet` of this host, which has such a server as [source]. A server is called host/server.
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = DEFAULT_FLEET_SOCKET,
+        conflicts_with_all = ["source", "source_token_file", "source_password_file"]
+    )]
+    fleet: Option<PathBuf>,
 }
 
 impl SourceArgs {
     /// The server, where one is named.
+    ///
+    /// # Errors
+    /// When it cannot be meant, or a fleet is named, through which this question cannot be put.
     pub fn open(&self) -> Result<Option<PrometheusSource>, Failure> {
+        if self.fleet.is_some() {
+            return Err(Failure::Usage(anyhow::anyhow!(
+                "this cannot be asked through a fleet: name the Prometheus-compatible server itself with --source URL"
+            )));
+        }
         let credentials = match (&self.source_token_file, &self.source_password_file) {
             (Some(file), _) => Credentials::TokenFile(file.clone()),
             (None, Some(file)) => Credentials::PasswordFile(file.clone()),
@@ -58,11 +82,16 @@ pub enum Asked<'a> {
     Agent(&'a SocketArg),
     /// A Prometheus-compatible server.
     Source(Box<PrometheusSource>),
+    /// The running fleet.
+    Fleet(PathBuf),
 }
 
 impl<'a> Asked<'a> {
     /// The source where one is named, else the agent.
     pub fn of(source: &SourceArgs, socket: &'a SocketArg) -> Result<Self, Failure> {
+        if let Some(fleet) = &source.fleet {
+            return Ok(Self::Fleet(fleet.clone()));
+        }
         Ok(match source.open()? {
             Some(source) => Self::Source(Box::new(source)),
             None => Self::Agent(socket),
@@ -77,6 +106,7 @@ impl<'a> Asked<'a> {
                 Ok(snapshot.servers.into_iter().map(|server| server.name).collect())
             }
             Self::Source(source) => Ok(source.servers()?),
+            Self::Fleet(socket) => of_fleet(socket, &Route::to(&["frames", "servers"])),
         }
     }
 
@@ -89,14 +119,12 @@ impl<'a> Asked<'a> {
     ) -> Result<Vec<Frame>, Failure> {
         match self {
             Self::Agent(socket) => {
-                let word = match resolution {
-                    Resolution::Fitting => None,
-                    Resolution::Raw => Some("raw"),
-                    Resolution::Rolled(Span::Minute) => Some("minute"),
-                    Resolution::Rolled(Span::Hour) => Some("hour"),
-                };
-                let asked = frames_of(socket, server, range, word);
+                let asked = frames_of(socket, server, range, word(resolution));
                 Ok(runtime()?.block_on(asked)?.frames())
+            }
+            Self::Fleet(socket) => {
+                let route = frames_route(server, range, word(resolution));
+                Ok(of_fleet::<ServerFrames>(socket, &route)?.frames())
             }
             Self::Source(source) => {
                 let hour = std::time::Duration::from_secs(3_600);
@@ -105,4 +133,25 @@ impl<'a> Asked<'a> {
             }
         }
     }
+}
+
+fn word(resolution: Resolution) -> Option<&'static str> {
+    match resolution {
+        Resolution::Fitting => None,
+        Resolution::Raw => Some("raw"),
+        Resolution::Rolled(Span::Minute) => Some("minute"),
+        Resolution::Rolled(Span::Hour) => Some("hour"),
+    }
+}
+
+/// What a fleet answers, which has to ask its source first.
+fn of_fleet<T: serde::de::DeserializeOwned>(socket: &Path, route: &Route) -> Result<T, Failure> {
+    let answer = runtime()?.block_on(fetch_patiently(socket, route));
+    answer.map_err(|error| match error {
+        ClientError::NoAgent { path } => Failure::Usage(anyhow::anyhow!(
+            "no gsmon fleet is running (nobody answers on {}): start it with `gsmon fleet --config fleet.toml`",
+            path.display()
+        )),
+        error => error.into(),
+    })
 }

@@ -427,6 +427,12 @@ pub enum FieldError {
         /// What is wrong and what would be right.
         message: &'static str,
     },
+    /// A fleet's source that cannot be meant.
+    #[error("[source] {message}")]
+    BadFleetSource {
+        /// What is wrong and what would be right.
+        message: &'static str,
+    },
     /// A queue that cannot be meant.
     #[error("[queue] {message}")]
     BadQueue {

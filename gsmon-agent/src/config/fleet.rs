@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, FieldError, RemoteSettings, duration};
+use super::{ConfigError, FieldError, FleetSourceSettings, RemoteSettings, duration};
 
 /// Agents that one fleet reads at most.
 pub const MOST_AGENTS: usize = 1_000;
@@ -26,6 +26,9 @@ pub struct FleetConfig {
     pub fleet: FleetSettings,
     /// `[listen]`
     pub listen: FleetListen,
+    /// `[source]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<FleetSourceSettings>,
     /// `[[agent]]`
     #[serde(rename = "agent")]
     pub agents: Vec<AgentEntry>,
@@ -80,6 +83,10 @@ pub struct AgentEntry {
     /// Or the one certificate (PEM) that the agent must show, whoever signed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned_certificate_file: Option<PathBuf>,
+    /// What the label `instance` of its metrics is in `[source]`; the host of `url` or the name before its port where
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 impl Default for FleetSettings {
@@ -253,6 +260,9 @@ impl FleetConfig {
                 });
             }
         }
+        if let Some(source) = &self.source {
+            source.check()?;
+        }
         match &self.listen.remote {
             Some(remote) if remote.listen == self.listen.metrics && remote.listen.port() != 0 => {
                 Err(FieldError::BadFleetListen {
@@ -348,6 +358,15 @@ mod tests {
             (
                 format!("[listen]\nmetrics = \"0.0.0.0:1\"\n{remote}{AGENT}"),
                 "its own port",
+            ),
+            (format!("[source]\nurl = \"ftp://a\"\n{AGENT}"), "[source] url"),
+            (
+                format!("[source]\nurl = \"http://a\"\nca_file = \"/c\"\n{AGENT}"),
+                "https:// only",
+            ),
+            (
+                format!("[source]\nurl = \"http://a\"\ninterval = \"1ms\"\n{AGENT}"),
+                "1s to 5m",
             ),
             (format!("[fleet]\nspeed = 1\n{AGENT}"), "unknown field"),
         ] {

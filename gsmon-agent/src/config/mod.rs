@@ -9,6 +9,7 @@ mod check;
 mod discovery;
 mod file;
 mod fleet;
+mod fleet_source;
 mod history;
 mod netcode;
 mod probe;
@@ -29,6 +30,7 @@ pub use fleet::{
     AgentEntry, AgentPlace, DEFAULT_FLEET_SOCKET, DEFAULT_REMOTE_PORT, FleetConfig, FleetListen,
     FleetSettings, MOST_AGENTS,
 };
+pub use fleet_source::FleetSourceSettings;
 pub use history::{HistorySettings, HistoryWriting};
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};

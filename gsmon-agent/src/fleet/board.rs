@@ -11,7 +11,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::reader::ReadError;
-use crate::{config::FleetConfig, serve::report::AgentReport};
+use crate::{
+    config::{AgentEntry, FleetConfig},
+    serve::report::AgentReport,
+};
 
 /// How much is known of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,13 +45,19 @@ impl HostState {
 /// Keeps what agents said.
 #[derive(Debug)]
 pub struct Board {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
     stale_after: Duration,
     unknown_after: Duration,
-    entries: Mutex<Vec<Entry>>,
+    entries: Vec<Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    agent: AgentEntry,
     name: Arc<str>,
     said: Option<Said>,
     /// Servers that it had when it was last heard.
@@ -57,6 +66,21 @@ struct Entry {
     failures_in_a_row: u64,
     readings: u64,
     errors: BTreeMap<&'static str, u64>,
+}
+
+impl Entry {
+    fn new(agent: &AgentEntry) -> Self {
+        Self {
+            agent: agent.clone(),
+            name: agent.name.as_str().into(),
+            said: None,
+            servers: Arc::default(),
+            error: None,
+            failures_in_a_row: 0,
+            readings: 0,
+            errors: BTreeMap::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -101,26 +125,36 @@ pub struct HostPicture {
 impl Board {
     /// All agents of a configuration, unknown.
     pub fn new(config: &FleetConfig) -> Self {
-        let entries = config.agents.iter().map(|agent| Entry {
-            name: agent.name.as_str().into(),
-            said: None,
-            servers: Arc::default(),
-            error: None,
-            failures_in_a_row: 0,
-            readings: 0,
-            errors: BTreeMap::new(),
-        });
         Self {
-            stale_after: config.fleet.stale_after,
-            unknown_after: config.fleet.unknown_after,
-            entries: Mutex::new(entries.collect()),
+            kept: Mutex::new(Kept {
+                stale_after: config.fleet.stale_after,
+                unknown_after: config.fleet.unknown_after,
+                entries: config.agents.iter().map(Entry::new).collect(),
+            }),
         }
+    }
+
+    /// Takes a changed configuration. What is known of an agent stays where its entry is the same. Nobody may be reading
+    /// agents by the old one any more: they are known by their place.
+    pub fn adopt(&self, config: &FleetConfig) {
+        let mut kept = self.kept();
+        let mut before = std::mem::take(&mut kept.entries);
+        let entries =
+            config.agents.iter().map(
+                |agent| match before.iter().position(|entry| entry.agent == *agent) {
+                    Some(index) => before.swap_remove(index),
+                    None => Entry::new(agent),
+                },
+            );
+        kept.entries = entries.collect();
+        kept.stale_after = config.fleet.stale_after;
+        kept.unknown_after = config.fleet.unknown_after;
     }
 
     /// Notes what came of a reading of agent `index` of the configuration.
     pub fn note(&self, index: usize, outcome: Result<AgentReport, ReadError>, now: Instant) {
-        let mut entries = self.entries();
-        let Some(entry) = entries.get_mut(index) else {
+        let mut kept = self.kept();
+        let Some(entry) = kept.entries.get_mut(index) else {
             return;
         };
         let report = match outcome {
@@ -155,14 +189,15 @@ impl Board {
 
     /// All agents at one moment, in the order of the configuration.
     pub fn picture(&self, now: Instant) -> Vec<HostPicture> {
-        let mut entries = self.entries();
-        entries
+        let mut kept = self.kept();
+        let (stale_after, unknown_after) = (kept.stale_after, kept.unknown_after);
+        kept.entries
             .iter_mut()
             .map(|entry| {
                 let age = entry.said.as_ref().map(|said| said.age(now));
                 let state = match age {
-                    Some(age) if age <= self.stale_after => HostState::Fresh,
-                    Some(age) if age <= self.unknown_after => HostState::Stale,
+                    Some(age) if age <= stale_after => HostState::Fresh,
+                    Some(age) if age <= unknown_after => HostState::Stale,
                     _ => HostState::Unknown,
                 };
                 if state == HostState::Unknown {
@@ -189,7 +224,7 @@ impl Board {
             .collect()
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,13 +6,14 @@ use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use super::{
     board::{HostPicture, HostState},
     reader::ReadError,
+    source::SourcePicture,
 };
 
 /// All families.
 ///
 /// # Errors
 /// When a name or a label is malformed, which no configuration can bring about.
-pub fn encode(picture: &[HostPicture]) -> Result<String, prometheus::Error> {
+pub fn encode(picture: &[HostPicture], source: Option<&SourcePicture>) -> Result<String, prometheus::Error> {
     let registry = Registry::new();
     let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<GaugeVec, prometheus::Error> {
         let family = GaugeVec::new(Opts::new(name, help), labels)?;
@@ -78,6 +79,40 @@ pub fn encode(picture: &[HostPicture]) -> Result<String, prometheus::Error> {
                 .with_label_values(&[&*host.name, sort])
                 .inc_by(count as f64);
         }
+    }
+    if let Some(source) = source {
+        let source = &source.document;
+        let states = gauge(
+            "gsmon_fleet_source_state",
+            "1 for the state that the source of the past is in, 0 for the others.",
+            &["state"],
+        )?;
+        for state in HostState::ALL {
+            let value = if state == source.state { 1.0 } else { 0.0 };
+            states.with_label_values(&[state.name()]).set(value);
+        }
+        let age = gauge(
+            "gsmon_fleet_source_age_seconds",
+            "Since the source told something; absent when it is unknown.",
+            &[],
+        )?;
+        if let Some(seconds) = source.age_seconds {
+            age.with_label_values::<&str>(&[]).set(seconds);
+        }
+        counter(
+            "gsmon_fleet_source_readings_total",
+            "Looks at the source that succeeded.",
+            &[],
+        )?
+        .with_label_values::<&str>(&[])
+        .inc_by(source.readings as f64);
+        gauge(
+            "gsmon_fleet_source_failures_in_a_row",
+            "Looks at the source that failed since the last that did not.",
+            &[],
+        )?
+        .with_label_values::<&str>(&[])
+        .set(source.failures_in_a_row as f64);
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;

@@ -3,13 +3,16 @@
 //!
 //! `trust` checks who an agent is, `reader` reads it once, `follow` reads it again and again on a clock of its own,
 //! `board` keeps what came of that and how old it is, `view` makes documents of it, `verdict` judges each host,
-//! `serve` and `metrics` show them. Not here: measuring, history, and whoever plays by name.
+//! `serve` and `metrics` show them. `source` is the Prometheus-compatible server that has the past of all hosts, and
+//! `sourced` puts what it tells beside what agents say. Not here: measuring, history, and whoever plays by name.
 
 mod board;
 mod follow;
 mod metrics;
 mod reader;
 mod serve;
+pub mod source;
+pub mod sourced;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -24,9 +27,64 @@ pub use self::{
     board::{Board, HostState},
     reader::{AgentReader, Budget, ReadError},
     serve::{FleetServeError, FleetServers},
+    source::SourceBoard,
     verdict::Verdict,
 };
 use crate::config::FleetConfig;
+
+/// What is known of all hosts: from their agents, and from the source of the past.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// From agents.
+    pub board: Arc<Board>,
+    /// From the source.
+    pub source: Arc<SourceBoard>,
+}
+
+impl Fleet {
+    /// Of a configuration; nothing is known yet.
+    pub fn new(config: &FleetConfig) -> Self {
+        Self {
+            board: Arc::new(Board::new(config)),
+            source: Arc::new(SourceBoard::new(config)),
+        }
+    }
+}
+
+/// Agents and source being read, by one configuration.
+#[derive(Debug)]
+pub struct Following {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Following {
+    /// Begins to read.
+    pub fn start(config: &FleetConfig, fleet: &Fleet) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let (config, board) = (config.clone(), fleet.board.clone());
+        let until = stopped.clone();
+        tasks.spawn(async move { follow_all(&config, board, until).await });
+        tasks.spawn(source::follow(fleet.source.clone(), stopped));
+        Self { stop, tasks }
+    }
+
+    /// Ends it, and goes on by another configuration: what is known of agents that are the same stays.
+    pub async fn go_on_by(self, config: &FleetConfig, fleet: &Fleet) -> Self {
+        self.stop().await;
+        fleet.board.adopt(config);
+        fleet.source.adopt(config);
+        Self::start(config, fleet)
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) {
+        // Nobody is left when it fails: that is what is wanted.
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
 
 /// Reads all agents of a configuration until `stop` turns true. Each has a task of its own: whatever one of them does,
 /// the others are read.

@@ -1,7 +1,7 @@
 //! The fleet's listeners, as an agent has them: `/metrics` and `/healthz` over TCP for whoever reaches it, the API over
 //! a Unix socket, and over TLS with a token where that is configured.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
 use axum::{
     Json, Router,
@@ -16,8 +16,14 @@ use tokio::{
 };
 
 use super::{
-    board::{Board, HostPicture},
-    metrics, view,
+    Fleet,
+    board::HostPicture,
+    metrics,
+    source::{
+        SourcePicture,
+        api::{self, Past, PastError},
+    },
+    sourced, view,
 };
 use crate::{
     config::FleetListen,
@@ -30,10 +36,12 @@ use crate::{
 };
 
 /// Every route, for whoever asks for another one.
-const ROUTES: [&str; 5] = [
+const ROUTES: [&str; 7] = [
     "/healthz",
     "/metrics",
     "/api/v1/fleet",
+    "/api/v1/frames?server=&from=&to=&resolution=",
+    "/api/v1/frames/servers",
     "/api/v1/players",
     "/api/v1/servers?host=",
 ];
@@ -124,24 +132,26 @@ impl FleetServers {
     }
 
     /// Serves until `stop` turns true.
-    pub async fn run(self, board: Arc<Board>, stop: watch::Receiver<bool>) {
+    pub async fn run(self, fleet: Fleet, stop: watch::Receiver<bool>) {
         let public = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/healthz", get(health));
         let private = public
             .clone()
-            .route("/api/v1/fleet", get(fleet))
+            .route("/api/v1/fleet", get(whole_fleet))
+            .route("/api/v1/frames", get(frames))
+            .route("/api/v1/frames/servers", get(servers_of_frames))
             .route("/api/v1/servers", get(servers))
             .route("/api/v1/players", get(players))
             .fallback(nothing_there)
-            .with_state(board.clone());
+            .with_state(fleet.clone());
         let until = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let tcp = listener::serve(
             self.tcp,
             Transport::Plain,
-            public.with_state(board),
+            public.with_state(fleet),
             ConnectionLimits::default(),
             stop.clone(),
         );
@@ -167,10 +177,16 @@ impl FleetServers {
 /// Makes a document of the picture of now. Thousands of players take a while: not on the thread that accepts
 /// connections.
 async fn answer(
-    board: Arc<Board>,
-    make: impl FnOnce(&[HostPicture]) -> Result<Vec<u8>, serde_json::Error> + Send + 'static,
+    fleet: Fleet,
+    make: impl FnOnce(&[HostPicture], Option<SourcePicture>) -> Result<Vec<u8>, serde_json::Error>
+    + Send
+    + 'static,
 ) -> Response {
-    let made = tokio::task::spawn_blocking(move || make(&board.picture(Instant::now()))).await;
+    let made = tokio::task::spawn_blocking(move || {
+        let now = Instant::now();
+        make(&fleet.board.picture(now), fleet.source.picture(now))
+    })
+    .await;
     match made {
         Ok(Ok(body)) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         _ => refuse(
@@ -181,12 +197,15 @@ async fn answer(
     }
 }
 
-async fn fleet(State(board): State<Arc<Board>>) -> Response {
-    answer(board, |picture| serde_json::to_vec(&view::fleet(picture))).await
+async fn whole_fleet(State(fleet): State<Fleet>) -> Response {
+    answer(fleet, |picture, source| {
+        serde_json::to_vec(&sourced::fleet(view::fleet(picture), source))
+    })
+    .await
 }
 
-async fn players(State(board): State<Arc<Board>>) -> Response {
-    answer(board, |picture| serde_json::to_vec(&view::players(picture))).await
+async fn players(State(fleet): State<Fleet>) -> Response {
+    answer(fleet, |picture, _| serde_json::to_vec(&view::players(picture))).await
 }
 
 /// `?host=`
@@ -197,7 +216,7 @@ struct OfHost {
 }
 
 async fn servers(
-    State(board): State<Arc<Board>>,
+    State(fleet): State<Fleet>,
     query: Result<Query<OfHost>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let Ok(Query(OfHost { host })) = query else {
@@ -209,9 +228,12 @@ async fn servers(
     };
     // Empty is not given, so that a form can be sent as it is.
     let Some(host) = host.filter(|host| !host.is_empty()) else {
-        return answer(board, |picture| serde_json::to_vec(&view::servers(picture))).await;
+        return answer(fleet, |picture, source| {
+            serde_json::to_vec(&sourced::servers(view::servers(picture), source.as_ref()))
+        })
+        .await;
     };
-    let picture = board.picture(Instant::now());
+    let picture = fleet.board.picture(Instant::now());
     if !picture.iter().any(|known| *known.name == *host) {
         let known: Vec<&str> = picture.iter().map(|known| &*known.name).collect();
         return refuse(
@@ -220,19 +242,97 @@ async fn servers(
             &known,
         );
     }
-    answer(board, move |picture| {
+    answer(fleet, move |picture, source| {
         let one: Vec<HostPicture> = picture
             .iter()
             .filter(|known| *known.name == *host)
             .cloned()
             .collect();
-        serde_json::to_vec(&view::servers(&one))
+        serde_json::to_vec(&sourced::servers(view::servers(&one), source.as_ref()))
     })
     .await
 }
 
-async fn metrics_page(State(board): State<Arc<Board>>) -> Response {
-    match metrics::encode(&board.picture(Instant::now())) {
+/// `?server=&from=&to=&resolution=`
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfServer {
+    server: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    resolution: Option<String>,
+}
+
+/// The last hour where no time is given, as agents have it.
+const USUAL_MS: i64 = 3_600_000;
+
+async fn frames(
+    State(fleet): State<Fleet>,
+    query: Result<Query<OfServer>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    const KNOWN: [&str; 4] = ["server", "from", "to", "resolution"];
+    let bad = |error: &str, known: &[&str]| refuse(StatusCode::BAD_REQUEST, error, known);
+    let Ok(Query(asked)) = query else {
+        return bad("only `known` are parameters here, each once", &KNOWN);
+    };
+    let Some(server) = asked.server.filter(|name| !name.is_empty()) else {
+        return bad("the parameter `server` is missing", &["server"]);
+    };
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let time = |text: Option<String>, absent: i64| match text.filter(|text| !text.is_empty()) {
+        None => Some(absent),
+        Some(text) => api::moment(&text),
+    };
+    let (Some(from_unix_ms), Some(to_unix_ms)) =
+        (time(asked.from, now_ms - USUAL_MS), time(asked.to, now_ms))
+    else {
+        return bad(
+            "`from` and `to` must be milliseconds since the Unix epoch, or RFC 3339",
+            &["from", "to"],
+        );
+    };
+    let Some(resolution) = api::resolution(asked.resolution.as_deref()) else {
+        return bad(
+            "there is no such resolution",
+            &["fitting", "raw", "minute", "hour"],
+        );
+    };
+    let past = Past {
+        server,
+        range: crate::history::TimeRange {
+            from_unix_ms,
+            to_unix_ms,
+        },
+        resolution,
+    };
+    match fleet.source.frames(past).await {
+        Ok(frames) => Json(frames).into_response(),
+        Err(error) => no_past(&error),
+    }
+}
+
+async fn servers_of_frames(State(fleet): State<Fleet>) -> Response {
+    match fleet.source.servers().await {
+        Ok(servers) => Json(servers).into_response(),
+        Err(error) => no_past(&error),
+    }
+}
+
+fn no_past(error: &PastError) -> Response {
+    let (status, known) = match error {
+        PastError::NoSource => (StatusCode::NOT_FOUND, Vec::new()),
+        PastError::Unknown { known, .. } => {
+            (StatusCode::NOT_FOUND, known.iter().map(String::as_str).collect())
+        }
+        PastError::TooMany => (StatusCode::BAD_REQUEST, vec!["minute", "hour"]),
+        PastError::Ask(_) => (StatusCode::BAD_GATEWAY, Vec::new()),
+    };
+    refuse(status, &error.to_string(), &known)
+}
+
+async fn metrics_page(State(fleet): State<Fleet>) -> Response {
+    let now = Instant::now();
+    match metrics::encode(&fleet.board.picture(now), fleet.source.picture(now).as_ref()) {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

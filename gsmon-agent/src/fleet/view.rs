@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     board::{HostPicture, HostState},
+    source::{HostFromSource, SourceDocument},
     verdict::{self, Verdict},
 };
 use crate::{
@@ -29,6 +30,9 @@ pub struct FleetDocument {
     pub totals: FleetTotals,
     /// Agents in the order of the configuration.
     pub agents: Vec<AgentDocument>,
+    /// The source of the past, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceDocument>,
 }
 
 /// Sums over the hosts that are known.
@@ -89,6 +93,9 @@ pub struct AgentDocument {
     pub readings: u64,
     /// Readings that failed, by sort.
     pub errors: BTreeMap<String, u64>,
+    /// What the source tells of the host; in no sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_source: Option<HostFromSource>,
 }
 
 /// One server of `GET /api/v1/servers`: the agent's own snapshot of it with the host in front. Of an unknown host only
@@ -253,6 +260,7 @@ pub fn fleet(picture: &[HostPicture]) -> FleetDocument {
         verdict: verdict::worst(agents.iter().map(|agent| agent.verdict)),
         totals,
         agents,
+        source: None,
     }
 }
 
@@ -278,6 +286,7 @@ fn agent(host: &HostPicture) -> AgentDocument {
             .iter()
             .map(|(sort, count)| ((*sort).to_owned(), *count))
             .collect(),
+        from_source: None,
     }
 }
 

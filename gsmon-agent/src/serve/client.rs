@@ -19,6 +19,8 @@ use crate::world::snapshot::Snapshot;
 
 /// An answer may take this long.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer may take this long where others have to be asked for it.
+const PATIENCE: Duration = Duration::from_secs(150);
 /// An answer may be this large.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -118,6 +120,16 @@ pub async fn fetch<T: DeserializeOwned>(socket: &Path, route: &Route) -> Result<
     serde_json::from_str(&body).map_err(ClientError::Decode)
 }
 
+/// As [`fetch`], where whoever answers has to ask others first.
+pub async fn fetch_patiently<T: DeserializeOwned>(socket: &Path, route: &Route) -> Result<T, ClientError> {
+    let asked = ask_within(PATIENCE, socket, Method::GET, &route.path, &[]);
+    let (status, body) = asked.await?;
+    if status != 200 {
+        return Err(refused(status, body));
+    }
+    serde_json::from_str(&body).map_err(ClientError::Decode)
+}
+
 /// Sends the agent a body, and reads the document that it answers.
 pub async fn send<T: DeserializeOwned>(socket: &Path, route: &Route, body: &[u8]) -> Result<T, ClientError> {
     let (status, answer) = ask_unix(socket, Method::POST, &route.path, body).await?;
@@ -151,6 +163,16 @@ async fn ask_unix(
     path: &str,
     body: &[u8],
 ) -> Result<(u16, String), ClientError> {
+    ask_within(TIMEOUT, socket, method, path, body).await
+}
+
+async fn ask_within(
+    limit: Duration,
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: &[u8],
+) -> Result<(u16, String), ClientError> {
     let at = socket.to_owned();
     let stream = UnixStream::connect(socket)
         .await
@@ -158,11 +180,11 @@ async fn ask_unix(
             io::ErrorKind::PermissionDenied => ClientError::Permission { path: at.clone() },
             _ => ClientError::NoAgent { path: at.clone() },
         })?;
-    tokio::time::timeout(TIMEOUT, ask(stream, method, path, body))
+    tokio::time::timeout(limit, ask(stream, method, path, body))
         .await
         .map_err(|_| ClientError::Timeout {
             path: at,
-            seconds: TIMEOUT.as_secs(),
+            seconds: limit.as_secs(),
         })?
 }
 

@@ -14,7 +14,7 @@ pub mod secret;
 pub mod tls;
 
 pub use self::{
-    client::{ClientError, Route, fetch, fetch_snapshot, send},
+    client::{ClientError, Route, fetch, fetch_patiently, fetch_snapshot, send},
     http::{ServeError, Servers},
     queue::{QueueBook, QueueTold},
 };

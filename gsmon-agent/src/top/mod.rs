@@ -1,9 +1,10 @@
 //! The live terminal view: a table of servers, a detail pane with flows, players, their lines, or sessions. `view` draws
-//! a snapshot, `text` prints one, `lines` has players' lines as rows, `table` prints lists of anything, `harmless` keeps names from driving the terminal; here are the
+//! a snapshot, `text` prints one, `lines` has players' lines as rows, `table` prints lists of anything, `fleet` shows many hosts, `harmless` keeps names from driving the terminal; here are the
 //! terminal, the keys and where snapshots come from.
 
 pub mod columns;
 mod detail;
+pub mod fleet;
 pub mod harmless;
 pub mod lines;
 mod probes;

@@ -75,13 +75,12 @@ pub fn run(args: &AnalyzeArgs) -> Outcome {
     }
 }
 
-/// Frames of a server: the last hour where no range is given.
-pub(in crate::cli) async fn frames_of(
-    socket: &SocketArg,
+/// Where frames of a server are.
+pub(in crate::cli) fn frames_route(
     server: &str,
     range: Option<TimeRange>,
     resolution: Option<&str>,
-) -> Result<ServerFrames, Failure> {
+) -> Route {
     let mut route = Route::to(&["frames"]).with("server", server);
     if let Some(range) = range {
         route = route
@@ -91,6 +90,17 @@ pub(in crate::cli) async fn frames_of(
     if let Some(resolution) = resolution {
         route = route.with("resolution", resolution);
     }
+    route
+}
+
+/// Frames of a server: the last hour where no range is given.
+pub(in crate::cli) async fn frames_of(
+    socket: &SocketArg,
+    server: &str,
+    range: Option<TimeRange>,
+    resolution: Option<&str>,
+) -> Result<ServerFrames, Failure> {
+    let route = frames_route(server, range, resolution);
     Ok(fetch(&socket.socket, &route).await?)
 }
 

@@ -88,6 +88,11 @@ pub fn run(args: &QueueArgs) -> Outcome {
             (snapshot.servers.iter().filter_map(running).collect(), names)
         }
         Asked::Source(source) => (running_everywhere(source)?, source.servers()?),
+        Asked::Fleet(_) => {
+            return Err(Failure::Usage(anyhow::anyhow!(
+                "a queue cannot be asked about through a fleet: name its Prometheus-compatible server with --source URL"
+            )));
+        }
     };
     let mut all: Vec<(String, Vec<Frame>)> = Vec::with_capacity(names.len());
     for name in names {

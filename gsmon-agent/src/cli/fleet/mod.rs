@@ -3,9 +3,10 @@
 mod show;
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -16,7 +17,7 @@ use tokio::{
 use super::{Failure, Outcome, runtime};
 use crate::{
     config::{DEFAULT_FLEET_SOCKET, FleetConfig},
-    fleet::{Board, FleetServers, follow_all, raise_open_files},
+    fleet::{Fleet, FleetServers, Following, raise_open_files},
     serve::remote::RemoteFiles,
 };
 
@@ -35,7 +36,7 @@ pub struct FleetArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// One line per host with its verdict, and what all of them come to, again and again.
+    /// Live view: one line per host with its verdict, and what all of them come to.
     Top(show::TopArgs),
     /// One line per host with verdict and reason; exit code 0 ok, 1 warning, 2 critical, 3 unknown.
     Health(show::ShowArgs),
@@ -73,12 +74,12 @@ pub fn run(args: &FleetArgs) -> Outcome {
     }
 }
 
-async fn serve(path: &Path, config: FleetConfig) -> Outcome {
+async fn serve(path: &Path, mut config: FleetConfig) -> Outcome {
     if let Err(error) = raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     let servers = FleetServers::bind(&config.listen).await?;
-    let board = Arc::new(Board::new(&config));
+    let fleet = Fleet::new(&config);
     let files = servers.remote_files();
     tracing::info!(
         agents = config.agents.len(),
@@ -91,11 +92,10 @@ async fn serve(path: &Path, config: FleetConfig) -> Outcome {
         tracing::info!(listen = %address?, "other hosts may read over TLS");
     }
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(servers.run(board.clone(), stopped.clone()));
-    let following = {
-        let config = config.clone();
-        tokio::spawn(async move { follow_all(&config, board, stopped).await })
-    };
+    let serving = tokio::spawn(servers.run(fleet.clone(), stopped));
+    let mut following = Following::start(&config, &fleet);
+    let mut watched = Watched::new(path);
+    let mut look = tokio::time::interval(LOOK);
     let (mut hangup, mut terminate, mut interrupt) = (
         signal(SignalKind::hangup())?,
         signal(SignalKind::terminate())?,
@@ -103,31 +103,110 @@ async fn serve(path: &Path, config: FleetConfig) -> Outcome {
     );
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(path, &config, files.as_ref()),
+            _ = hangup.recv() => {
+                for error in files.as_ref().map(RemoteFiles::reload).unwrap_or_default() {
+                    tracing::error!("[listen.remote]: what was read before stays in force: {error}");
+                }
+            }
+            _ = look.tick() => if !watched.changed() { continue },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+        }
+        if let Some(changed) = changed(path, &config) {
+            tracing::info!(
+                agents = changed.agents.len(),
+                "a changed configuration is in force"
+            );
+            following = following.go_on_by(&changed, &fleet).await;
+            config = changed;
         }
     }
     tracing::info!("stopping");
     // Nobody is left when it fails: that is what is wanted.
     let _ = stop.send(true);
     let _ = serving.await;
-    let _ = following.await;
+    following.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tokens and certificates of agents are read anew for each reading; those of the own listener now.
-fn reload(path: &Path, config: &FleetConfig, files: Option<&RemoteFiles>) {
+/// The configuration where it has changed and can be taken without a restart. Tokens and certificates of agents are read
+/// anew for each reading anyway.
+fn changed(path: &Path, config: &FleetConfig) -> Option<FleetConfig> {
     match FleetConfig::read(path) {
-        Ok(read) if read != *config => {
-            tracing::warn!(
-                "a changed configuration of the fleet needs a restart: the old one stays in force"
-            );
+        Err(error) => {
+            tracing::error!("the old configuration stays in force: {error}");
+            None
         }
-        Ok(_) => {}
-        Err(error) => tracing::error!("the old configuration stays in force: {error}"),
+        Ok(read) if read == *config => None,
+        Ok(read) if read.listen != config.listen => {
+            tracing::error!("the old configuration stays in force: a changed [listen] needs a restart");
+            None
+        }
+        Ok(read) => Some(read),
     }
-    for error in files.map(RemoteFiles::reload).unwrap_or_default() {
-        tracing::error!("[listen.remote]: what was read before stays in force: {error}");
+}
+
+/// Between two looks whether the file of the configuration has changed.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What of a file changes when it is written or replaced.
+type Trace = Option<(u64, u64, u64, SystemTime)>;
+
+/// A file whose changes are noticed.
+struct Watched {
+    path: PathBuf,
+    taken: Trace,
+    last: Trace,
+}
+
+impl Watched {
+    fn new(path: &Path) -> Self {
+        let now = trace(path);
+        Self {
+            path: path.to_owned(),
+            taken: now,
+            last: now,
+        }
+    }
+
+    /// Has it changed since it was last said to have, and come to rest? Who is still writing is waited for.
+    fn changed(&mut self) -> bool {
+        let now = trace(&self.path);
+        let rests = now == std::mem::replace(&mut self.last, now);
+        if !rests || now == self.taken {
+            return false;
+        }
+        self.taken = now;
+        true
+    }
+}
+
+fn trace(path: &Path) -> Trace {
+    let metadata = std::fs::metadata(path).ok()?;
+    let modified = metadata.modified().ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.len(), modified))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_changed_once_it_rests() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fleet.toml");
+        std::fs::write(&path, "a").unwrap();
+        let mut watched = Watched::new(&path);
+        assert!(!watched.changed());
+        std::fs::write(&path, "ab").unwrap();
+        assert!(!watched.changed(), "it may still be written");
+        assert!(watched.changed());
+        assert!(!watched.changed());
+        // Replaced, as editors and configuration management do.
+        std::fs::write(directory.path().join("new"), "cd").unwrap();
+        std::fs::rename(directory.path().join("new"), &path).unwrap();
+        assert!(!watched.changed() && watched.changed());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watched.changed() && watched.changed() && !watched.changed());
     }
 }

@@ -1,6 +1,6 @@
 //! The clients: tables over all hosts, as text or JSON. What is not known is `-`, never zero.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,11 +10,13 @@ use crate::{
     cli::{Outcome, print_json, runtime},
     fleet::{
         HostState, Verdict,
-        view::{AgentDocument, FleetDocument, FleetPlayer, FleetPlayers, FleetTotals},
+        source::{ServerFromSource, SourceDocument},
+        view::{AgentDocument, FleetDocument, FleetPlayer, FleetPlayers},
     },
     games::event::Phase,
     serve::{ClientError, Route, fetch, report::KnownAs},
     top::{
+        fleet::{HOSTS, either, sums},
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
         units::{bytes, duration, number},
@@ -48,8 +50,6 @@ pub struct TopArgs {
     socket: FleetSocketArg,
 }
 
-/// Between two tables of `top`.
-const REFRESH: Duration = Duration::from_secs(2);
 /// Exit code of a check that could not be made.
 const UNKNOWN: u8 = 3;
 
@@ -63,6 +63,8 @@ struct ServerRow {
     rates: Option<ServerRates>,
     tick: Option<TickSnapshot>,
     game_state: Option<GameRow>,
+    #[serde(default)]
+    from_source: Option<ServerFromSource>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,22 +109,18 @@ fn document(socket: &FleetSocketArg, host: Option<&str>) -> anyhow::Result<Fleet
 }
 
 pub fn top(args: &TopArgs) -> Outcome {
-    loop {
-        let fleet = document(&args.socket, None)?;
-        if args.json {
-            print_json(&fleet)?;
-        } else {
-            if !args.once {
-                // Clears the screen and begins at its top.
-                print!("\u{1b}[2J\u{1b}[H");
-            }
-            print!("{}", fleet_text(&fleet));
-        }
-        if args.once {
-            return Ok(ExitCode::SUCCESS);
-        }
-        std::thread::sleep(REFRESH);
+    if !args.once {
+        // Nobody there is said before the screen is taken.
+        document(&args.socket, None)?;
+        runtime()?.block_on(crate::top::fleet::run(args.socket.socket.clone()))?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let fleet = document(&args.socket, None)?;
+    match args.json {
+        true => print_json(&fleet)?,
+        false => print!("{}", fleet_text(&fleet)),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn health(args: &ShowArgs) -> Outcome {
@@ -138,6 +136,9 @@ pub fn health(args: &ShowArgs) -> Outcome {
         print_json(&fleet.agents)?;
     } else {
         print!("{}", health_text(&fleet.agents));
+        if let (None, Some(source)) = (&args.host, &fleet.source) {
+            print!("{}", source_text(source));
+        }
     }
     let verdict = match (&args.host, fleet.agents.first()) {
         (Some(_), Some(agent)) => agent.verdict,
@@ -176,14 +177,6 @@ pub fn players(args: &ShowArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn age(agent: &AgentDocument) -> String {
-    duration(agent.age_seconds.map(|seconds| (seconds * 1_000.0) as i64))
-}
-
-fn whole(value: Option<u64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-}
-
 fn fleet_text(fleet: &FleetDocument) -> String {
     const COLUMNS: [TextColumn; 9] = [
         TextColumn::words("HOST", Room::Free(24)),
@@ -199,53 +192,9 @@ fn fleet_text(fleet: &FleetDocument) -> String {
     let rows: Vec<Vec<String>> = fleet
         .agents
         .iter()
-        .map(|agent| {
-            let totals = agent.totals.as_ref();
-            let mut row = vec![
-                agent.host.to_string(),
-                agent.verdict.name().to_owned(),
-                agent.state.name().to_owned(),
-                age(agent),
-            ];
-            row.extend(figures(totals));
-            row.push(bytes(agent.agent_rss_bytes.map(|bytes| bytes as f64)));
-            row
-        })
+        .map(|agent| HOSTS.iter().map(|column| column.cell(agent)).collect())
         .collect();
-    let totals = &fleet.totals;
-    let [up, humans, cpu, memory] = figures(Some(totals).filter(|totals| totals.of_hosts > 0));
-    let stale = match totals.stale_hosts {
-        0 => String::new(),
-        stale => format!(" ({stale} stale)"),
-    };
-    format!(
-        "{}{} of {} hosts{stale}: {up} servers up, {humans} players, {cpu} % of a core, {memory} of memory\n",
-        table(&COLUMNS, &rows, LINE),
-        totals.of_hosts,
-        totals.hosts
-    )
-}
-
-/// Servers up, players, CPU in percent of a core, memory.
-fn figures(totals: Option<&FleetTotals>) -> [String; 4] {
-    [
-        totals.map_or_else(
-            || "-".to_owned(),
-            |totals| format!("{}/{}", totals.servers_up, totals.servers),
-        ),
-        whole(totals.and_then(|totals| totals.humans)),
-        number(
-            totals
-                .and_then(|totals| totals.cpu_cores)
-                .map(|cores| cores * 100.0),
-            1,
-        ),
-        bytes(
-            totals
-                .and_then(|totals| totals.rss_bytes)
-                .map(|bytes| bytes as f64),
-        ),
-    ]
+    format!("{}{}\n", table(&COLUMNS, &rows, LINE), sums(fleet))
 }
 
 fn health_text(agents: &[AgentDocument]) -> String {
@@ -260,6 +209,23 @@ fn health_text(agents: &[AgentDocument]) -> String {
         };
         let line = format!("{}: {}: {said}", agent.host, agent.verdict.name().to_uppercase());
         text += &format!("{}\n", harmless(&line));
+    }
+    text
+}
+
+fn source_text(source: &SourceDocument) -> String {
+    let why = source.error.as_deref().unwrap_or("it has not been asked yet");
+    let said = match source.state {
+        HostState::Fresh => "answers".to_owned(),
+        HostState::Stale => format!("what it told is old: {why}"),
+        HostState::Unknown => format!("tells nothing: {why}"),
+    };
+    let mut text = format!("[source]: {}\n", harmless(&said));
+    if !source.other_instances.is_empty() {
+        text += &format!(
+            "[source] has instances of no agent here: {}; name one as `instance` of its [[agent]]\n",
+            harmless(&source.other_instances.join(", "))
+        );
     }
     text
 }
@@ -279,6 +245,7 @@ fn servers_text(rows: &[ServerRow]) -> String {
         .iter()
         .map(|row| {
             let rates = row.rates.as_ref();
+            let source = row.from_source.unwrap_or_default();
             let counts = row.game_state.as_ref().map(|game| &game.player_counts);
             let phase = row.game_state.as_ref().and_then(|game| game.phase);
             let state = match (row.host_state, row.state) {
@@ -291,13 +258,28 @@ fn servers_text(rows: &[ServerRow]) -> String {
                 row.name.clone(),
                 state,
                 phase.map_or("-", phase::name).to_owned(),
-                whole(counts.and_then(|counts| counts.humans)),
-                number(
-                    rates.and_then(|rates| rates.cpu_cores).map(|cores| cores * 100.0),
-                    1,
+                either(
+                    counts
+                        .and_then(|counts| counts.humans)
+                        .map(|humans| humans as f64),
+                    source.humans,
+                    |humans| number(Some(humans), 0),
                 ),
-                number(row.tick.as_ref().map(|tick| tick.rate_hz), 1),
-                bytes(rates.and_then(|rates| rates.rss_bytes).map(|bytes| bytes as f64)),
+                either(
+                    rates.and_then(|rates| rates.cpu_cores),
+                    source.cpu_cores,
+                    |cores| number(Some(cores * 100.0), 1),
+                ),
+                either(
+                    row.tick.as_ref().map(|tick| tick.rate_hz),
+                    source.tick_rate_hz,
+                    |hz| number(Some(hz), 1),
+                ),
+                either(
+                    rates.and_then(|rates| rates.rss_bytes).map(|bytes| bytes as f64),
+                    source.rss_bytes,
+                    |size| bytes(Some(size)),
+                ),
             ]
         })
         .collect();

@@ -89,6 +89,7 @@ impl Site {
             token_file: self.path("tokens"),
             ca_file: Some(self.path("ca.pem")),
             pinned_certificate_file: None,
+            instance: None,
         }
     }
 
@@ -137,6 +138,7 @@ pub fn fleet_of(names: &[&str]) -> FleetConfig {
         token_file: Path::new("/t").into(),
         ca_file: Some(Path::new("/c").into()),
         pinned_certificate_file: None,
+        instance: None,
     };
     FleetConfig {
         agents: names.iter().map(entry).collect(),

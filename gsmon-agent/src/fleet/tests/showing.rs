@@ -158,7 +158,8 @@ async fn the_api_is_on_the_socket_and_over_tls_and_metrics_are_for_everybody() {
     let servers = FleetServers::bind(&listen).await.unwrap();
     let address = servers.address().unwrap();
     let remote = servers.remote_address().unwrap().unwrap();
-    let board = Arc::new(Board::new(&fleet_of(&["a", "b"])));
+    let fleet = Fleet::new(&fleet_of(&["a", "b"]));
+    let board = fleet.board.clone();
     board.note(
         0,
         Ok(report_with("76561197960287930", Some(7), 1)),
@@ -166,7 +167,7 @@ async fn the_api_is_on_the_socket_and_over_tls_and_metrics_are_for_everybody() {
     );
     board.note(1, Err(refused()), Instant::now());
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(servers.run(board, stopped));
+    let serving = tokio::spawn(servers.run(fleet, stopped));
     let get = |path: &'static str| {
         let socket = listen.socket.clone();
         async move {
@@ -185,6 +186,10 @@ async fn the_api_is_on_the_socket_and_over_tls_and_metrics_are_for_everybody() {
     assert_eq!((status, &refusal["known"]), (404, &serde_json::json!(["a", "b"])));
     assert_eq!(get("/api/v1/servers?hosts=a").await.0, 400);
     assert_eq!(get("/api/v1/nothing").await.0, 404);
+    let (status, refusal) = get("/api/v1/frames?server=a/x").await;
+    assert!(status == 404 && refusal["error"].as_str().unwrap().contains("[source]"));
+    assert_eq!(get("/api/v1/frames?server=a/x&from=noon").await.0, 400);
+    assert_eq!(get("/api/v1/frames").await.0, 400);
     let (status, metrics) = get_tcp(address, "/metrics").await.unwrap();
     assert_eq!(status, 200);
     for line in [
@@ -242,7 +247,28 @@ proptest::proptest! {
             serde_json::to_string(&view::fleet(&picture)).unwrap();
             serde_json::to_string(&view::servers(&picture)).unwrap();
             serde_json::to_string(&view::players(&picture)).unwrap();
-            metrics::encode(&picture).unwrap();
+            metrics::encode(&picture, None).unwrap();
         }
     }
+}
+
+#[test]
+fn an_agent_whose_entry_is_the_same_stays_known() {
+    let board = Board::new(&fleet_of(&["a", "b"]));
+    let now = Instant::now();
+    board.note(0, Ok(report_with("1", None, 1)), now);
+    board.note(1, Ok(report_with("2", None, 1)), now);
+    let mut changed = fleet_of(&["c", "b", "a"]);
+    changed.agents[1].url = "https://elsewhere".into();
+    board.adopt(&changed);
+    let picture = board.picture(now);
+    let told: Vec<_> = picture.iter().map(|host| (&*host.name, host.state)).collect();
+    assert_eq!(
+        told,
+        [
+            ("c", HostState::Unknown),
+            ("b", HostState::Unknown),
+            ("a", HostState::Fresh)
+        ]
+    );
 }

@@ -14,7 +14,8 @@ use std::{
 
 use gsmon_agent::{
     demo::{
-        DemoProcess, diary::DiaryArgs, game_loop::LoopKind, lag::LagArgs, protocol::Header, server::ServerArgs,
+        DemoProcess, diary::DiaryArgs, game_loop::LoopKind, lag::LagArgs, protocol::Header,
+        server::ServerArgs,
     },
     history::{
         HistorySource, Measure, Resolution, TimeRange,
@@ -131,7 +132,13 @@ fn agent(directory: &Path, listen: u16, game: u16) -> Running {
     fs::write(&file, config).unwrap();
     let log = fs::File::create(directory.join("agent.log")).unwrap();
     let child = Command::new("unshare")
-        .args(["--mount", "sh", "-c", "mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"])
+        .args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs tmpfs /run && exec \"$@\"",
+            "sh",
+        ])
         .arg(gsmon().unwrap().canonicalize().unwrap())
         .args(["run", "--config"])
         .arg(&file)
@@ -223,7 +230,9 @@ fn a_fleet_over(store: Store) {
     let (listen, port) = (free_port(), free_port());
     let _agent = agent(directory.path(), listen, game.ready.port);
     let mut scraper = store.start(directory.path(), port, listen);
-    until("the store answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    until("the store answers", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
     let fleet = Fleet {
         directory: directory.path().to_owned(),
         store: port,
@@ -239,21 +248,36 @@ fn a_fleet_over(store: Store) {
     // The agent is silent: the source's figures stand beside, and in no sum.
     let told = fleet.top();
     let host = &told["agents"][0];
-    assert_eq!((&host["state"], &told["totals"]["of_hosts"]), (&"unknown".into(), &0.into()));
-    assert!(host["totals"].is_null() && told["totals"]["cpu_cores"].is_null(), "{told:#}");
+    assert_eq!(
+        (&host["state"], &told["totals"]["of_hosts"]),
+        (&"unknown".into(), &0.into())
+    );
+    assert!(
+        host["totals"].is_null() && told["totals"]["cpu_cores"].is_null(),
+        "{told:#}"
+    );
     assert_eq!(host["from_source"]["servers_up"], 1, "{told:#}");
-    assert!(host["from_source"]["rss_bytes"].as_f64().unwrap() > 1e6, "{told:#}");
+    assert!(
+        host["from_source"]["rss_bytes"].as_f64().unwrap() > 1e6,
+        "{told:#}"
+    );
     assert_eq!(told["source"]["state"], "fresh");
     let table = text(&fleet.ask(&["fleet", "top", "--once"]).stdout);
     assert!(table.contains("~1"), "{table}");
     let health = fleet.ask(&["fleet", "health"]);
-    assert!(text(&health.stdout).contains("[source]: answers"), "{}", text(&health.stdout));
+    assert!(
+        text(&health.stdout).contains("[source]: answers"),
+        "{}",
+        text(&health.stdout)
+    );
 
     // The past of all hosts, under their names.
     until("frames have mode and map", || {
         let url = format!("http://127.0.0.1:{port}");
         let source = PrometheusSource::new(&url, &Credentials::None).unwrap();
-        let frames = source.frames("arena", lately(), Resolution::Raw).unwrap_or_default();
+        let frames = source
+            .frames("arena", lately(), Resolution::Raw)
+            .unwrap_or_default();
         let scenes = frames.iter().filter(|frame| {
             frame.mode.as_deref() == Some("duel")
                 && frame.map.as_deref() == Some("dm6")
@@ -277,13 +301,21 @@ fn a_fleet_over(store: Store) {
     assert!(said.to_string().contains("a/arena"), "{said:#}");
     let nobody = fleet.ask(&["analyze", "memory", "b/arena", "--range", "10m"]);
     assert!(!nobody.status.success());
-    assert!(text(&nobody.stderr).contains("b/arena"), "{}", text(&nobody.stderr));
+    assert!(
+        text(&nobody.stderr).contains("b/arena"),
+        "{}",
+        text(&nobody.stderr)
+    );
 
     // A changed file is taken without a restart, a broken one is refused.
     fleet.configure(&[("a", Some(&instance)), ("b", None)], "");
-    until("there are two hosts", || fleet.top()["agents"].as_array().is_some_and(|all| all.len() == 2));
+    until("there are two hosts", || {
+        fleet.top()["agents"].as_array().is_some_and(|all| all.len() == 2)
+    });
     fleet.configure(&[("a", Some(&instance))], "speed = 1\n");
-    until("it is refused", || fleet.log().contains("the old configuration stays in force"));
+    until("it is refused", || {
+        fleet.log().contains("the old configuration stays in force")
+    });
     assert!(fleet.log().contains("unknown field"), "{}", fleet.log());
     assert_eq!(fleet.top()["agents"].as_array().unwrap().len(), 2);
     let mut log = fs::OpenOptions::new()
@@ -298,13 +330,22 @@ fn a_fleet_over(store: Store) {
 
     // Without a source nothing is made up.
     scraper.stop();
-    until("the source is unknown", || fleet.top()["source"]["state"] == "unknown");
+    until("the source is unknown", || {
+        fleet.top()["source"]["state"] == "unknown"
+    });
     let told = fleet.top();
     assert!(told["agents"][0]["from_source"].is_null(), "{told:#}");
     let table = text(&fleet.ask(&["fleet", "top", "--once"]).stdout);
-    assert!(!table.contains('~') && table.contains("the source is unknown"), "{table}");
+    assert!(
+        !table.contains('~') && table.contains("the source is unknown"),
+        "{table}"
+    );
     let failed = fleet.ask(&["analyze", "memory", "a/arena", "--range", "10m"]);
-    assert!(text(&failed.stderr).contains("[source]"), "{}", text(&failed.stderr));
+    assert!(
+        text(&failed.stderr).contains("[source]"),
+        "{}",
+        text(&failed.stderr)
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod instance;
 mod kept;
 pub mod platform;
 pub mod process;
+pub mod proportional;
 pub mod region_database;
 pub mod socket_state;
 pub mod socket_watch;

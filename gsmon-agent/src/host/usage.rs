@@ -4,11 +4,12 @@
 //! A process that was there before its server was looked for counts from when it was found; one that starts later counts
 //! from zero.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, time::Instant};
 
 use super::{
     kept::{self, KeptFile},
     process::Stat,
+    proportional::Proportional,
 };
 
 /// Where scheduling figures come from.
@@ -27,6 +28,8 @@ pub struct ServerUsage {
     pub rss_bytes: Option<u64>,
     /// Of it: pages of files and shared memory; the rest is anonymous.
     pub rss_file_bytes: Option<u64>,
+    /// Of several processes: shared pages counted once, as last read; see [`Proportional`].
+    pub pss_bytes: Option<u64>,
     /// Most that was resident at once since the last reading; for several processes, the sum of theirs.
     pub peak_rss_bytes: Option<u64>,
     /// Threads now.
@@ -80,6 +83,7 @@ struct Followed {
 pub struct UsageTracker {
     processes: HashMap<u32, Followed>,
     totals: Counters,
+    proportional: Proportional,
     first_seen_ticks: Option<u64>,
 }
 
@@ -211,6 +215,7 @@ impl UsageTracker {
         ServerUsage {
             rss_bytes,
             rss_file_bytes,
+            pss_bytes: self.proportional.update(pids, Instant::now()),
             peak_rss_bytes,
             threads,
             minor_faults: minor,

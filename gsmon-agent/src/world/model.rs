@@ -447,6 +447,7 @@ impl ServerModel {
                 .zip(interval.usage.rss_file_bytes)
                 .map(|(all, file)| all.saturating_sub(file)),
             rss_file_bytes: interval.usage.rss_file_bytes,
+            pss_bytes: interval.usage.pss_bytes,
             rss_growth_bytes_per_second: self.sessions.machine().course.rss_growth(GROWTH_MS),
             minor_faults_per_second: rate(now.minor_faults, before.minor_faults),
             major_faults_per_second: rate(now.major_faults, before.major_faults),

@@ -343,6 +343,9 @@ pub struct ServerRates {
     pub rss_anonymous_bytes: Option<u64>,
     /// Of it: pages of files and shared memory.
     pub rss_file_bytes: Option<u64>,
+    /// Memory of several processes with shared pages counted once, as last read (once a minute at most); absent for a single one.
+    #[serde(default)]
+    pub pss_bytes: Option<u64>,
     /// Growth of resident memory over the last minute, bytes per second.
     pub rss_growth_bytes_per_second: Option<f64>,
     /// Minor page faults per second.

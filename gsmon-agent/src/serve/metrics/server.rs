@@ -148,6 +148,12 @@ impl Page {
     }
 
     fn memory(&self, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
+        self.server_gauge(
+            snapshot,
+            "gsmon_server_proportional_memory_bytes",
+            "Memory of a server of several processes, shared pages counted once, as last read: once a minute at most.",
+            |server| float(server.rates.pss_bytes),
+        )?;
         let parts = self.gauge(
             "gsmon_server_resident_memory_part_bytes",
             "Resident memory of the server by kind: anonymous (heap, stacks), file (files and shared memory).",

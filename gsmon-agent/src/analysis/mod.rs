@@ -15,6 +15,7 @@ pub mod series;
 #[cfg(test)]
 mod simulate;
 pub mod spikes;
+mod stored;
 pub mod stats;
 pub mod why;
 

@@ -140,6 +140,7 @@ fn word(resolution: Resolution) -> Option<&'static str> {
         Resolution::Fitting => None,
         Resolution::Raw => Some("raw"),
         Resolution::Rolled(Span::Minute) => Some("minute"),
+        Resolution::Rolled(Span::TenMinutes) => Some("ten_minutes"),
         Resolution::Rolled(Span::Hour) => Some("hour"),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::spikes::StoredSpike;
 use crate::{
     games::event::Phase,
     world::{
@@ -87,6 +88,8 @@ pub struct Told {
     pub transitions: Vec<(Arc<str>, Transition)>,
     /// Starts and stops that are new.
     pub lives: Vec<(Arc<str>, LifeRecord)>,
+    /// Spikes that somebody found.
+    pub spikes: Vec<StoredSpike>,
 }
 
 /// What was seen of every server, to tell what is new.

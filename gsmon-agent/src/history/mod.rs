@@ -2,7 +2,7 @@
 //!
 //! `measure` is what a frame can hold, `frame` makes frames of snapshots, `ring`, `points` (players' networks) and `scenes`
 //! (modes, maps, actions) keep an hour of them within bounds, `store` has one ring per server. `events` is what happened
-//! beside the figures, `rollup` and `sketch` make one row of many frames, `disk` is the file. `source` is what can be asked,
+//! beside the figures, `spikes` the rows of spikes, `rollup` and `sketch` make one row of many frames, `disk` is the file. `source` is what can be asked,
 //! `recorded` answers from memory and file as if they were one, `prometheus` from a server that scrapes many hosts, `export` writes frames for other programs.
 //!
 //! Not here: any judgement (the analysis room).
@@ -21,6 +21,7 @@ pub mod rollup;
 mod scenes;
 pub mod sketch;
 pub mod source;
+pub mod spikes;
 mod store;
 
 pub use self::{
@@ -28,5 +29,6 @@ pub use self::{
     marks::{MOST_TEXT, Mark, MarkError, MarkedBy},
     measure::Measure,
     source::{HistorySource, Resolution, SourceError, TimeRange},
+    spikes::{StoredCause, StoredSpike},
     store::{ActedAt, History, PlayersAt, Scene, ServerFrames, UnknownServer},
 };

@@ -9,6 +9,7 @@ use super::{
     marks::Mark,
     rollup::{Rollup, Span, roll_frames},
     source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
+    spikes::StoredSpike,
     store::{History, UnknownServer},
 };
 
@@ -141,6 +142,19 @@ impl HistorySource for History {
         // Memory has none: without a file there is nothing to tell.
         self.file()?
             .map_or_else(|| Ok(Vec::new()), |file| file.events(server, range))
+    }
+
+    fn spikes(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSpike>, SourceError> {
+        let told = self
+            .file()?
+            .map_or_else(|| Ok(Vec::new()), |file| file.spikes(server, range));
+        match (told, server) {
+            // A server of which nothing is written yet has had none.
+            (Err(SourceError::Unknown(_)), Some(server)) if self.followed().iter().any(|known| known == server) => {
+                Ok(Vec::new())
+            }
+            (told, _) => told,
+        }
     }
 
     fn sessions(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSession>, SourceError> {

@@ -15,15 +15,26 @@ use crate::games::event::Phase;
 pub enum Span {
     /// One minute.
     Minute,
+    /// Ten minutes: the shortest span of which the file keeps sketches.
+    TenMinutes,
     /// One hour.
     Hour,
 }
 
 impl Span {
+    /// The span whose sketches are kept beside rows of this one: a sketch of a minute takes more room than all else of it.
+    pub fn of_sketches(self) -> Self {
+        match self {
+            Self::Minute | Self::TenMinutes => Self::TenMinutes,
+            Self::Hour => Self::Hour,
+        }
+    }
+
     /// Its length.
     pub fn ms(self) -> i64 {
         match self {
             Self::Minute => 60_000,
+            Self::TenMinutes => 600_000,
             Self::Hour => 3_600_000,
         }
     }

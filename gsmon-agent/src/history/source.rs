@@ -11,6 +11,7 @@ use super::{
     measure::Measure,
     prometheus::PrometheusError,
     rollup::{Figure, Rollup, Span},
+    spikes::StoredSpike,
     store::UnknownServer,
 };
 use crate::{
@@ -126,6 +127,7 @@ impl FromStr for Resolution {
             "fitting" => Ok(Self::Fitting),
             "raw" => Ok(Self::Raw),
             "minute" => Ok(Self::Rolled(Span::Minute)),
+            "ten_minutes" => Ok(Self::Rolled(Span::TenMinutes)),
             "hour" => Ok(Self::Rolled(Span::Hour)),
             _ => Err(UnknownResolution(word.to_owned())),
         }
@@ -134,7 +136,7 @@ impl FromStr for Resolution {
 
 /// No such resolution.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no resolution; there are: fitting, raw, minute, hour")]
+#[error("`{0}` is no resolution; there are: fitting, raw, minute, ten_minutes, hour")]
 pub struct UnknownResolution(String);
 
 impl Resolution {
@@ -219,7 +221,8 @@ pub trait HistorySource {
         take: &mut dyn FnMut(Frame),
     ) -> Result<(), SourceError>;
 
-    /// Roll-ups of a server with their sketches, oldest first. Those at the ends may reach beyond the range.
+    /// Roll-ups of a server with their sketches, oldest first. Those at the ends may reach beyond the range. Rows of a minute
+    /// have no sketches where they come from a file: [`Span::TenMinutes`] is the shortest that has.
     ///
     /// # Errors
     /// As [`Self::each_frame`].
@@ -236,6 +239,12 @@ pub trait HistorySource {
     /// # Errors
     /// As [`Self::each_frame`].
     fn sessions(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSession>, SourceError>;
+
+    /// Spikes of a server, or of all, that began in a time, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Self::each_frame`].
+    fn spikes(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSpike>, SourceError>;
 
     /// All frames at once: only for ranges and resolutions whose frames fit into memory.
     ///
@@ -263,7 +272,7 @@ pub trait HistorySource {
         measure: Measure,
     ) -> Result<Option<Figure>, SourceError> {
         let hours = range.to_unix_ms.saturating_sub(range.from_unix_ms) > 3 * 86_400_000;
-        let span = if hours { Span::Hour } else { Span::Minute };
+        let span = if hours { Span::Hour } else { Span::TenMinutes };
         let mut whole: Option<Figure> = None;
         for row in self.rollups(server, range, span)? {
             match (row.figures.get(&measure), &mut whole) {

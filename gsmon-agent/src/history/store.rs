@@ -16,6 +16,7 @@ use super::{
     measure::Measure,
     ring::Ring,
     source::TimeRange,
+    spikes::StoredSpike,
 };
 use crate::{
     games::event::Phase,
@@ -44,6 +45,7 @@ pub(super) struct Disk {
     watcher: Mutex<Watcher>,
     /// What others told since the last interval.
     told: Mutex<Vec<Event>>,
+    spikes: Mutex<Vec<StoredSpike>>,
 }
 
 /// Events that others may tell in one interval; more are left out.
@@ -59,6 +61,10 @@ impl Disk {
     fn told(&self) -> MutexGuard<'_, Vec<Event>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn spikes(&self) -> MutexGuard<'_, Vec<StoredSpike>> {
+        self.spikes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl History {
@@ -73,6 +79,24 @@ impl History {
         }
     }
 
+    /// Keeps spikes that somebody found; they are written with the next interval, or nowhere where nothing is written.
+    pub fn tell_spikes(&self, spikes: impl IntoIterator<Item = StoredSpike>) {
+        if let Some(disk) = &self.disk {
+            let mut told = disk.spikes();
+            let room = MOST_TOLD.saturating_sub(told.len());
+            told.extend(spikes.into_iter().take(room));
+        }
+    }
+
+    /// Frames of a server that are in memory and end in a time, for whoever looks at them within the agent.
+    pub fn recent_frames(&self, server: &str, from_unix_ms: i64, to_unix_ms: i64) -> Option<Vec<Frame>> {
+        let range = TimeRange {
+            from_unix_ms,
+            to_unix_ms,
+        };
+        self.remembered(server, range).map(|(frames, _)| frames)
+    }
+
     /// In memory and on disk.
     pub fn written_by(writer: HistoryWriter) -> Self {
         Self {
@@ -82,6 +106,7 @@ impl History {
                 writer,
                 watcher: Mutex::default(),
                 told: Mutex::default(),
+                spikes: Mutex::default(),
             }),
         }
     }
@@ -122,6 +147,7 @@ impl History {
                 .unwrap_or_else(PoisonError::into_inner)
                 .look(snapshot);
             told.events.append(&mut disk.told());
+            told.spikes.append(&mut disk.spikes());
             disk.writer.record(Interval {
                 unix_ms: (snapshot.unix_time_seconds * 1e3).round() as i64,
                 frames: complete,

@@ -11,7 +11,7 @@ use gsmon_common::netcode::layouts::LayoutPlace;
 
 use super::{
     Command, MonitorError, Privilege, companions::Companions, exits::ExitWatch, found::FoundServers,
-    moments::Moments, rooms::RoomThreads, updates::Updates,
+    moments::Moments, rooms::RoomThreads, spikes::SpikeSearch, updates::Updates,
 };
 use crate::{
     config::{AgentSettings, Config, CustomNetcode, GameServer, NetRxTime},
@@ -61,6 +61,7 @@ pub(super) struct Engine {
     pub(super) cell: Arc<SnapshotCell>,
     pub(super) history: Arc<History>,
     updates: Updates,
+    spikes: SpikeSearch,
     host_cpu: HostCpuMeter,
     sequence: u64,
     last: Instant,
@@ -109,6 +110,7 @@ impl Engine {
             cell: Arc::default(),
             history: Arc::new(history),
             updates: Updates::default(),
+            spikes: SpikeSearch::default(),
             host_cpu: HostCpuMeter::default(),
             sequence: 0,
             last: Instant::now(),
@@ -513,6 +515,7 @@ impl Engine {
         };
         self.history.record(&snapshot, host);
         self.updates.notice(&snapshot, &self.history);
+        self.spikes.go_on(&snapshot, &self.history);
         self.cell.store(snapshot);
     }
 

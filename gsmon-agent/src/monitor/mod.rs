@@ -10,6 +10,7 @@ mod found;
 mod moments;
 mod report;
 mod rooms;
+mod spikes;
 mod updates;
 
 use std::{

@@ -6,6 +6,7 @@
 
 pub mod frames;
 pub mod marks;
+pub mod spikes;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -34,7 +35,7 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 14] = [
     "/healthz",
     "/metrics",
     "/api/v1/events",
@@ -48,6 +49,7 @@ const ROUTES: [&str; 13] = [
     "/api/v1/servers/{name}/transitions",
     "/api/v1/sessions?server=&state=&phase=&room=",
     "/api/v1/snapshot",
+    "/api/v1/spikes?server=&from=&to=",
 ];
 
 /// The routes; the snapshots come from the cell.
@@ -136,7 +138,7 @@ impl IntoResponse for Refusal {
             Self::Ask(error) => error.known().iter().map(String::as_str).collect(),
             Self::Frames(error) => error.known.iter().map(String::as_str).collect(),
             Self::Missing(name) => vec![name],
-            Self::Resolution(_) => vec!["fitting", "raw", "minute", "hour"],
+            Self::Resolution(_) => vec!["fitting", "raw", "minute", "ten_minutes", "hour"],
             Self::Word(error) => error.known.split(", ").collect(),
             Self::Parameter { known, .. } => known.to_vec(),
             Self::Nowhere => ROUTES.to_vec(),

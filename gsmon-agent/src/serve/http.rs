@@ -204,6 +204,7 @@ impl Servers {
             .with_state(pages.clone())
             .merge(api::router(pages.cell.clone()))
             .merge(api::frames::router(history.clone()))
+            .merge(api::spikes::router(history.clone()))
             .merge(api::marks::router(history))
             .merge(queue::router(self.queue))
             .merge(gate.router(Access::Anyone));

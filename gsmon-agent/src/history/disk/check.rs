@@ -9,11 +9,11 @@ use super::{
     code,
     names::Names,
     reader::HistoryReader,
-    rollups::{self, Sketches},
+    rollups,
     samples::{self, JournalRow},
     schema::{self, HistoryError},
 };
-use crate::history::rollup::Span;
+use crate::history::{StoredCause, rollup::Span};
 
 /// What is in the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,7 +106,15 @@ impl HistoryReader {
                 "starts and stops",
                 "SELECT count(*), NULL, NULL, min(began_ms), max(began_ms) FROM life",
             ),
+            (
+                "spikes",
+                "SELECT count(*), NULL, NULL, min(began_ms), max(began_ms + lasted_ms) FROM spike",
+            ),
         ] {
+            // A file that no newer gsmon has written since.
+            if name == "spikes" && number("user_version")? < i64::from(schema::WITH_SPIKES) {
+                continue;
+            }
             tables.push(view.query_row(query, [], |row| table(name, row))?);
         }
         let servers = view.query_row("SELECT count(*) FROM server", [], |row| row.get::<_, i64>(0))?;
@@ -145,7 +153,7 @@ impl HistoryReader {
             let (tier, data): (u8, Vec<u8>) = (row.get(0)?, row.get(4)?);
             let names = &names.dictionary;
             let rolled = |span| {
-                let rows = rollups::unpack_rollups(&data, names, span, Sketches::Read)?;
+                let (rows, _) = rollups::unpack_sketched(&data, names, span)?;
                 Ok(rows.iter().map(|row| i64::from(row.frames)).sum::<i64>())
             };
             let frames = match tier {
@@ -178,6 +186,22 @@ impl HistoryReader {
                 Err(error) => report
                     .blocks
                     .push(format!("journal row {}: {error}", row.get::<_, i64>(0)?)),
+            }
+        }
+        if schema::version(&view, &self.path).is_ok_and(|version| version >= schema::WITH_SPIKES) {
+            let mut query = view.prepare("SELECT server, began_ms, causes, not_measured FROM spike")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                report.read += 1;
+                let (causes, absent): (String, String) = (row.get(2)?, row.get(3)?);
+                let wrong = serde_json::from_str::<Vec<StoredCause>>(&causes).err();
+                let wrong = wrong.or_else(|| serde_json::from_str::<Vec<String>>(&absent).err());
+                if let Some(error) = wrong {
+                    let (server, began_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+                    report
+                        .blocks
+                        .push(format!("spike of server {server} at {began_ms}: {error}"));
+                }
             }
         }
         Ok(report)

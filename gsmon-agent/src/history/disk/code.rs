@@ -9,8 +9,17 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::history::Measure;
 
-/// Version of the layouts in `samples` and `rollups`.
-const VERSION: u8 = 1;
+/// How the content of a block is laid out: its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Samples, the journal, hours; minutes with a sketch of each minute, as they were written until schema 1.
+    First = 1,
+    /// Minutes with a sketch of ten minutes.
+    TenMinuteSketches = 2,
+}
+
+/// The newest layout.
+const VERSION: u8 = Layout::TenMinuteSketches as u8;
 /// Numbers in one column: no block has more, so that a damaged one cannot ask for more memory than this.
 const MOST_NUMBERS: usize = 1 << 18;
 
@@ -21,7 +30,7 @@ pub enum CodeError {
     #[error("the checksum does not fit: the block is damaged")]
     Checksum,
     /// Of another version of gsmon.
-    #[error("the block has layout {0}, this gsmon knows layout {VERSION}: use the version that wrote it")]
+    #[error("the block has layout {0}, this gsmon knows layouts up to {VERSION}: use the version that wrote it")]
     Version(u8),
     /// No such layout.
     #[error("the block cannot be read: {0}")]
@@ -36,7 +45,12 @@ pub enum CodeError {
 
 /// Writes a value with version and checksum.
 pub fn seal(value: &impl Serialize) -> Result<Vec<u8>, CodeError> {
-    let mut bytes = postcard::to_extend(value, vec![VERSION])?;
+    seal_as(Layout::First, value)
+}
+
+/// Writes a value of some layout with version and checksum.
+pub fn seal_as(layout: Layout, value: &impl Serialize) -> Result<Vec<u8>, CodeError> {
+    let mut bytes = postcard::to_extend(value, vec![layout as u8])?;
     let checksum = crc32fast::hash(&bytes);
     bytes.extend(checksum.to_le_bytes());
     Ok(bytes)
@@ -44,14 +58,26 @@ pub fn seal(value: &impl Serialize) -> Result<Vec<u8>, CodeError> {
 
 /// Reads what [`seal`] has written.
 pub fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodeError> {
+    match unseal_any(bytes)? {
+        (Layout::First, value) => Ok(value),
+        (Layout::TenMinuteSketches, _) => Err(CodeError::Contradiction("a layout of minutes")),
+    }
+}
+
+/// Reads what [`seal_as`] has written, and says with which layout.
+pub fn unseal_any<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Layout, T), CodeError> {
     let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(CodeError::Checksum)?;
     if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
         return Err(CodeError::Checksum);
     }
     match content.split_first() {
-        Some((&VERSION, content)) => Ok(postcard::from_bytes(content)?),
-        Some((other, _)) => Err(CodeError::Version(*other)),
         None => Err(CodeError::Checksum),
+        Some((version, content)) => {
+            let layouts = [Layout::First, Layout::TenMinuteSketches];
+            let layout = layouts.into_iter().find(|layout| *layout as u8 == *version);
+            let layout = layout.ok_or(CodeError::Version(*version))?;
+            Ok((layout, postcard::from_bytes(content)?))
+        }
     }
 }
 

@@ -357,6 +357,23 @@ fn tell(names: &mut Names, connection: &Connection, told: &Told) -> rusqlite::Re
             whole(life.peak_rss_bytes),
         ])?;
     }
+    drop(insert);
+    let mut insert = connection
+        .prepare_cached("INSERT OR REPLACE INTO spike VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for spike in &told.spikes {
+        let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "[]".to_owned());
+        insert.execute(params![
+            names.server_or_new(connection, &spike.server)?,
+            spike.unix_ms,
+            names.measure(spike.measure),
+            (spike.seconds * 1e3).round() as i64,
+            spike.peak,
+            spike.usual,
+            spike.deviations,
+            json(serde_json::to_string(&spike.causes)),
+            json(serde_json::to_string(&spike.not_measured)),
+        ])?;
+    }
     Ok(())
 }
 

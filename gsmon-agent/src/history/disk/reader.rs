@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     history::{
-        Frame, UnknownServer,
+        Frame, StoredSpike, UnknownServer,
         events::{Event, EventKind},
         rollup::{Rollup, Span, roll_frames, roll_rows},
         source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
@@ -234,8 +234,6 @@ impl View<'_> {
             from_unix_ms: range.from_unix_ms.saturating_sub(span.ms()),
             to_unix_ms: range.to_unix_ms.saturating_add(span.ms()),
         };
-        let mut minutes = BTreeMap::new();
-        let mut hours = BTreeMap::new();
         let last = [self.newest_seq(1, server)?, self.newest_seq(2, server)?];
         let names = &self.names.dictionary;
         let mut which = Which {
@@ -244,30 +242,28 @@ impl View<'_> {
             after_seq: 0,
             range: widened,
         };
+        let unpack = |data: &[u8], of: Span| match sketches {
+            Sketches::Read if span != Span::Minute => {
+                rollups::unpack_sketched(data, names, of).map(|(_, sketched)| sketched)
+            }
+            _ => rollups::unpack_rollups(data, names, of),
+        };
+        let mut rows = BTreeMap::new();
         if span == Span::Hour {
             self.each_block(which, &mut |data| {
-                let rows = rollups::unpack_rollups(data, names, Span::Hour, sketches)?;
-                roll_rows(&mut hours, &rows, Span::Hour);
+                roll_rows(&mut rows, &unpack(data, Span::Hour)?, span);
                 Ok(())
             })?;
             which.after_seq = last[1];
         }
         which.tier = 1;
         self.each_block(which, &mut |data| {
-            let rows = rollups::unpack_rollups(data, names, Span::Minute, sketches)?;
-            roll_rows(&mut minutes, &rows, Span::Minute);
+            roll_rows(&mut rows, &unpack(data, Span::Minute)?, span);
             Ok(())
         })?;
         self.each_sample(server, last[0], widened, &mut |frame| {
-            roll_frames(&mut minutes, [&frame], Span::Minute);
+            roll_frames(&mut rows, [&frame], span);
         })?;
-        let rows = match span {
-            Span::Minute => minutes,
-            Span::Hour => {
-                roll_rows(&mut hours, minutes.values(), Span::Hour);
-                hours
-            }
-        };
         let touched = |row: &Rollup| range.touches(row.from_unix_ms + 1, row.from_unix_ms + span.ms());
         Ok(rows.into_values().filter(touched).collect())
     }
@@ -351,6 +347,31 @@ impl HistorySource for HistoryReader {
         })
     }
 
+    fn spikes(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSpike>, SourceError> {
+        self.read(|view| {
+            let server = server.map(|name| view.server(name)).transpose()?;
+            // Written by an older gsmon, and by no newer one since.
+            if schema::version(view.connection, &self.path)? < schema::WITH_SPIKES {
+                return Ok(Vec::new());
+            }
+            let names = numbered(view.names);
+            let mut query = view
+                .connection
+                .prepare_cached(
+                    "SELECT server, began_ms, measure, lasted_ms, peak, usual, deviations, causes, not_measured FROM spike
+                     WHERE (?1 IS NULL OR server = ?1) AND began_ms BETWEEN ?2 AND ?3 ORDER BY began_ms, server, measure",
+                )
+                .map_err(view.sql())?;
+            let rows = query
+                .query_map(params![server, range.from_unix_ms, range.to_unix_ms], |row| {
+                    spike(row, &names, view.names)
+                })
+                .map_err(view.sql())?;
+            let spikes: Vec<Option<StoredSpike>> = rows.collect::<Result<_, _>>().map_err(view.sql())?;
+            Ok(spikes.into_iter().flatten().collect())
+        })
+    }
+
     fn sessions(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSession>, SourceError> {
         self.read(|view| {
             let server = server.map(|name| view.server(name)).transpose()?;
@@ -375,6 +396,31 @@ impl HistorySource for HistoryReader {
 fn numbered(names: &Names) -> BTreeMap<u32, Arc<str>> {
     let servers = names.servers().iter();
     servers.map(|(name, number)| (*number, name.clone())).collect()
+}
+
+/// A spike; `None` where a figure rose that this gsmon does not know.
+fn spike(
+    row: &rusqlite::Row<'_>,
+    servers: &BTreeMap<u32, Arc<str>>,
+    names: &Names,
+) -> rusqlite::Result<Option<StoredSpike>> {
+    let Some(measure) = names.dictionary.measures.get(&row.get(2)?).copied() else {
+        return Ok(None);
+    };
+    let (causes, not_measured): (String, String) = (row.get(7)?, row.get(8)?);
+    let lasted_ms: i64 = row.get(3)?;
+    // What cannot be read here `gsmon history check` names.
+    Ok(Some(StoredSpike {
+        server: servers.get(&row.get(0)?).cloned().unwrap_or_default(),
+        unix_ms: row.get(1)?,
+        measure,
+        seconds: lasted_ms as f64 / 1e3,
+        peak: row.get(4)?,
+        usual: row.get(5)?,
+        deviations: row.get(6)?,
+        causes: serde_json::from_str(&causes).unwrap_or_default(),
+        not_measured: serde_json::from_str(&not_measured).unwrap_or_default(),
+    }))
 }
 
 fn session(

@@ -1,17 +1,17 @@
 //! Roll-ups as they lie on disk: the minutes of an hour, or the hours of a day, of one server by column.
-//! `docs/history.md` has the layout. Not here: which rows there are (`upkeep`).
+//! Minutes lie without sketches of their own, beside sketches of ten minutes. `docs/history.md` has the layout. Not here: which rows there are (`upkeep`).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    code::{self, CodeError, Ints, Precision},
+    code::{self, CodeError, Ints, Layout, Precision},
     samples::{self, Dictionary, Rare, phase_code, phase_of},
 };
 use crate::history::{
     Measure,
-    rollup::{Figure, Rollup, Span},
+    rollup::{Figure, Rollup, Span, roll_rows},
     sketch::{Sketch, key},
 };
 
@@ -66,8 +66,13 @@ struct Block {
     bucket_counts: (u32, Ints),
 }
 
-/// Packs rows of one server and span, rising.
-pub fn pack_rollups(rows: &[Rollup], numbers: &impl Numbers) -> Result<Vec<u8>, CodeError> {
+/// Packs rows of one server and span, rising; `sketched` are the same frames by the span whose sketches are kept
+/// ([`Span::of_sketches`]): of hours the very rows.
+pub fn pack_rollups(
+    rows: &[Rollup],
+    sketched: &[Rollup],
+    numbers: &impl Numbers,
+) -> Result<Vec<u8>, CodeError> {
     let first = rows
         .first()
         .ok_or(CodeError::Contradiction("a block without rows"))?;
@@ -88,7 +93,7 @@ pub fn pack_rollups(rows: &[Rollup], numbers: &impl Numbers) -> Result<Vec<u8>, 
         }
         let precision = Precision::of(*measure);
         let figures = || having.iter().map(|(_, figure)| *figure);
-        for figure in figures() {
+        for figure in sketched.iter().filter_map(|row| row.figures.get(measure)) {
             write_sketch(figure, &mut steps, &mut counts)?;
         }
         let column = Column {
@@ -110,7 +115,11 @@ pub fn pack_rollups(rows: &[Rollup], numbers: &impl Numbers) -> Result<Vec<u8>, 
         let words: Vec<u32> = rows.iter().map(|row| numbers.word(word(row))).collect();
         samples::rare(words.into_iter())
     };
-    code::seal(&Block {
+    let layout = match first.span {
+        Span::Minute => Layout::TenMinuteSketches,
+        Span::TenMinutes | Span::Hour => Layout::First,
+    };
+    let block = Block {
         rows: rows.len() as u32,
         first_from_unix_ms: first.from_unix_ms,
         places: ints(&mut rows.iter().map(place))?,
@@ -130,7 +139,8 @@ pub fn pack_rollups(rows: &[Rollup], numbers: &impl Numbers) -> Result<Vec<u8>, 
         columns,
         bucket_steps: (steps.len() as u32, code::pack(&steps)?),
         bucket_counts: (counts.len() as u32, code::pack(&counts)?),
-    })
+    };
+    code::seal_as(layout, &block)
 }
 
 fn write_sketch(figure: &Figure, steps: &mut Vec<i32>, counts: &mut Vec<i32>) -> Result<(), CodeError> {
@@ -175,14 +185,58 @@ impl SketchReader {
     }
 }
 
-/// Unpacks rows, rising.
-pub fn unpack_rollups(
+/// Unpacks rows, rising, without their sketches.
+pub fn unpack_rollups(bytes: &[u8], names: &Dictionary, span: Span) -> Result<Vec<Rollup>, CodeError> {
+    let (_, block) = code::unseal_any::<Block>(bytes)?;
+    unpack_rows(&block, names, span)
+}
+
+/// Unpacks rows, rising, without their sketches, and the same frames by the span whose sketches are kept.
+pub fn unpack_sketched(
     bytes: &[u8],
     names: &Dictionary,
     span: Span,
-    sketches: Sketches,
-) -> Result<Vec<Rollup>, CodeError> {
-    let block: Block = code::unseal(bytes)?;
+) -> Result<(Vec<Rollup>, Vec<Rollup>), CodeError> {
+    let (layout, block) = code::unseal_any::<Block>(bytes)?;
+    let rows = unpack_rows(&block, names, span)?;
+    let own_sketches = span.of_sketches() == span || layout == Layout::First;
+    let mut sketched = match own_sketches {
+        true => rows.clone(),
+        false => rolled(&rows, span.of_sketches()),
+    };
+    read_sketches(&block, names, &mut sketched)?;
+    if span.of_sketches() != span && own_sketches {
+        sketched = rolled(&sketched, span.of_sketches());
+    }
+    Ok((rows, sketched))
+}
+
+/// Rows by a longer span.
+pub fn rolled(rows: &[Rollup], span: Span) -> Vec<Rollup> {
+    let mut longer = BTreeMap::new();
+    roll_rows(&mut longer, rows, span);
+    longer.into_values().collect()
+}
+
+fn read_sketches(block: &Block, names: &Dictionary, rows: &mut [Rollup]) -> Result<(), CodeError> {
+    let ((steps, step_codes), (counts, count_codes)) = (&block.bucket_steps, &block.bucket_counts);
+    let mut reader = SketchReader {
+        steps: code::unpack(step_codes, *steps as usize)?.into_iter(),
+        counts: code::unpack(count_codes, *counts as usize)?.into_iter(),
+    };
+    for (number, _) in &block.columns {
+        let Some(measure) = names.measures.get(number) else {
+            // Sketches lie one behind the other: those behind one that is not known cannot be told apart.
+            return Ok(());
+        };
+        for figure in rows.iter_mut().filter_map(|row| row.figures.get_mut(measure)) {
+            figure.sketch = reader.next(figure.min, figure.max, figure.count)?;
+        }
+    }
+    Ok(())
+}
+
+fn unpack_rows(block: &Block, names: &Dictionary, span: Span) -> Result<Vec<Rollup>, CodeError> {
     let count = block.rows as usize;
     let begins = code::unpack(&block.places, count)?;
     let covered = code::unpack(&block.covered_ms, count)?;
@@ -216,21 +270,9 @@ pub fn unpack_rollups(
             row.acted.insert(action, *times);
         }
     }
-    let mut reader = match sketches {
-        Sketches::Skip => None,
-        Sketches::Read => {
-            let ((steps, step_codes), (counts, count_codes)) = (&block.bucket_steps, &block.bucket_counts);
-            Some(SketchReader {
-                steps: code::unpack(step_codes, *steps as usize)?.into_iter(),
-                counts: code::unpack(count_codes, *counts as usize)?.into_iter(),
-            })
-        }
-    };
     for (number, column) in &block.columns {
         let places = samples::places(&column.present, count)?;
         let Some(measure) = names.measures.get(number).copied() else {
-            // Sketches lie one behind the other: those behind one that is not known cannot be told apart.
-            reader = None;
             continue;
         };
         let precision = Precision::of(measure);
@@ -244,16 +286,12 @@ pub fn unpack_rollups(
                 precision.value(mins[index].saturating_add(widths[index])),
             );
             let count = (i64::from(rows[place].frames) - i64::from(missing[index])).max(0) as u32;
-            let sketch = match &mut reader {
-                Some(reader) => reader.next(min, max, count)?,
-                None => Sketch::default(),
-            };
             let figure = Figure {
                 count,
                 sum: f64::from(precision.of_sum().value(sums[index])),
                 min,
                 max,
-                sketch,
+                sketch: Sketch::default(),
             };
             rows[place].figures.insert(measure, figure);
         }
@@ -262,16 +300,14 @@ pub fn unpack_rollups(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
+pub mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::history::{
         Acted, Frame,
         disk::samples::tests::dictionary,
-        rollup::{roll_frames, roll_rows},
+        rollup::roll_frames,
     };
 
     struct Known;
@@ -332,15 +368,26 @@ mod tests {
             let mut minutes = BTreeMap::new();
             roll_frames(&mut minutes, &frames, Span::Minute);
             let minutes: Vec<Rollup> = minutes.into_values().collect();
-            let bytes = pack_rollups(&minutes, &Known).unwrap();
-            let again = unpack_rollups(&bytes, &dictionary(), Span::Minute, Sketches::Read).unwrap();
+            let tens = rolled(&minutes, Span::TenMinutes);
+            let bytes = pack_rollups(&minutes, &tens, &Known).unwrap();
+            let (again, sketched) = unpack_sketched(&bytes, &dictionary(), Span::Minute).unwrap();
             prop_assert_eq!(again.len(), minutes.len());
+            prop_assert_eq!(sketched.len(), tens.len());
+            for (row, told) in tens.iter().zip(&sketched) {
+                for (measure, figure) in &row.figures {
+                    prop_assert_eq!(&told.figures[measure].sketch, &figure.sketch);
+                }
+            }
+            // As schema 1 had it: a sketch of every minute.
+            let before = pack_as_before(&minutes, &Known);
+            let (rows, sketches) = unpack_sketched(&before, &dictionary(), Span::Minute).unwrap();
+            prop_assert_eq!((&rows, &sketches), (&again, &sketched));
             for (row, again) in minutes.iter().zip(&again) {
                 for (measure, figure) in &row.figures {
                     let kept = &again.figures[measure];
                     prop_assert_eq!(
-                        (kept.count, kept.min, kept.max, &kept.sketch),
-                        (figure.count, figure.min, figure.max, &figure.sketch)
+                        (kept.count, kept.min, kept.max, kept.sketch.count()),
+                        (figure.count, figure.min, figure.max, 0)
                     );
                     prop_assert!((kept.sum - figure.sum).abs() <= figure.sum.abs() * 1.3e-4 + 1e-9);
                 }
@@ -351,12 +398,22 @@ mod tests {
                 };
                 prop_assert_eq!(rest(row), rest(again));
             }
-            let plain = unpack_rollups(&bytes, &dictionary(), Span::Minute, Sketches::Skip).unwrap();
-            prop_assert!(plain.iter().flat_map(|row| row.figures.values()).all(|figure| figure.sketch.count() == 0));
-            let mut hours = BTreeMap::new();
-            roll_rows(&mut hours, &again, Span::Hour);
-            let hours: Vec<Rollup> = hours.into_values().collect();
-            prop_assert!(pack_rollups(&hours, &Known).is_ok());
+            prop_assert_eq!(&unpack_rollups(&bytes, &dictionary(), Span::Minute).unwrap(), &again);
+            let hours = rolled(&sketched, Span::Hour);
+            let bytes = pack_rollups(&hours, &hours, &Known).unwrap();
+            let (_, told) = unpack_sketched(&bytes, &dictionary(), Span::Hour).unwrap();
+            for (row, told) in hours.iter().zip(&told) {
+                for (measure, figure) in &row.figures {
+                    prop_assert_eq!(&told.figures[measure].sketch, &figure.sketch);
+                }
+            }
         }
+    }
+
+    /// What gsmon wrote before sketches were of ten minutes.
+    pub fn pack_as_before(minutes: &[Rollup], numbers: &impl Numbers) -> Vec<u8> {
+        let bytes = pack_rollups(minutes, minutes, numbers).unwrap();
+        let (_, block) = code::unseal_any::<Block>(&bytes).unwrap();
+        code::seal_as(Layout::First, &block).unwrap()
     }
 }

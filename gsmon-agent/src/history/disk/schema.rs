@@ -21,7 +21,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const CACHE_KIB: i32 = 1_024;
 
 /// Each brings the file from its place in the list to the next version. Never changed once released: appended to.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
+/// The first version that keeps spikes.
+pub const WITH_SPIKES: i32 = 2;
 
 /// The version that this gsmon writes.
 pub const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -227,7 +230,7 @@ pub fn open_to_read(path: &Path) -> Result<Connection, HistoryError> {
 }
 
 /// The schema's version; 0 of an empty file.
-fn version(connection: &Connection, path: &Path) -> Result<i32, HistoryError> {
+pub fn version(connection: &Connection, path: &Path) -> Result<i32, HistoryError> {
     let sql = HistoryError::sql(path);
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let found = number("user_version").map_err(&sql)?;

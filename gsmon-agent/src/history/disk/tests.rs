@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::HistorySettings,
     history::{
-        Frame, HistorySource, Measure, Resolution, TimeRange,
+        Frame, HistorySource, Measure, Resolution, StoredCause, StoredSpike, TimeRange,
         events::{Event, EventKind, Told},
         rollup::Span,
     },
@@ -270,4 +270,142 @@ fn an_interval_that_fails_leaves_nothing_behind() {
     file.write([one].iter()).unwrap();
     assert_eq!(frames(&path, "arena", Resolution::Raw).len(), 4);
     assert_eq!(frames(&path, "new", Resolution::Raw).len(), 1);
+}
+
+/// As gsmon wrote files until schema 1, with a sketch of every minute.
+fn of_schema_1(path: &Path) {
+    let kept = retention();
+    let mut file = HistoryFile::open(path).unwrap();
+    write(&mut file, &["arena"], BEGIN_MS + 10_000, 0..9_000, &kept);
+    let connection = &file.connection;
+    let mut frames: Vec<Frame> = Vec::new();
+    let whole = TimeRange {
+        from_unix_ms: BEGIN_MS + 10_001,
+        to_unix_ms: BEGIN_MS + 10_000 + 3_600_000,
+    };
+    let reader = HistoryReader::open(path).unwrap();
+    reader
+        .each_frame("arena", whole, Resolution::Raw, &mut |frame| frames.push(frame))
+        .unwrap();
+    let mut minutes = std::collections::BTreeMap::new();
+    crate::history::rollup::roll_frames(&mut minutes, &frames, Span::Minute);
+    let minutes: Vec<_> = minutes.into_values().collect();
+    let data = super::rollups::tests::pack_as_before(&minutes, &file.names);
+    let changed = connection
+        .execute(
+            "UPDATE block SET data = ?1 WHERE tier = 1 AND seq = (SELECT min(seq) FROM block WHERE tier = 1)",
+            [data],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    connection
+        .execute_batch("DROP TABLE spike; PRAGMA user_version = 1;")
+        .unwrap();
+    file.close();
+}
+
+#[test]
+fn a_file_of_schema_1_is_read_as_it_is_and_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    of_schema_1(&path);
+    let look = || {
+        let reader = HistoryReader::open(&path).unwrap();
+        let figure = reader.figure("arena", TimeRange::ALL, Measure::TickP99Ms);
+        let figure = figure.unwrap().unwrap();
+        assert_eq!((figure.count, figure.sketch.count()), (9_000, 9_000));
+        assert!((figure.quantile(0.985).unwrap() - 90.0).abs() < 2.7);
+        assert!(reader.check().unwrap().is_sound());
+        let spikes = reader.spikes(None, TimeRange::ALL).unwrap();
+        (reader.stats().unwrap(), spikes.len())
+    };
+    let (stats, spikes) = look();
+    assert_eq!((stats.schema_version, spikes), (1, 0));
+    let mut file = HistoryFile::open(&path).unwrap();
+    let mut next = interval(&["arena"], BEGIN_MS + 10_000 + 9_001_000, 9_001);
+    next.frames.clear();
+    next.told.spikes.push(a_spike(BEGIN_MS));
+    file.write([next].iter()).unwrap();
+    let (stats, spikes) = look();
+    assert_eq!((stats.schema_version, spikes), (2, 1));
+    // A day on, what is from before is in hours and in fewer blocks of minutes.
+    write(&mut file, &["arena"], BEGIN_MS + 86_410_000, 0..7_200, &retention());
+    let reader = HistoryReader::open(&path).unwrap();
+    let figure = reader.figure("arena", TimeRange::ALL, Measure::TickP99Ms);
+    let figure = figure.unwrap().unwrap();
+    assert_eq!((figure.count, figure.sketch.count()), (16_200, 16_200));
+    assert!(reader.check().unwrap().is_sound());
+}
+
+fn a_spike(unix_ms: i64) -> StoredSpike {
+    StoredSpike {
+        server: "arena".into(),
+        unix_ms,
+        measure: Measure::TickP99Ms,
+        seconds: 2.5,
+        peak: 80.5,
+        usual: 10.25,
+        deviations: 44.0,
+        causes: vec![StoredCause {
+            cause: "joins".into(),
+            measure: Measure::Joins,
+            value: 6.0,
+            usual: 0.0,
+            usual_range: (0.0, 1.0),
+            p_value: 0.000_1,
+            lead_seconds: 1.0,
+            observations: 280,
+        }],
+        not_measured: vec!["steal".into()],
+    }
+}
+
+#[test]
+fn spikes_come_back_once_and_go_with_the_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    let mut first = interval(&["arena", "lobby"], BEGIN_MS, 0);
+    let old = a_spike(BEGIN_MS - 731 * 86_400_000);
+    first.told.spikes = vec![a_spike(BEGIN_MS), old, a_spike(BEGIN_MS)];
+    file.write([first].iter()).unwrap();
+    let reader = HistoryReader::open(&path).unwrap();
+    assert_eq!(reader.spikes(None, TimeRange::ALL).unwrap().len(), 2);
+    for second in 1..5 {
+        file.step(BEGIN_MS + second * 1_000, &retention(), Removal::Allowed)
+            .unwrap();
+    }
+    assert_eq!(
+        reader.spikes(Some("arena"), TimeRange::ALL).unwrap(),
+        [a_spike(BEGIN_MS)]
+    );
+    assert!(reader.spikes(Some("lobby"), TimeRange::ALL).unwrap().is_empty());
+    assert!(reader.spikes(Some("other"), TimeRange::ALL).is_err());
+    assert!(reader.check().unwrap().is_sound());
+    file.connection.execute("UPDATE spike SET causes = '['", []).unwrap();
+    assert!(!reader.check().unwrap().is_sound());
+}
+
+#[test]
+fn minutes_of_a_day_are_joined_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    write(&mut file, &["arena"], BEGIN_MS + 10_000, 0..90_000, &retention());
+    let reader = HistoryReader::open(&path).unwrap();
+    let stats = reader.stats().unwrap();
+    let table = |name: &str| stats.tables.iter().find(|table| table.table == name).unwrap();
+    assert_eq!(table("hours").frames, Some(86_400));
+    // Four of six hours, and the first of the next day at most.
+    assert!((4..=5).contains(&table("minutes").rows), "{stats:?}");
+    let minutes = frames(&path, "arena", Resolution::Rolled(Span::Minute));
+    assert_eq!(minutes.len(), 1_500);
+    assert!(minutes.iter().all(|minute| minute.seconds == 60.0));
+    let tens = reader.rollups("arena", TimeRange::ALL, Span::TenMinutes).unwrap();
+    assert_eq!(tens.len(), 150);
+    for ten in &tens {
+        let figure = &ten.figures[&Measure::TickP99Ms];
+        assert_eq!((figure.count, figure.sketch.count()), (600, 600));
+    }
+    assert!(reader.check().unwrap().is_sound());
 }

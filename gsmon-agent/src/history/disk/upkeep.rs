@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use super::{
     code::{self, CodeError},
     file::{GROUPS, HistoryFile, Unrolled, Waiting},
-    rollups::{self, Sketches},
+    rollups,
     samples::{self, JournalRow, Sample},
     schema::HistoryError,
 };
@@ -25,6 +25,8 @@ pub const BLOCK_MS: i64 = 600_000;
 /// A block that ends an hour is followed by another soon, unless its server has gone: then it waits so long.
 const ROLL_ANYWAY_MS: i64 = 900_000;
 const DAY_MS: i64 = 86_400_000;
+/// Blocks of minutes are joined to this length: each ends within a page, and half a page of many small ones is much.
+const JOINED_MS: i64 = 6 * 3_600_000;
 /// Rows that go at a time.
 const AT_ONCE: u32 = 16;
 const EVENTS_AT_ONCE: u32 = 256;
@@ -191,44 +193,59 @@ impl HistoryFile {
     }
 
     fn roll(&mut self, tier: u8, server: u32, blocks: &[Unrolled]) -> rusqlite::Result<()> {
-        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+        let Some(last) = blocks.last() else {
             return Ok(());
         };
         let transaction = self.connection.unchecked_transaction()?;
-        let mut read = transaction.prepare_cached(
-            "SELECT data FROM block WHERE tier = ?1 AND server = ?2 AND seq BETWEEN ?3 AND ?4 ORDER BY seq",
-        )?;
-        let mut found = read.query(params![tier, server, first.seq, last.seq])?;
         let mut rows = BTreeMap::new();
-        while let Some(row) = found.next()? {
-            let data: Vec<u8> = row.get(0)?;
-            if let Err(error) = add(&mut rows, tier, &data, &self.names.dictionary) {
-                self.damaged_blocks += 1;
-                tracing::warn!(path = %self.path.display(), "a block is left out of a roll-up: {error}");
+        let damaged_before = self.damaged_blocks;
+        // Minutes stay beside the hours that are made of them, in fewer blocks.
+        let joined_of = |block: &Unrolled| (block.to_ms - 1).div_euclid(JOINED_MS);
+        let mut joined = Vec::new();
+        for part in blocks.chunk_by(|one, next| joined_of(one) == joined_of(next)) {
+            let mut minutes = BTreeMap::new();
+            let mut sketched = BTreeMap::new();
+            let mut read = transaction
+                .prepare_cached("SELECT data FROM block WHERE tier = ?1 AND server = ?2 AND seq = ?3")?;
+            for block in part {
+                let data: Vec<u8> = read.query_row(params![tier, server, block.seq], |row| row.get(0))?;
+                if let Err(error) = add(&mut minutes, &mut sketched, tier, &data, &self.names.dictionary) {
+                    self.damaged_blocks += 1;
+                    tracing::warn!(path = %self.path.display(), "a block is left out of a roll-up: {error}");
+                }
+            }
+            match tier {
+                0 => rows.append(&mut minutes),
+                _ => roll_rows(&mut rows, sketched.values(), Span::Hour),
+            }
+            if tier == 1 && part.len() > 1 && self.damaged_blocks == damaged_before {
+                let minutes: Vec<Rollup> = minutes.into_values().collect();
+                let sketched: Vec<Rollup> = sketched.into_values().collect();
+                // What cannot be packed stays as it was.
+                if let Ok(data) = rollups::pack_rollups(&minutes, &sketched, &self.names) {
+                    joined.push((part, minutes, data));
+                }
             }
         }
-        drop(found);
-        drop(read);
         let rows: Vec<Rollup> = rows.into_values().collect();
         let mut made = None;
         if let (Some(first), Some(end)) = (rows.first(), rows.last()) {
-            match rollups::pack_rollups(&rows, &self.names) {
+            let sketched = rollups::rolled(&rows, first.span.of_sketches());
+            match rollups::pack_rollups(&rows, &sketched, &self.names) {
                 Ok(data) => {
+                    insert_rows(&transaction, (tier + 1, server, last.seq), &rows, &data)?;
                     let to_ms = end.from_unix_ms + end.span.ms();
-                    let frames: i64 = rows.iter().map(|row| i64::from(row.frames)).sum();
-                    insert(
-                        &transaction,
-                        (tier + 1, server, last.seq),
-                        (first.from_unix_ms, to_ms),
-                        frames,
-                        &data,
-                    )?;
                     made = Some(Unrolled { seq: last.seq, to_ms });
                 }
                 Err(error) => {
                     self.damaged_blocks += 1;
                     tracing::warn!(path = %self.path.display(), "a roll-up cannot be made: {error}");
                 }
+            }
+        }
+        if self.damaged_blocks == damaged_before {
+            for (part, minutes, data) in joined {
+                replace(&transaction, (tier, server), part, &minutes, &data)?;
             }
         }
         transaction.commit()?;
@@ -279,6 +296,7 @@ impl HistoryFile {
             ("session", "id", "seen_ms"),
             ("transition", "began_ms", "began_ms"),
             ("life", "began_ms", "began_ms"),
+            ("spike", "began_ms", "began_ms"),
         ] {
             transaction
                 .prepare_cached(&format!(
@@ -310,21 +328,56 @@ impl HistoryFile {
     }
 }
 
-/// Adds a block of a tier to the rows of the next one.
+/// Adds a block of a tier to minutes; one of minutes to what is sketched of them as well.
 fn add(
-    rows: &mut BTreeMap<i64, Rollup>,
+    minutes: &mut BTreeMap<i64, Rollup>,
+    sketched: &mut BTreeMap<i64, Rollup>,
     tier: u8,
     data: &[u8],
     names: &samples::Dictionary,
 ) -> Result<(), CodeError> {
     match tier {
-        0 => roll_frames(rows, &samples::unpack_block(data, names)?, Span::Minute),
+        0 => roll_frames(minutes, &samples::unpack_block(data, names)?, Span::Minute),
         _ => {
-            let minutes = rollups::unpack_rollups(data, names, Span::Minute, Sketches::Read)?;
-            roll_rows(rows, &minutes, Span::Hour);
+            let (rows, of_sketches) = rollups::unpack_sketched(data, names, Span::Minute)?;
+            roll_rows(minutes, &rows, Span::Minute);
+            roll_rows(sketched, &of_sketches, Span::Minute.of_sketches());
         }
     }
     Ok(())
+}
+
+/// Puts one block in the place of several. It has the number of the last, so that it stays known what is rolled up.
+fn replace(
+    connection: &Connection,
+    (tier, server): (u8, u32),
+    blocks: &[Unrolled],
+    rows: &[Rollup],
+    data: &[u8],
+) -> rusqlite::Result<()> {
+    let mut delete =
+        connection.prepare_cached("DELETE FROM block WHERE tier = ?1 AND server = ?2 AND seq = ?3")?;
+    for block in blocks {
+        delete.execute(params![tier, server, block.seq])?;
+    }
+    match blocks.last() {
+        Some(last) => insert_rows(connection, (tier, server, last.seq), rows, data),
+        None => Ok(()),
+    }
+}
+
+fn insert_rows(
+    connection: &Connection,
+    key: (u8, u32, i64),
+    rows: &[Rollup],
+    data: &[u8],
+) -> rusqlite::Result<()> {
+    let (Some(first), Some(end)) = (rows.first(), rows.last()) else {
+        return Ok(());
+    };
+    let times = (first.from_unix_ms, end.from_unix_ms + end.span.ms());
+    let frames: i64 = rows.iter().map(|row| i64::from(row.frames)).sum();
+    insert(connection, key, times, frames, data)
 }
 
 fn insert_samples(

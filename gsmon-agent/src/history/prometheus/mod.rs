@@ -29,6 +29,7 @@ use super::{
     frame::Frame,
     measure::Measure,
     rollup::{Rollup, Span, roll_frames},
+    spikes::StoredSpike,
     source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
     store::UnknownServer,
 };
@@ -360,6 +361,10 @@ impl HistorySource for PrometheusSource {
         let mut rows = BTreeMap::new();
         self.scraped(server, range, &mut |frame| roll_frames(&mut rows, [&frame], span))?;
         Ok(rows.into_values().collect())
+    }
+
+    fn spikes(&self, _: Option<&str>, _: TimeRange) -> Result<Vec<StoredSpike>, SourceError> {
+        Err(PrometheusError::NotKept("spikes").into())
     }
 
     fn events(&self, _: Option<&str>, _: TimeRange) -> Result<Vec<Event>, SourceError> {

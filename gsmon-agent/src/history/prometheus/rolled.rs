@@ -56,7 +56,7 @@ impl PrometheusSource {
         take: &mut dyn FnMut(Frame),
     ) -> Result<(), SourceError> {
         let (longest_ms, what, advice) = match span {
-            Span::Minute => (LONGEST_MS[0], "minutes", "ask for hours"),
+            Span::Minute | Span::TenMinutes => (LONGEST_MS[0], "minutes", "ask for hours"),
             Span::Hour => (LONGEST_MS[1], "hours", "ask for less time"),
         };
         no_longer_than(range, longest_ms, what, advice)?;

@@ -88,7 +88,7 @@ fn kept(
 }
 
 /// Milliseconds since the Unix epoch, or RFC 3339.
-fn moment(text: &str) -> Option<i64> {
+pub(super) fn moment(text: &str) -> Option<i64> {
     i64::from_str(text)
         .ok()
         .or_else(|| Some(jiff::Timestamp::from_str(text).ok()?.as_millisecond()))

@@ -179,7 +179,7 @@ pub fn run() -> Result<Vec<Row>> {
     let retention = Retention::of(&HistorySettings::default());
     let mut rows = writing(&directory.path().join("writing.db"), &retention)?;
     rows.extend(reading(&directory.path().join("reading.db"), &retention)?);
-    rows.push(size(&directory.path().join("size.db"), &retention)?);
+    rows.extend(size(&directory.path().join("size.db"), &retention)?);
     Ok(rows)
 }
 
@@ -286,16 +286,18 @@ fn reading(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Thirty-five days of one server with all of its retention, times 100.
-fn size(path: &Path, retention: &Retention) -> Result<Row> {
+/// Thirty-five days of one server with all of its retention, times 100; and how much of it each kind of block is.
+fn size(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
     fill(path, retention, &mut made(1), DAYS * 86_400)?;
     let stats = HistoryReader::open(path)?.stats()?;
-    let used = (stats.bytes - stats.free_bytes) as f64 * SERVERS as f64;
-    let gibibytes = used / f64::from(1 << 30);
-    Ok(row(
-        "file of 100 servers after 35 days",
-        gibibytes,
-        Some(1.0),
-        "GiB",
-    ))
+    let gibibytes = |bytes: u64| bytes as f64 * SERVERS as f64 / f64::from(1 << 30);
+    let whole = gibibytes(stats.bytes - stats.free_bytes);
+    let mut rows = vec![row("file of 100 servers after 35 days", whole, Some(1.0), "GiB")];
+    for table in &stats.tables {
+        if let Some(bytes) = table.blob_bytes {
+            let what = format!("of it {}", table.table);
+            rows.push(row(&what, gibibytes(bytes), None, "GiB"));
+        }
+    }
+    Ok(rows)
 }

@@ -183,6 +183,21 @@ fn blame(no_frames: bool, spikes: &[Spike], worse: &[Worse], player: Option<&Pla
     blames
 }
 
+/// What is known of a window whose frames are gone: the spikes that were found in their time, with what they came from. How
+/// players' networks were is not known then.
+pub fn why_of_kept_spikes(server: &str, window: Window, spikes: Vec<Spike>) -> WhyReport {
+    WhyReport {
+        server: server.to_owned(),
+        from_unix_ms: window.from_unix_ms,
+        to_unix_ms: window.to_unix_ms,
+        seconds: 0.0,
+        blame: blame(spikes.is_empty(), &spikes, &[], None),
+        spikes,
+        worse: Vec::new(),
+        player: None,
+    }
+}
+
 /// Length of the means that are compared.
 const MEAN_MS: i64 = 5_000;
 /// A window that is as bad as this by chance is called worse.

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     config::DEFAULT_FLEET_SOCKET,
     history::{
-        Frame, HistorySource, Resolution, ServerFrames, TimeRange,
+        Frame, HistorySource, Resolution, ServerFrames, StoredSpike, TimeRange,
         prometheus::{Credentials, PrometheusSource},
         rollup::Span,
     },
-    serve::{ClientError, Route, fetch_patiently, fetch_snapshot},
+    serve::{ClientError, Route, fetch, fetch_patiently, fetch_snapshot},
 };
 
 /// Where frames come from.
@@ -107,6 +107,20 @@ impl<'a> Asked<'a> {
             }
             Self::Source(source) => Ok(source.servers()?),
             Self::Fleet(socket) => of_fleet(socket, &Route::to(&["frames", "servers"])),
+        }
+    }
+
+    /// Spikes of a server that are kept; a Prometheus-compatible server keeps none, so neither does a fleet.
+    pub fn spikes(&self, server: &str, range: TimeRange) -> Result<Vec<StoredSpike>, Failure> {
+        match self {
+            Self::Agent(socket) => {
+                let route = Route::to(&["spikes"])
+                    .with("server", server)
+                    .with("from", &range.from_unix_ms.to_string())
+                    .with("to", &range.to_unix_ms.to_string());
+                Ok(runtime()?.block_on(fetch(&socket.socket, &route))?)
+            }
+            Self::Source(_) | Self::Fleet(_) => Ok(Vec::new()),
         }
     }
 

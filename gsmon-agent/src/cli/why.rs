@@ -10,7 +10,7 @@ use super::{
 use crate::{
     analysis::{
         spikes::{Evidence, Spike, SpikeOf},
-        why::{Blame, LineFigure, PlayerLine, WhyReport, Window, Worse, why},
+        why::{Blame, LineFigure, PlayerLine, WhyReport, Window, Worse, why, why_of_kept_spikes},
     },
     history::{Measure, Resolution, TimeRange},
     top::harmless::harmless,
@@ -75,7 +75,17 @@ pub fn run(args: &WhyArgs) -> Outcome {
         true => asked.frames(&args.server, None, Resolution::Fitting)?,
         false => asked.frames(&args.server, Some(around), Resolution::Raw)?,
     };
-    let report = why(&args.server, &frames, window, args.player.as_deref());
+    let mut report = why(&args.server, &frames, window, args.player.as_deref());
+    if report.blame == [Blame::NotKnown] {
+        // Samples go before what was found in them.
+        let within = TimeRange {
+            from_unix_ms: window.from_unix_ms,
+            to_unix_ms: window.to_unix_ms,
+        };
+        let kept = asked.spikes(&args.server, within)?;
+        let spikes: Vec<Spike> = kept.iter().filter_map(Spike::of_stored).collect();
+        report = why_of_kept_spikes(&args.server, window, spikes);
+    }
     if report.blame == [Blame::NotKnown] {
         let kept = match (frames.first(), frames.last()) {
             (Some(first), Some(last)) => format!(
@@ -138,7 +148,14 @@ fn markdown(report: &WhyReport) -> String {
     for also in blames {
         let _ = writeln!(text, "Also: {also}.");
     }
-    let _ = writeln!(text, "\n{:.0} s of this window were measured.", report.seconds);
+    let _ = match report.seconds > 0.0 {
+        true => writeln!(text, "\n{:.0} s of this window were measured.", report.seconds),
+        false => writeln!(
+            text,
+            "\nThe samples of this time are gone: these are the spikes that were found while they were there. How players' \
+             networks were is not known any more."
+        ),
+    };
     if let Some(player) = &report.player {
         player_part(&mut text, player);
     }

@@ -3,6 +3,7 @@
 //! One thread per monitor; every interval: drain the kernel side, look for servers, follow what is new, read /proc,
 //! publish one immutable snapshot. Readers never wait for it. Without privileges it goes on with /proc alone.
 
+mod analyses;
 mod companions;
 mod engine;
 mod exits;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use self::engine::Engine;
+pub use self::analyses::{Analyses, AnalysisError, QueueAnswer};
 pub use self::engine::kernel_options;
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},

@@ -1,13 +1,18 @@
 //! What is known of the modes in a queue, from what players were seen to cost. Not here: how that is told from frames
 //! (`scaling`), and what a queue needs of it.
 
-use super::{Cost, Holds, ModeFacts};
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Cost, Holds, ModeFacts, Running, Waiting};
 use crate::{
     analysis::{
         scaling::{MetricScaling, Players, ScalingMetric, ScalingReport, Scope, analyze_player_scaling},
         series::Series,
+        stats::robust::median,
     },
+    config::QueueMode,
     history::Measure,
+    world::snapshot::{ServerSnapshot, ServerState},
 };
 
 const COSTS: [Measure; 4] = [
@@ -90,6 +95,77 @@ fn held(limit: Option<Holds>, report: Option<&ScalingReport>) -> Option<Holds> {
             (fit, limit) => fit.or(limit),
         },
     })
+}
+
+/// A server of this host that is up.
+pub fn running(server: &ServerSnapshot) -> Option<Running> {
+    if server.state != ServerState::Up {
+        return None;
+    }
+    let game = &server.game_state;
+    let counts = [
+        game.player_counts.humans,
+        game.player_counts.bots,
+        game.player_counts.unknown,
+    ];
+    let mut modes = game.sessions.iter().map(|session| session.mode.clone());
+    let first = modes.next().flatten();
+    Some(Running {
+        server: server.name.clone(),
+        mode: first.filter(|first| modes.all(|mode| mode.as_ref() == Some(first))),
+        region: server.region.as_deref().map(Into::into),
+        players: counts
+            .iter()
+            .any(Option::is_some)
+            .then(|| counts.iter().flatten().sum::<u64>() as f64),
+        capacity: server.max_players.map(|most| Holds::exactly(f64::from(most))),
+    })
+}
+
+/// How many players servers hold, by their limits.
+fn holds<'a>(running: impl Iterator<Item = &'a Running>) -> Option<Holds> {
+    let limits: Vec<f64> = running
+        .filter_map(|server| Some(server.capacity?.players))
+        .collect();
+    Some(Holds {
+        players: median(&limits)?,
+        low: limits.iter().copied().fold(f64::INFINITY, f64::min),
+        high: Some(limits.iter().copied().fold(0.0, f64::max)),
+    })
+}
+
+/// What is known of all modes together and of each mode in the queue; the modes that the former must stand in for.
+pub fn queue_facts(
+    queue: &[Waiting],
+    series: &[Series<'_>],
+    running: &[Running],
+    sizes: &[QueueMode],
+) -> (Vec<ModeFacts>, Vec<Arc<str>>) {
+    let all = mode_facts(series, None, None, holds(running.iter()));
+    let (mut facts, mut stood_in) = (vec![all.clone()], Vec::new());
+    let modes: BTreeSet<&Arc<str>> = queue.iter().filter_map(|entry| entry.mode.as_ref()).collect();
+    for mode in modes {
+        let size = sizes
+            .iter()
+            .find(|size| *size.name == **mode)
+            .map(|size| size.players_per_match);
+        let of_mode = |server: &&Running| server.mode.as_ref() == Some(mode);
+        let capacity = holds(running.iter().filter(of_mode)).or(all.capacity);
+        let own = mode_facts(series, Some(mode), size, capacity);
+        let known = own.cpu_cores.is_some() || own.memory_bytes.is_some();
+        if known {
+            facts.push(own);
+        } else {
+            stood_in.push(mode.clone());
+            facts.push(ModeFacts {
+                mode: own.mode,
+                players_per_match: size,
+                capacity,
+                ..all.clone()
+            });
+        }
+    }
+    (facts, stood_in)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `gsmon analyze queue`: what the players who wait will need.
 
-use std::{collections::BTreeSet, fmt::Write, io::Read, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fmt::Write, io::Read, path::PathBuf, process::ExitCode, sync::Arc};
 
 use serde::Serialize;
 
@@ -12,11 +12,11 @@ use super::super::{
 use crate::{
     analysis::{
         queue::{
-            EntryForecast, Fits, Holds, Interval, ModeFacts, QueueForecast, Running, Waiting,
-            facts::mode_facts, predict_for_queue,
+            EntryForecast, Fits, Holds, Interval, QueueForecast, Running, Waiting,
+            facts::{queue_facts, running},
+            predict_for_queue,
         },
         series::Series,
-        stats::robust::median,
     },
     config::{Config, QueueMode},
     games::queue::{MOST_BYTES, parse},
@@ -26,7 +26,6 @@ use crate::{
     },
     serve::{QueueTold, Route, fetch, fetch_snapshot},
     top::harmless::harmless,
-    world::snapshot::{ServerSnapshot, ServerState},
 };
 
 #[derive(Debug, clap::Args)]
@@ -103,7 +102,7 @@ pub fn run(args: &QueueArgs) -> Outcome {
         .iter()
         .map(|(server, frames)| Series { server, frames })
         .collect();
-    let (facts, costs_of_all_modes) = facts(&queue, &series, &running, &sizes);
+    let (facts, costs_of_all_modes) = queue_facts(&queue, &series, &running, &sizes);
     let answer = QueueAnswer {
         forecast: predict_for_queue(&queue, &facts, &running),
         costs_of_all_modes,
@@ -143,31 +142,6 @@ fn queue(args: &QueueArgs) -> Result<(Vec<Waiting>, Option<i64>), Failure> {
     Ok((queue, None))
 }
 
-/// A server of this host that is up.
-fn running(server: &ServerSnapshot) -> Option<Running> {
-    if server.state != ServerState::Up {
-        return None;
-    }
-    let game = &server.game_state;
-    let counts = [
-        game.player_counts.humans,
-        game.player_counts.bots,
-        game.player_counts.unknown,
-    ];
-    let mut modes = game.sessions.iter().map(|session| session.mode.clone());
-    let first = modes.next().flatten();
-    Some(Running {
-        server: server.name.clone(),
-        mode: first.filter(|first| modes.all(|mode| mode.as_ref() == Some(first))),
-        region: server.region.as_deref().map(Into::into),
-        players: counts
-            .iter()
-            .any(Option::is_some)
-            .then(|| counts.iter().flatten().sum::<u64>() as f64),
-        capacity: server.max_players.map(|most| Holds::exactly(f64::from(most))),
-    })
-}
-
 /// Servers of all hosts that are up; which mode they play is not exported.
 fn running_everywhere(source: &PrometheusSource) -> Result<Vec<Running>, Failure> {
     let now_ms = unix_ms();
@@ -195,52 +169,6 @@ fn running_everywhere(source: &PrometheusSource) -> Result<Vec<Running>, Failure
         capacity: value(of(&most, server)).map(Holds::exactly),
     });
     Ok(running.collect())
-}
-
-/// How many players servers hold, by their limits.
-fn holds<'a>(running: impl Iterator<Item = &'a Running>) -> Option<Holds> {
-    let limits: Vec<f64> = running
-        .filter_map(|server| Some(server.capacity?.players))
-        .collect();
-    Some(Holds {
-        players: median(&limits)?,
-        low: limits.iter().copied().fold(f64::INFINITY, f64::min),
-        high: Some(limits.iter().copied().fold(0.0, f64::max)),
-    })
-}
-
-/// What is known of all modes together and of each mode in the queue; the modes that the former must stand in for.
-fn facts(
-    queue: &[Waiting],
-    series: &[Series<'_>],
-    running: &[Running],
-    sizes: &[QueueMode],
-) -> (Vec<ModeFacts>, Vec<Arc<str>>) {
-    let all = mode_facts(series, None, None, holds(running.iter()));
-    let (mut facts, mut stood_in) = (vec![all.clone()], Vec::new());
-    let modes: BTreeSet<&Arc<str>> = queue.iter().filter_map(|entry| entry.mode.as_ref()).collect();
-    for mode in modes {
-        let size = sizes
-            .iter()
-            .find(|size| *size.name == **mode)
-            .map(|size| size.players_per_match);
-        let of_mode = |server: &&Running| server.mode.as_ref() == Some(mode);
-        let capacity = holds(running.iter().filter(of_mode)).or(all.capacity);
-        let own = mode_facts(series, Some(mode), size, capacity);
-        let known = own.cpu_cores.is_some() || own.memory_bytes.is_some();
-        if known {
-            facts.push(own);
-        } else {
-            stood_in.push(mode.clone());
-            facts.push(ModeFacts {
-                mode: own.mode,
-                players_per_match: size,
-                capacity,
-                ..all.clone()
-            });
-        }
-    }
-    (facts, stood_in)
 }
 
 fn text(answer: &QueueAnswer) -> String {
@@ -365,7 +293,7 @@ mod tests {
             parse(br#"{"queue":[{"mode":"duel","players":40},{"mode":"race","region":"eu","players":2}]}"#)
                 .unwrap();
         let sizes = [parse_size("duel=4").unwrap()];
-        let (facts, stood_in) = facts(&queue, &series, &running, &sizes);
+        let (facts, stood_in) = queue_facts(&queue, &series, &running, &sizes);
         let answer = QueueAnswer {
             forecast: predict_for_queue(&queue, &facts, &running),
             costs_of_all_modes: stood_in,

@@ -5,18 +5,24 @@ use std::{path::Path, time::Instant};
 
 use anyhow::Result;
 use gsmon_agent::{
+    analysis::{
+        network::{Buckets, Regions, network_resource_correlation},
+        scaling::{ScalingMetric, Scope, analyze_player_scaling, find_leak},
+        series::Series,
+    },
     config::HistorySettings,
     games::event::Phase,
     history::{
-        Frame, HistorySource, Measure, Resolution, TimeRange,
+        Frame, History, HistorySource, Measure, Resolution, TimeRange,
         disk::{
-            HistoryReader,
+            HistoryReader, HistoryWriter,
             file::{HistoryFile, Interval},
             upkeep::{Removal, Retention},
         },
         events::{Event, EventKind},
         rollup::Span,
     },
+    monitor::Analyses,
 };
 
 use crate::{Row, agent::usage};
@@ -276,6 +282,9 @@ fn reading(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
             "MiB",
         ),
     ];
+    drop(reader);
+    rows.extend(analyses(path, day)?);
+    let reader = HistoryReader::open(path)?;
     for table in reader.stats()?.tables.iter().take(2) {
         if let (Some(frames), Some(bytes)) = (table.frames, table.blob_bytes) {
             let per = bytes as f64 / frames.max(1) as f64;
@@ -284,6 +293,61 @@ fn reading(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// A day of one server and of 100 (four times 25), read and looked at as the library does: what players cost, whether memory
+/// is lost, what players' networks do.
+fn analyses(path: &Path, day: TimeRange) -> Result<Vec<Row>> {
+    let history = History::written_by(HistoryWriter::start(path, &HistorySettings::default())?);
+    let analyses = Analyses::of(&history);
+    let look = |server: &str, frames: &[Frame]| -> Result<()> {
+        let series = [Series { server, frames }];
+        let scope = Scope::Server(server.to_owned());
+        analyze_player_scaling(&series, &scope, &ScalingMetric::USUAL)?;
+        find_leak(frames, None)?;
+        network_resource_correlation(frames, Regions::LeftOut, &Buckets::default());
+        Ok(())
+    };
+    let begun = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            work()?;
+            best = best.min(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(best)
+    };
+    let server = "server-7";
+    let scope = Scope::Server(server.to_owned());
+    let (regions, buckets) = (Regions::LeftOut, Buckets::default());
+    let scaling = begun(&mut || {
+        analyses.player_scaling(&scope, day, &ScalingMetric::USUAL)?;
+        Ok(())
+    })?;
+    let leak = begun(&mut || Ok(analyses.leak(server, day, None).map(drop)?))?;
+    let network = begun(&mut || Ok(analyses.network(server, day, regions, &buckets).map(drop)?))?;
+    let (_, before) = usage(std::process::id())?;
+    let all = begun(&mut || {
+        for _ in 0..4 {
+            for (_, told) in analyses.each(day, look)? {
+                told?;
+            }
+        }
+        Ok(())
+    })?;
+    let (_, after) = usage(std::process::id())?;
+    let together = begun(&mut || {
+        analyses.player_scaling(&Scope::All, day, &ScalingMetric::USUAL)?;
+        Ok(())
+    })?;
+    Ok(vec![
+        row("24 h of one server: what players cost", scaling, Some(100.0), "ms"),
+        row("24 h of one server: leaks", leak, Some(100.0), "ms"),
+        row("24 h of one server: networks", network, Some(100.0), "ms"),
+        row("24 h of 100 servers: all three of each", all, Some(3_000.0), "ms"),
+        row("memory that this takes on top", (after - before).max(0.0), None, "MiB"),
+        row("24 h of 25 servers as one: what players cost", together, None, "ms"),
+    ])
 }
 
 /// Thirty-five days of one server with all of its retention, times 100; and how much of it each kind of block is.

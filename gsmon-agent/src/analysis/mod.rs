@@ -15,8 +15,8 @@ pub mod series;
 #[cfg(test)]
 mod simulate;
 pub mod spikes;
-mod stored;
 pub mod stats;
+mod stored;
 pub mod why;
 
 #[cfg(test)]

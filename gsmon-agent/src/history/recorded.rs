@@ -150,7 +150,9 @@ impl HistorySource for History {
             .map_or_else(|| Ok(Vec::new()), |file| file.spikes(server, range));
         match (told, server) {
             // A server of which nothing is written yet has had none.
-            (Err(SourceError::Unknown(_)), Some(server)) if self.followed().iter().any(|known| known == server) => {
+            (Err(SourceError::Unknown(_)), Some(server))
+                if self.followed().iter().any(|known| known == server) =>
+            {
                 Ok(Vec::new())
             }
             (told, _) => told,

@@ -21,8 +21,8 @@ use std::{
     time::Duration,
 };
 
-use self::engine::Engine;
 pub use self::analyses::{Analyses, AnalysisError, QueueAnswer};
+use self::engine::Engine;
 pub use self::engine::kernel_options;
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},

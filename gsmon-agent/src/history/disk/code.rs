@@ -30,7 +30,9 @@ pub enum CodeError {
     #[error("the checksum does not fit: the block is damaged")]
     Checksum,
     /// Of another version of gsmon.
-    #[error("the block has layout {0}, this gsmon knows layouts up to {VERSION}: use the version that wrote it")]
+    #[error(
+        "the block has layout {0}, this gsmon knows layouts up to {VERSION}: use the version that wrote it"
+    )]
     Version(u8),
     /// No such layout.
     #[error("the block cannot be read: {0}")]

@@ -304,11 +304,7 @@ pub mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::history::{
-        Acted, Frame,
-        disk::samples::tests::dictionary,
-        rollup::roll_frames,
-    };
+    use crate::history::{Acted, Frame, disk::samples::tests::dictionary, rollup::roll_frames};
 
     struct Known;
 

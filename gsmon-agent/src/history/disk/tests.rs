@@ -329,7 +329,13 @@ fn a_file_of_schema_1_is_read_as_it_is_and_brought_up_to_date() {
     let (stats, spikes) = look();
     assert_eq!((stats.schema_version, spikes), (2, 1));
     // A day on, what is from before is in hours and in fewer blocks of minutes.
-    write(&mut file, &["arena"], BEGIN_MS + 86_410_000, 0..7_200, &retention());
+    write(
+        &mut file,
+        &["arena"],
+        BEGIN_MS + 86_410_000,
+        0..7_200,
+        &retention(),
+    );
     let reader = HistoryReader::open(&path).unwrap();
     let figure = reader.figure("arena", TimeRange::ALL, Measure::TickP99Ms);
     let figure = figure.unwrap().unwrap();
@@ -382,7 +388,9 @@ fn spikes_come_back_once_and_go_with_the_sessions() {
     assert!(reader.spikes(Some("lobby"), TimeRange::ALL).unwrap().is_empty());
     assert!(reader.spikes(Some("other"), TimeRange::ALL).is_err());
     assert!(reader.check().unwrap().is_sound());
-    file.connection.execute("UPDATE spike SET causes = '['", []).unwrap();
+    file.connection
+        .execute("UPDATE spike SET causes = '['", [])
+        .unwrap();
     assert!(!reader.check().unwrap().is_sound());
 }
 

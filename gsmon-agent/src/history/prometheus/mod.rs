@@ -29,8 +29,8 @@ use super::{
     frame::Frame,
     measure::Measure,
     rollup::{Rollup, Span, roll_frames},
-    spikes::StoredSpike,
     source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
+    spikes::StoredSpike,
     store::UnknownServer,
 };
 

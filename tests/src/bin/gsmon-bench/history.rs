@@ -341,12 +341,27 @@ fn analyses(path: &Path, day: TimeRange) -> Result<Vec<Row>> {
         Ok(())
     })?;
     Ok(vec![
-        row("24 h of one server: what players cost", scaling, Some(100.0), "ms"),
+        row(
+            "24 h of one server: what players cost",
+            scaling,
+            Some(100.0),
+            "ms",
+        ),
         row("24 h of one server: leaks", leak, Some(100.0), "ms"),
         row("24 h of one server: networks", network, Some(100.0), "ms"),
         row("24 h of 100 servers: all three of each", all, Some(3_000.0), "ms"),
-        row("memory that this takes on top", (after - before).max(0.0), None, "MiB"),
-        row("24 h of 25 servers as one: what players cost", together, None, "ms"),
+        row(
+            "memory that this takes on top",
+            (after - before).max(0.0),
+            None,
+            "MiB",
+        ),
+        row(
+            "24 h of 25 servers as one: what players cost",
+            together,
+            None,
+            "ms",
+        ),
     ])
 }
 

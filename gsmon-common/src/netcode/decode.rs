@@ -5,13 +5,11 @@
 //! will be acknowledged is stamped with the time. A number that is sent again is no measure of a round trip (Karn and
 //! Partridge, 1987); an acknowledgement counts once.
 
-use core::cell::Cell;
-
 use super::{
     arrivals::number_from_client,
     layout::{
-        ABSENT, BIG, Case, FIRST_BIG, FIRST_LITTLE, Field, Guard, Layout, MESSAGE, Parts, Side, Test,
-        WALK_COMMANDS, WALK_KINDS, Walk,
+        ABSENT, BIG, Case, FIRST_BIG, FIRST_LITTLE, Field, Guard, Layout, Parts, Side, Test, WALK_COMMANDS,
+        WALK_KINDS, Walk,
     },
     numbers::{STRAY, key_of, spread},
     slot::{NetcodeCounts, NetcodeSlot, RESENT, state},
@@ -33,12 +31,6 @@ pub enum Way {
 pub trait Payload {
     /// The `width` (1, 2, 4 or 8) bytes at `at` as a little-endian number; `None` beyond the end.
     fn load(&self, at: u32, width: u32) -> Option<u64>;
-
-    /// The first snapshot or input of a Teeworlds datagram of `length` bytes. In a place of its own: it is long, and most
-    /// formats need none of it.
-    fn message(&self, length: u32, version: u8) -> u32 {
-        teeworlds::message(self, length, version)
-    }
 }
 
 impl Payload for [u8] {
@@ -71,7 +63,8 @@ pub struct Outcome {
     pub left: bool,
 }
 
-/// Reads a datagram of `length` payload bytes.
+/// Reads a datagram of `length` payload bytes. Of formats of which one packet at a time is followed, most are passed over,
+/// and do not fit.
 pub fn decode<P: Payload + ?Sized>(
     payload: &P,
     length: u32,
@@ -80,6 +73,14 @@ pub fn decode<P: Payload + ?Sized>(
     now_ns: u64,
     slot: &mut NetcodeSlot,
 ) -> Outcome {
+    if layout.messages != 0 {
+        let mut fits = false;
+        if teeworlds::is_looked_at(slot, way, now_ns) {
+            fits = teeworlds::follow(slot, way, teeworlds::message(payload, length), now_ns);
+            note(&mut slot.counts, way, Outcome { fits, left: false });
+        }
+        return Outcome { fits, left: false };
+    }
     let outcome = positions(payload, length, side_of(layout, way), |kinds, base| {
         read_at(payload, length, layout, way, kinds, base, now_ns, slot)
     });
@@ -129,7 +130,6 @@ pub fn positions<P: Payload + ?Sized>(
         payload,
         length,
         packet: first_word(payload, 0, length),
-        message: Cell::new(0),
     };
     look.walk(&side.walk, whole, read_at)
 }
@@ -155,7 +155,6 @@ pub fn read_at<P: Payload + ?Sized>(
         payload,
         length,
         packet,
-        message: Cell::new(0),
     };
     let first = if base == 0 {
         packet
@@ -227,8 +226,6 @@ struct Look<'a, P: ?Sized> {
     length: u32,
     /// First eight bytes of the datagram.
     packet: u64,
-    /// The message that was found in it, and in the upper half the version that it was looked for by; 0 for none yet.
-    message: Cell<u64>,
 }
 
 impl<P: Payload + ?Sized> Look<'_, P> {
@@ -239,7 +236,6 @@ impl<P: Payload + ?Sized> Look<'_, P> {
             ABSENT => return 0,
             FIRST_LITTLE => first,
             FIRST_BIG => first.swap_bytes(),
-            MESSAGE => self.message(field.width),
             reading => {
                 let width = field.width as u32;
                 let word = self.payload.load(base + field.offset as u32, width).unwrap_or(0);
@@ -251,18 +247,6 @@ impl<P: Payload + ?Sized> Look<'_, P> {
             }
         };
         (word >> (field.shift & 63)) as u32 & field.mask
-    }
-
-    /// Looked for once: a guard and a field ask for it one after the other.
-    #[inline(always)]
-    fn message(&self, version: u8) -> u64 {
-        let known = self.message.get();
-        if known >> 32 == version as u64 {
-            return known & u32::MAX as u64;
-        }
-        let found = self.payload.message(self.length, version) as u64;
-        self.message.set((version as u64) << 32 | found);
-        found
     }
 
     #[inline(always)]

@@ -23,10 +23,8 @@ mod reading {
     pub const LITTLE: u8 = 3;
     /// Read on its own, big-endian.
     pub const BIG: u8 = 4;
-    /// Out of what [`super::super::teeworlds::message`] finds in the datagram; the width is the version.
-    pub const MESSAGE: u8 = 5;
 }
-pub(super) use reading::{ABSENT, BIG, FIRST_BIG, FIRST_LITTLE, LITTLE, MESSAGE};
+pub(super) use reading::{ABSENT, BIG, FIRST_BIG, FIRST_LITTLE, LITTLE};
 
 /// A number in a packet: `(bytes >> shift) & mask`. Default: not there.
 #[repr(C)]
@@ -115,17 +113,6 @@ impl Field {
         Self::new(offset, 4, order, 0, u32::MAX)
     }
 
-    /// Of the first message of a Teeworlds datagram.
-    pub const fn message(version: u8, shift: u32, mask: u32) -> Self {
-        Self {
-            offset: 0,
-            width: version,
-            reading: MESSAGE,
-            shift,
-            mask,
-        }
-    }
-
     /// With only the bits of `mask`.
     pub const fn masked(self, mask: u32) -> Self {
         Self {
@@ -143,8 +130,6 @@ impl Field {
     pub const fn end(&self) -> u16 {
         match self.reading {
             ABSENT => 0,
-            // The shortest header; what is behind it is looked for with care.
-            MESSAGE => 3,
             _ => self.offset + self.width as u16,
         }
     }
@@ -561,6 +546,8 @@ pub struct Layout {
     /// Not zero where what the client says of a packet, that it came or that it is missing, is said once: no later packet
     /// repeats it.
     pub said_once: u32,
+    /// Not zero for the messages of Teeworlds ([`super::teeworlds`]), which no field describes: they are packed.
+    pub messages: u32,
 }
 
 impl Layout {
@@ -572,6 +559,7 @@ impl Layout {
         clock_wrap: 0,
         clock_ignored: 0,
         said_once: 0,
+        messages: 0,
     };
 
     fn cases(&self) -> impl Iterator<Item = &Case> {
@@ -586,7 +574,9 @@ impl Layout {
 
     /// Can it tell round trips?
     pub fn tells_rtt(&self) -> bool {
-        self.has(Parts::SPIN) || (self.has(Parts::STAMP) && self.has(Parts::ACKNOWLEDGED))
+        self.messages != 0
+            || self.has(Parts::SPIN)
+            || (self.has(Parts::STAMP) && self.has(Parts::ACKNOWLEDGED))
     }
 
     /// Can it tell what is lost on the way to the client?

@@ -1,12 +1,9 @@
 //! The formats that games use. Sources stand with each; what a format hides (encryption, compression) it does not tell.
 
-use super::{
-    layout::{
-        Case, Field, Guard, Layout,
-        Order::{Big, Little},
-        Parts, Side, WALK_KINDS, Walk,
-    },
-    teeworlds,
+use super::layout::{
+    Case, Field, Guard, Layout,
+    Order::{Big, Little},
+    Parts, Side, WALK_KINDS, Walk,
 };
 
 /// Formats that are described here. The number is the place in the kernel's table; the agent's own begin at
@@ -54,6 +51,8 @@ pub enum Format {
 pub const CUSTOM_FIRST: u32 = 32;
 /// Set in the number of a layout whose datagrams hold commands: a kernel program sees it before it fetches the layout.
 pub const WALKED: u32 = 1 << 31;
+/// Set in the number of the layout of Teeworlds' messages, likewise.
+pub const MESSAGES: u32 = 1 << 30;
 /// Places in the table; a power of two. Place 0 is no layout.
 pub const LAYOUTS: u32 = 64;
 
@@ -71,10 +70,10 @@ impl LayoutPlace {
         (place < LAYOUTS).then_some(Self(place))
     }
 
-    /// As kernel programs have it: with [`WALKED`] where its datagrams hold commands.
+    /// As kernel programs have it: with [`WALKED`] where its datagrams hold commands, and [`MESSAGES`].
     pub fn number(self, layout: &Layout) -> u32 {
         let walks = layout.rx.walk.there | layout.tx.walk.there != 0;
-        self.0 | if walks { WALKED } else { 0 }
+        self.0 | if walks { WALKED } else { 0 } | if layout.messages != 0 { MESSAGES } else { 0 }
     }
 
     /// Index into the table.
@@ -151,7 +150,7 @@ impl Format {
             Format::Luanti => luanti(),
             Format::Kcp => kcp(0, Guard::ALWAYS),
             Format::Kcp2k => kcp(5, Guard::equal(Field::u8(0), 1)),
-            Format::Teeworlds => teeworlds_of_all_versions(),
+            Format::Teeworlds => teeworlds(),
             Format::Quic => quic(),
             Format::Steam => steam(),
         }
@@ -567,24 +566,11 @@ const fn kcp(first: u16, guard: Guard) -> Layout {
 
 /// teeworlds `src/engine/client/client.cpp` and `server.cpp`: snapshots are stamped by their tick, which inputs name. The
 /// acknowledgement in the header is of reliable chunks, which are rare; nothing numbers what a client sends.
-const fn teeworlds_of_all_versions() -> Layout {
-    const fn case(version: u8, kind: u32) -> Case {
-        Case::when(Guard::equal(Field::message(version, teeworlds::KIND_AT, 3), kind))
+const fn teeworlds() -> Layout {
+    Layout {
+        messages: 1,
+        ..Layout::NONE
     }
-    const fn tick(version: u8) -> Field {
-        Field::message(version, 0, teeworlds::TICK)
-    }
-    const fn input(version: u8) -> Case {
-        case(version, teeworlds::INPUT).acknowledged(tick(version))
-    }
-    const fn snapshot(version: u8) -> Case {
-        case(version, teeworlds::SNAPSHOT).stamp(tick(version))
-    }
-    let (seven, six) = (teeworlds::SEVEN, teeworlds::SIX);
-    sides(
-        whole([input(seven), input(six)]),
-        whole([snapshot(seven), snapshot(six)]),
-    )
 }
 
 /// RFC 9000, 17.3.1 and 17.4: the spin bit of short headers. The bit below the highest is chance where both sides grease

@@ -27,6 +27,8 @@ pub struct NetcodeCounts {
     pub spin_edge_ns: u64,
     /// Which of the 64 numbers up to `down_judged` were acknowledged one by one: bit 0 is that one.
     pub down_settled: u64,
+    /// Until then nothing is followed, of formats of which one packet at a time is.
+    pub due_ns: u64,
     /// Sum of all round trips in microseconds.
     pub rtt_sum_us: u64,
     /// Datagrams that fit one of the layout's kinds, both directions.
@@ -137,6 +139,7 @@ impl NetcodeSlot {
             up_seen: 0,
             spin_edge_ns: 0,
             down_settled: 0,
+            due_ns: 0,
             rtt_sum_us: 0,
             read: 0,
             unread: 0,

@@ -560,7 +560,10 @@ proptest! {
             flow.see(if *up { Way::Up } else { Way::Down }, packet, *at_ns);
         }
         let counts = flow.slot.counts;
-        prop_assert_eq!(counts.read + counts.unread, packets.len() as u32);
+        let judged = counts.read + counts.unread;
+        // Of some only what is followed is looked at.
+        let all = packets.len() as u32;
+        prop_assert!(judged == all || (flow.layout.messages != 0 && judged < all));
         prop_assert!(counts.up_received <= counts.up_expected);
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::hist;
 
 /// Stamps older than this are of packets whose acknowledgement was lost.
-const STAMP_STALE_US: u64 = 2_000_000;
+pub(super) const STAMP_STALE_US: u64 = 2_000_000;
 /// Stamps that are older than so many round trips make room.
 const STAMP_ROUND_TRIPS: u64 = 4;
 /// A shorter time is not waited for.
@@ -44,15 +44,21 @@ pub(super) fn is_again(slot: &mut NetcodeSlot, channel: u32, number: u32, bits: 
     true
 }
 
+/// How long an acknowledgement is waited for.
 #[inline(always)]
-pub(super) fn stamp(slot: &mut NetcodeSlot, key: u32, now_ns: u64, again: bool) {
-    let now_us = microseconds(now_ns);
-    let patience_us = (slot.counts.rtt_last_us as u64 * STAMP_ROUND_TRIPS).max(STAMP_SHORTEST_US);
-    let patience_us = if slot.counts.rtt_last_us == 0 || patience_us > STAMP_STALE_US {
+pub(super) fn patience_us(counts: &NetcodeCounts) -> u64 {
+    let patience_us = (counts.rtt_last_us as u64 * STAMP_ROUND_TRIPS).max(STAMP_SHORTEST_US);
+    if counts.rtt_last_us == 0 || patience_us > STAMP_STALE_US {
         STAMP_STALE_US
     } else {
         patience_us
-    };
+    }
+}
+
+#[inline(always)]
+pub(super) fn stamp(slot: &mut NetcodeSlot, key: u32, now_ns: u64, again: bool) {
+    let now_us = microseconds(now_ns);
+    let patience_us = patience_us(&slot.counts);
     let place = &mut slot.stamps[spread(key, STAMPS)];
     let tag = (key as u64) << TIME_BITS;
     if again {
@@ -93,7 +99,7 @@ pub(super) fn acknowledge(slot: &mut NetcodeSlot, key: u32, now_ns: u64, hold_us
 }
 
 #[inline(always)]
-fn round_trip(slot: &mut NetcodeSlot, rtt_us: u64) {
+pub(super) fn round_trip(slot: &mut NetcodeSlot, rtt_us: u64) {
     // The compiler knows that it is below, and would leave out the comparison that the kernel's verifier asks for.
     let index = core::hint::black_box(hist::RTT.index(rtt_us * 1_000));
     if index < RTT_BUCKETS {

@@ -7,7 +7,8 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use gsmon_common::netcode::{
     Kinds, Layout, NetcodeSlot, Outcome, Payload, Way,
     decode::{first_word, note, positions, read_at, side_of},
-    layouts::{LAYOUTS as LAYOUT_COUNT, WALKED},
+    huffman,
+    layouts::{LAYOUTS as LAYOUT_COUNT, MESSAGES, WALKED},
     teeworlds,
     trips::prepare_for_bench,
 };
@@ -23,9 +24,6 @@ use crate::maps::{LAYOUTS, NETCODE};
 trait Words {
     /// The `width` (1, 2, 4 or 8) bytes at `offset`, which is not 0; zero beyond the end.
     fn word(&self, offset: u32, width: u32) -> u64;
-
-    /// The first message of a Teeworlds datagram of `length` bytes that begins at `start`.
-    fn message(&self, start: u32, length: u32, version: u8) -> u32;
 }
 
 /// The verifier follows no offset into a packet beyond 65,535; what a game says lies far before.
@@ -52,14 +50,10 @@ macro_rules! words {
                     }
                 }
             }
-
-            #[inline(always)]
-            fn message(&self, start: u32, length: u32, version: u8) -> u32 {
-                // SAFETY: as above.
-                unsafe { $message(self.0, start, length, version as u32) }
-            }
         }
 
+        /// The first message of a Teeworlds datagram that begins at `start`.
+        ///
         /// # Safety
         /// `ctx` is the context of the running program.
         #[unsafe(no_mangle)]
@@ -67,7 +61,7 @@ macro_rules! words {
         unsafe extern "C" fn $message(ctx: *mut $context, start: u32, length: u32, version: u32) -> u32 {
             // SAFETY: the context is that of the running program.
             let word = |at| unsafe { $any(ctx, start, at, length) };
-            teeworlds::message_by(length, version as u8, word, |state, bits, how| teeworlds_step(state, bits, how))
+            teeworlds::message_by(length, version as u8, word, |bits| teeworlds_symbol(bits))
         }
 
         /// # Safety
@@ -99,11 +93,11 @@ macro_rules! words {
 words!(SkbPacket: __sk_buff, skb_word_2, skb_word_4, skb_word_8, skb_message, skb_word);
 words!(XdpPacket: xdp_md, xdp_word_2, xdp_word_4, xdp_word_8, xdp_message, xdp_word);
 
-/// One step through a Teeworlds datagram.
+/// A symbol of a Teeworlds datagram: in a function of its own the verifier looks at it once, not at every place of a datagram.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn teeworlds_step(state: u64, bits: u64, how: u32) -> u64 {
-    teeworlds::step(state, bits, how)
+extern "C" fn teeworlds_symbol(bits: u64) -> u32 {
+    huffman::symbol(bits)
 }
 
 /// A payload that begins at an offset of a packet. The decoder asks for nothing beyond its length.
@@ -116,11 +110,6 @@ impl<P: Words> Payload for At<P> {
     #[inline(always)]
     fn load(&self, at: u32, width: u32) -> Option<u64> {
         Some(self.packet.word(self.start.wrapping_add(at), width))
-    }
-
-    #[inline(always)]
-    fn message(&self, length: u32, version: u8) -> u32 {
-        self.packet.message(self.start, length, version)
     }
 }
 
@@ -164,26 +153,10 @@ fn tables(place: Place) -> Option<(&'static Layout, *mut NetcodeSlot)> {
     Some((layout, NETCODE.get_ptr_mut(place.slot)?))
 }
 
-/// A payload that consists of commands. What is packed is packed as a whole, so that none of it is unpacked here: kernel
-/// functions that call one another have 512 bytes of stack together.
-struct Walked<P>(At<P>);
-
-impl<P: Words> Payload for Walked<P> {
-    #[inline(always)]
-    fn load(&self, at: u32, width: u32) -> Option<u64> {
-        self.0.load(at, width)
-    }
-
-    #[inline(always)]
-    fn message(&self, _: u32, _: u8) -> u32 {
-        0
-    }
-}
-
-/// Three global functions for each hook and direction: one reads a datagram that has no commands, one goes through a
-/// datagram that has, and one reads what is said at one place of it.
+/// Global functions for each hook and direction: one reads a datagram that has no commands, one goes through a datagram that
+/// has, one reads what is said at one place of it, and one follows the messages of Teeworlds.
 macro_rules! looks {
-    ($($alone:ident, $look:ident, $part:ident: $context:ty, $packet:ident, $way:expr;)*) => {
+    ($($alone:ident, $look:ident, $part:ident, $follow:ident by $message:ident: $context:ty, $packet:ident, $way:expr;)*) => {
         $(
             /// # Safety
             /// `ctx` is the context of the running program.
@@ -212,7 +185,7 @@ macro_rules! looks {
                 let Some((layout, slot)) = tables(place) else {
                     return 0;
                 };
-                let payload = Walked(At { packet: $packet(ctx), start: place.start });
+                let payload = At { packet: $packet(ctx), start: place.start };
                 let kinds = if at & COMMAND != 0 { Kinds::Commands } else { Kinds::Whole };
                 // SAFETY: as above.
                 read_at(&payload, place.length, layout, $way, kinds, at as u32, now_ns, unsafe { &mut *slot }) as u32
@@ -227,7 +200,7 @@ macro_rules! looks {
                 let Some((layout, slot)) = tables(place) else {
                     return 0;
                 };
-                let payload = Walked(At { packet: $packet(ctx), start: place.start });
+                let payload = At { packet: $packet(ctx), start: place.start };
                 let outcome = positions(&payload, place.length, side_of(layout, $way), |kinds, base| {
                     let command = if kinds == Kinds::Commands { COMMAND } else { 0 };
                     // SAFETY: the context is valid for the program's run.
@@ -237,14 +210,39 @@ macro_rules! looks {
                 note(unsafe { &mut (*slot).counts }, $way, outcome);
                 0
             }
+
+            /// # Safety
+            /// `ctx` is the context of the running program.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            unsafe extern "C" fn $follow(ctx: *mut $context, where_: u64, whose: u64, now_ns: u64) -> u32 {
+                let place = unpacked(where_, whose);
+                let Some(slot) = NETCODE.get_ptr_mut(place.slot) else {
+                    return 0;
+                };
+                // SAFETY: as above.
+                let slot = unsafe { &mut *slot };
+                if !teeworlds::is_looked_at(slot, $way, now_ns) {
+                    return 0;
+                }
+                // SAFETY: the context is valid for the program's run.
+                let mut message = unsafe { $message(ctx, place.start, place.length, teeworlds::SEVEN as u32) };
+                if message == 0 {
+                    // SAFETY: as above.
+                    message = unsafe { $message(ctx, place.start, place.length, teeworlds::SIX as u32) };
+                }
+                let fits = teeworlds::follow(slot, $way, message, now_ns);
+                note(&mut slot.counts, $way, Outcome { fits, left: false });
+                0
+            }
         )*
     };
 }
 
 looks! {
-    netcode_skb_receive, netcode_skb_receive_walk, netcode_skb_receive_part: __sk_buff, SkbPacket, Way::Up;
-    netcode_skb_transmit, netcode_skb_transmit_walk, netcode_skb_transmit_part: __sk_buff, SkbPacket, Way::Down;
-    netcode_xdp_receive, netcode_xdp_receive_walk, netcode_xdp_receive_part: xdp_md, XdpPacket, Way::Up;
+    netcode_skb_receive, netcode_skb_receive_walk, netcode_skb_receive_part, netcode_skb_receive_follow by skb_message: __sk_buff, SkbPacket, Way::Up;
+    netcode_skb_transmit, netcode_skb_transmit_walk, netcode_skb_transmit_part, netcode_skb_transmit_follow by skb_message: __sk_buff, SkbPacket, Way::Down;
+    netcode_xdp_receive, netcode_xdp_receive_walk, netcode_xdp_receive_part, netcode_xdp_receive_follow by xdp_message: xdp_md, XdpPacket, Way::Up;
 }
 
 /// Makes the next packet one that comes next and acknowledges something: a bench has the same packet again and again.
@@ -297,14 +295,26 @@ impl Netcode for SkbPacket {
     #[inline(always)]
     fn netcode(&self, place: Place, direction: Direction, now_ns: u64) {
         let (where_, whose) = packed(place);
+        let receiving = direction == Direction::Receive;
         // SAFETY: the context is valid for the program's run.
         unsafe {
-            match (direction, place.layout & WALKED != 0) {
-                (Direction::Receive, true) => netcode_skb_receive_walk(self.0, where_, whose, now_ns),
-                (Direction::Receive, false) => netcode_skb_receive(self.0, where_, whose, now_ns),
-                (Direction::Transmit, true) => netcode_skb_transmit_walk(self.0, where_, whose, now_ns),
-                (Direction::Transmit, false) => netcode_skb_transmit(self.0, where_, whose, now_ns),
-            };
+            if place.layout & (WALKED | MESSAGES) == 0 {
+                if receiving {
+                    netcode_skb_receive(self.0, where_, whose, now_ns);
+                } else {
+                    netcode_skb_transmit(self.0, where_, whose, now_ns);
+                }
+            } else if place.layout & WALKED != 0 {
+                if receiving {
+                    netcode_skb_receive_walk(self.0, where_, whose, now_ns);
+                } else {
+                    netcode_skb_transmit_walk(self.0, where_, whose, now_ns);
+                }
+            } else if receiving {
+                netcode_skb_receive_follow(self.0, where_, whose, now_ns);
+            } else {
+                netcode_skb_transmit_follow(self.0, where_, whose, now_ns);
+            }
         }
     }
 }
@@ -315,11 +325,13 @@ impl Netcode for XdpPacket {
         let (where_, whose) = packed(place);
         // SAFETY: the context is valid for the program's run.
         unsafe {
-            if place.layout & WALKED != 0 {
+            if place.layout & (WALKED | MESSAGES) == 0 {
+                netcode_xdp_receive(self.0, where_, whose, now_ns);
+            } else if place.layout & WALKED != 0 {
                 netcode_xdp_receive_walk(self.0, where_, whose, now_ns);
             } else {
-                netcode_xdp_receive(self.0, where_, whose, now_ns);
+                netcode_xdp_receive_follow(self.0, where_, whose, now_ns);
             }
-        };
+        }
     }
 }

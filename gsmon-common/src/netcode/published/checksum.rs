@@ -1,7 +1,8 @@
 //! Datagrams of the C library ENet 1.3.17 with `enet_crc32` as its host's checksum: four bytes between the header and the
 //! first command. A relay on the way dropped the client's 3 and the server's 5.
 
-use super::{Down, Seen, Up, fit, read, round_trips, up};
+use super::{super::captures::Seen, fit, read, round_trips, up};
+use crate::netcode::Way::{Down, Up};
 use crate::netcode::layouts::Format;
 
 const WITH_CHECKSUM: &[Seen] = &[

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use gsmon_common::{
     flow::{Candidate, DetailSlot, FlowKey, FlowSlot, RecentFlows},
     limits,
-    netcode::{Layout, NetcodeSlot, layouts},
+    netcode::{Layout, NetcodeSlot, layouts, replay::Before},
     probe::{CallKey, CallRing, ProbeCall, ProbeSlot},
     record::Record,
     sched::{BurstRing, TaskSlot},
@@ -61,6 +61,9 @@ pub static NETCODE: Array<NetcodeSlot> = Array::with_max_entries(limits::DETAILS
 /// Netcode layouts, those of the configuration among them.
 #[map]
 pub static LAYOUTS: Array<Layout> = Array::with_max_entries(layouts::LAYOUTS, 0);
+/// What a bench puts back.
+#[map]
+pub static BENCH: Array<Before> = Array::with_max_entries(1, 0);
 /// Remote endpoints seen in one direction.
 #[map]
 pub static CANDIDATES: Array<Candidate> = Array::with_max_entries(limits::CANDIDATES, 0);

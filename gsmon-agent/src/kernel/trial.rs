@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use aya::maps::Array;
+use gsmon_common::netcode::replay::Before;
+
 use super::{
     Kernel, KernelError, KernelOptions, ProbeError, ServerSlotId,
     attach::{self, Attached},
@@ -43,6 +46,13 @@ impl EmptyProbe {
         Ok(Self { _object: object })
     }
 }
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct BeforePod(Before);
+
+// SAFETY: plain numbers, repr(C).
+unsafe impl aya::Pod for BeforePod {}
 
 impl Kernel {
     /// Runs a program of the object on a packet (`BPF_PROG_TEST_RUN`), loading it if need be, without attaching it.
@@ -145,6 +155,22 @@ impl Kernel {
     #[doc(hidden)]
     pub fn leave_tc_filter(&mut self, interface: &str) -> Result<(), KernelError> {
         attach::leave_tc_filter(&mut self.object.ebpf, interface)
+    }
+
+    /// What the netcode benches put back before each packet.
+    #[doc(hidden)]
+    pub fn put_back_for_bench(&mut self, before: Before) -> Result<(), KernelError> {
+        let map = self
+            .object
+            .ebpf
+            .map_mut("BENCH")
+            .ok_or(KernelError::MissingMap { name: "BENCH" })?;
+        let failed = |source| KernelError::Map {
+            name: "BENCH",
+            source,
+        };
+        let mut map: Array<_, BeforePod> = Array::try_from(map).map_err(failed)?;
+        map.set(0, BeforePod(before), 0).map_err(failed)
     }
 
     /// A packet each way for every made-up flow.

@@ -31,6 +31,11 @@ pub enum Way {
 pub trait Payload {
     /// The `width` (1, 2, 4 or 8) bytes at `at` as a little-endian number; `None` beyond the end.
     fn load(&self, at: u32, width: u32) -> Option<u64>;
+
+    /// [`first_word`] of a payload of `length` bytes.
+    fn word(&self, at: u32, length: u32) -> u64 {
+        first_word(self, at, length)
+    }
 }
 
 impl Payload for [u8] {
@@ -126,11 +131,7 @@ pub fn positions<P: Payload + ?Sized>(
     if side.walk.there == 0 {
         return whole;
     }
-    let look = Look {
-        payload,
-        length,
-        packet: first_word(payload, 0, length),
-    };
+    let look = Look { payload, length };
     look.walk(&side.walk, whole, read_at)
 }
 
@@ -150,17 +151,8 @@ pub fn read_at<P: Payload + ?Sized>(
     now_ns: u64,
     slot: &mut NetcodeSlot,
 ) -> bool {
-    let packet = first_word(payload, 0, length);
-    let look = Look {
-        payload,
-        length,
-        packet,
-    };
-    let first = if base == 0 {
-        packet
-    } else {
-        first_word(payload, base, length)
-    };
+    let look = Look { payload, length };
+    let first = payload.word(base, length);
     let side = side_of(layout, way);
     let cases = match kinds {
         Kinds::Whole => &side.whole,
@@ -205,6 +197,10 @@ pub fn first_word<P: Payload + ?Sized>(payload: &P, at: u32, length: u32) -> u64
     if at + 8 <= length {
         return payload.load(at, 8).unwrap_or(0);
     }
+    // The last eight, less those before it.
+    if length >= 8 && at < length {
+        return payload.load(length - 8, 8).unwrap_or(0) >> (8 * (at + 8 - length) & 63);
+    }
     let mut word = 0;
     let mut place = 0;
     if at + 4 <= length {
@@ -224,8 +220,6 @@ pub fn first_word<P: Payload + ?Sized>(payload: &P, at: u32, length: u32) -> u64
 struct Look<'a, P: ?Sized> {
     payload: &'a P,
     length: u32,
-    /// First eight bytes of the datagram.
-    packet: u64,
 }
 
 impl<P: Payload + ?Sized> Look<'_, P> {
@@ -263,32 +257,40 @@ impl<P: Payload + ?Sized> Look<'_, P> {
         }
     }
 
+    /// The guard on the datagram. Few commands have one: its first bytes are read again where one has.
+    #[inline(always)]
+    fn packet_holds(&self, case: &Case, base: u32, first: u64) -> bool {
+        let packet = if base == 0 {
+            first
+        } else {
+            self.payload.word(0, self.length)
+        };
+        self.holds(&case.packet, 0, packet)
+    }
+
     #[inline(always)]
     fn fits(&self, case: &Case, base: u32, first: u64) -> bool {
         base + case.bytes as u32 <= self.length
             && (case.parts & Parts::GUARD == 0 || self.holds(&case.guard, base, first))
-            && (case.parts & Parts::PACKET_GUARD == 0 || self.holds(&case.packet, 0, self.packet))
+            && (case.parts & Parts::PACKET_GUARD == 0 || self.packet_holds(case, base, first))
     }
 
     /// Commands, one after the other.
     #[inline(always)]
     fn walk(&self, walk: &Walk, whole: Outcome, mut read_at: impl FnMut(Kinds, u32) -> bool) -> Outcome {
         let mut outcome = whole;
-        if !self.holds(&walk.guard, 0, self.packet) {
+        let packet = self.payload.word(0, self.length);
+        if !self.holds(&walk.guard, 0, packet) {
             return outcome;
         }
-        let longer =
-            walk.longer_when.test != Test::Always as u32 && self.holds(&walk.longer_when, 0, self.packet);
+        let longer = walk.longer_when.test != Test::Always as u32 && self.holds(&walk.longer_when, 0, packet);
         let mut base = if longer { walk.first_longer } else { walk.first } as u32;
         for _ in 0..WALK_COMMANDS {
             if base >= self.length {
                 return outcome;
             }
-            let kind = if walk.kind_mask == 0 {
-                0
-            } else {
-                self.payload.load(base, 1).unwrap_or(0) as usize & walk.kind_mask as usize & (WALK_KINDS - 1)
-            };
+            let first = self.payload.word(base, self.length);
+            let kind = first as usize & walk.kind_mask as usize & (WALK_KINDS - 1);
             let size = walk.sizes[kind] as u32;
             if size == 0 || base + size > self.length {
                 return outcome;
@@ -298,7 +300,11 @@ impl<P: Payload + ?Sized> Look<'_, P> {
             let mut more = 0;
             if length_at != 0 {
                 let width = walk.length_width as u32;
-                let word = self.payload.load(base + length_at - 1, width).unwrap_or(0);
+                let word = if length_at - 1 + width <= 8 {
+                    first >> (8 * (length_at - 1) & 63) & (u64::MAX >> ((64 - 8 * width) & 63))
+                } else {
+                    self.payload.load(base + length_at - 1, width).unwrap_or(0)
+                };
                 more = if walk.length_big != 0 {
                     word.swap_bytes() >> ((64 - 8 * width) & 63)
                 } else {

@@ -12,6 +12,7 @@ pub mod huffman;
 pub mod layout;
 pub mod layouts;
 mod numbers;
+pub mod replay;
 pub mod slot;
 pub mod teeworlds;
 mod timing;

@@ -17,16 +17,6 @@ const STAMP_SHORTEST_US: u64 = 200_000;
 /// A spin bit that turns faster is none.
 const SPIN_SHORTEST_NS: u64 = 200_000;
 
-/// Makes the next packet of a bench one that is in order and acknowledges what was sent 40 ms ago: a bench has but one
-/// packet. `acknowledged` is what that packet acknowledges.
-#[doc(hidden)]
-#[inline(always)]
-pub fn prepare_for_bench(slot: &mut NetcodeSlot, acknowledged: u32, now_ns: u64) {
-    slot.counts.up_highest = slot.counts.up_highest.wrapping_sub(1);
-    slot.stamps[spread(acknowledged, STAMPS)] =
-        (acknowledged as u64) << TIME_BITS | microseconds(now_ns.wrapping_sub(40_000_000));
-}
-
 /// Was this number sent on this channel before?
 #[inline(always)]
 pub(super) fn is_again(slot: &mut NetcodeSlot, channel: u32, number: u32, bits: u8) -> bool {

@@ -70,7 +70,7 @@ pub fn bench_flow_egress(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Never attached: ingress whose netcode is read as if each packet were the next one.
+/// Never attached: ingress whose netcode is read as if each packet were the first of its kind.
 #[cgroup_skb]
 pub fn bench_netcode_ingress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
@@ -80,10 +80,25 @@ pub fn bench_netcode_ingress(ctx: SkBuffContext) -> i32 {
 
 /// Never attached: the same as far as the reading.
 #[cgroup_skb]
-pub fn bench_netcode_prepared(ctx: SkBuffContext) -> i32 {
-    at_cgroup_from(&ctx, ctx.skb.skb, &PreparedPacket, Direction::Receive, |remote| {
-        remote
-    });
+pub fn bench_netcode_ingress_prepared(ctx: SkBuffContext) -> i32 {
+    let skb = ctx.skb.skb;
+    at_cgroup_from(&ctx, skb, &PreparedPacket, Direction::Receive, |remote| remote);
+    1
+}
+
+/// Never attached: egress, likewise.
+#[cgroup_skb]
+pub fn bench_netcode_egress(ctx: SkBuffContext) -> i32 {
+    let skb = ctx.skb.skb;
+    at_cgroup_from(&ctx, skb, &BenchPacket(skb), Direction::Transmit, |remote| remote);
+    1
+}
+
+/// Never attached: the same as far as the reading.
+#[cgroup_skb]
+pub fn bench_netcode_egress_prepared(ctx: SkBuffContext) -> i32 {
+    let skb = ctx.skb.skb;
+    at_cgroup_from(&ctx, skb, &PreparedPacket, Direction::Transmit, |remote| remote);
     1
 }
 

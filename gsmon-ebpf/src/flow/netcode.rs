@@ -3,27 +3,32 @@
 //! The decoder is gsmon-common's; here is where it finds its bytes. Both looks are global functions: the verifier checks
 //! each once, whatever calls it, and a packet of a flow without a layout pays for none of it.
 
-use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    helpers::bpf_ktime_get_ns,
+};
 use gsmon_common::netcode::{
     Kinds, Layout, NetcodeSlot, Outcome, Payload, Way,
     decode::{first_word, note, positions, read_at, side_of},
     huffman,
     layouts::{LAYOUTS as LAYOUT_COUNT, MESSAGES, WALKED},
     teeworlds,
-    trips::prepare_for_bench,
 };
 
 use super::{
     Direction,
     packet::{Packet, SkbPacket, XdpPacket},
 };
-use crate::maps::{LAYOUTS, NETCODE};
+use crate::maps::{BENCH, LAYOUTS, NETCODE};
 
 /// A packet whose bytes are read by one global function for each width: in one function together the compiler joins their
 /// bounds checks, and the verifier no longer knows what was checked.
 trait Words {
     /// The `width` (1, 2, 4 or 8) bytes at `offset`, which is not 0; zero beyond the end.
     fn word(&self, offset: u32, width: u32) -> u64;
+
+    /// The eight bytes at `at` of a payload of `length` bytes that begins at `start`; zeros behind its end.
+    fn word_of(&self, start: u32, at: u32, length: u32) -> u64;
 }
 
 /// The verifier follows no offset into a packet beyond 65,535; what a game says lies far before.
@@ -49,6 +54,12 @@ macro_rules! words {
                         _ => $eight(self.0, offset),
                     }
                 }
+            }
+
+            #[inline(always)]
+            fn word_of(&self, start: u32, at: u32, length: u32) -> u64 {
+                // SAFETY: as above.
+                unsafe { $any(self.0, start, at, length) }
             }
         }
 
@@ -110,6 +121,11 @@ impl<P: Words> Payload for At<P> {
     #[inline(always)]
     fn load(&self, at: u32, width: u32) -> Option<u64> {
         Some(self.packet.word(self.start.wrapping_add(at), width))
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u32, length: u32) -> u64 {
+        self.packet.word_of(self.start, at, length)
     }
 }
 
@@ -245,16 +261,16 @@ looks! {
     netcode_xdp_receive, netcode_xdp_receive_walk, netcode_xdp_receive_part, netcode_xdp_receive_follow by xdp_message: xdp_md, XdpPacket, Way::Up;
 }
 
-/// Makes the next packet one that comes next and acknowledges something: a bench has the same packet again and again.
+/// Puts the flow back to what it was before the packet: a bench has the same packet again and again.
 ///
 /// # Safety
 /// To be called by programs only.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn netcode_bench_prepare(whose: u64, now_ns: u64) -> u32 {
-    if let Some((_, slot)) = tables(unpacked(0, whose)) {
+    if let (Some(slot), Some(before)) = (NETCODE.get_ptr_mut(whose as u32), BENCH.get(0)) {
         // SAFETY: non-null map pointer; a bench has one CPU.
-        unsafe { prepare_for_bench(&mut *slot, 0, now_ns) };
+        before.restore(unsafe { &mut *slot }, now_ns);
     }
     0
 }
@@ -264,13 +280,9 @@ pub struct BenchPacket(pub *mut __sk_buff);
 
 impl Netcode for BenchPacket {
     #[inline(always)]
-    fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
-        let (where_, whose) = packed(place);
-        // SAFETY: the context is valid for the program's run.
-        unsafe {
-            netcode_bench_prepare(whose, now_ns);
-            netcode_skb_receive(self.0, where_, whose, now_ns);
-        }
+    fn netcode(&self, place: Place, direction: Direction, now_ns: u64) {
+        PreparedPacket.netcode(place, direction, now_ns);
+        SkbPacket(self.0).netcode(place, direction, now_ns);
     }
 }
 
@@ -281,7 +293,11 @@ impl Netcode for PreparedPacket {
     #[inline(always)]
     fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
         // SAFETY: called by a program.
-        unsafe { netcode_bench_prepare(packed(place).1, now_ns) };
+        unsafe {
+            netcode_bench_prepare(packed(place).1, now_ns);
+            // Nothing after it begins before the clock was read: else what comes next would run beside the preparation.
+            bpf_ktime_get_ns();
+        }
     }
 }
 

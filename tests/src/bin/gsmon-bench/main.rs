@@ -8,6 +8,7 @@ mod grammars;
 mod grammars_b;
 mod history;
 mod logs;
+mod netcode;
 mod probes;
 mod programs;
 mod queries;

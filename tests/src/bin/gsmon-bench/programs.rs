@@ -9,12 +9,11 @@ use std::{
 use anyhow::Result;
 use gsmon_agent::{
     config::StatsMode,
-    kernel::{Kernel, KernelOptions, LayoutChoice, LayoutChoices, ServerSlotId},
+    kernel::{Kernel, KernelOptions},
 };
-use gsmon_common::netcode::layouts::Format;
 use gsmon_tests::{Bench, PORT, options, packet::Spec};
 
-use crate::Row;
+use crate::{Row, netcode};
 
 const REPEAT: u32 = 1_000_000;
 const RUNS: usize = 5;
@@ -29,9 +28,20 @@ fn no_statistics() -> KernelOptions {
 }
 
 fn best(kernel: &mut Kernel, program: &'static str, packet: &[u8]) -> Result<f64> {
+    best_of(kernel, program, packet, REPEAT, RUNS)
+}
+
+/// The shortest mean of some runs, nanoseconds per packet.
+pub fn best_of(
+    kernel: &mut Kernel,
+    program: &'static str,
+    packet: &[u8],
+    repeat: u32,
+    runs: usize,
+) -> Result<f64> {
     let mut best = f64::MAX;
-    for _ in 0..RUNS {
-        best = best.min(kernel.test_run(program, packet, REPEAT)?.1.as_nanos() as f64);
+    for _ in 0..runs {
+        best = best.min(kernel.test_run(program, packet, repeat)?.1.as_nanos() as f64);
     }
     Ok(best)
 }
@@ -122,35 +132,7 @@ pub fn packets() -> Result<Vec<Row>> {
     ));
     let server = bench.server;
     let kernel = &mut bench.kernel;
-    let before = best(kernel, "flow_cgroup_ingress", &game)?;
-    let before_egress = best(kernel, "flow_cgroup_egress", &back)?;
-    for format in [Format::Source, Format::Quake3, Format::Unreal5] {
-        kernel.choose_layouts(server, &LayoutChoices::on(PORT, LayoutChoice::One(format.into())));
-        for _ in 0..2 {
-            kernel.test_run("flow_cgroup_ingress", &game, 1)?;
-            kernel.drain();
-        }
-        // The same packet is made to be the next one before it is read: that is the bench's own cost.
-        let prepared = best(kernel, "bench_netcode_prepared", &game)?;
-        rows.push(Row::net(
-            format!(
-                "netcode: {} read, in order, acknowledged; over all counters",
-                format.name()
-            ),
-            best(kernel, "bench_netcode_ingress", &game)?,
-            prepared,
-            Some(30.0),
-            "ns",
-        ));
-        rows.push(Row::net(
-            format!("netcode: {} stamped; over all counters", format.name()),
-            best(kernel, "flow_cgroup_egress", &back)?,
-            before_egress,
-            Some(30.0),
-            "ns",
-        ));
-    }
-    rows.extend(teeworlds(kernel, server, [before, before_egress])?);
+    rows.extend(netcode::rows(kernel, server)?);
     drop(bench);
     rows.push(live()?);
 
@@ -188,53 +170,6 @@ pub fn packets() -> Result<Vec<Row>> {
         Some(120.0),
         "ns",
     ));
-    Ok(rows)
-}
-
-/// Datagrams of Teeworlds 0.7.5: an input, the timing of an input with an empty snapshot behind it, and the same compressed
-/// with a whole one.
-const TEEWORLDS: [&str; 3] = [
-    "100a0123c342174de9f0b251d9c61affe1153700",
-    "0004023dbbde0f000415990a1800040f980a02",
-    "1004023dbbde0f3ddf34b9a99b6e4a939be782140f5aacffff7fcd56dc00",
-];
-
-fn teeworlds(kernel: &mut Kernel, server: ServerSlotId, before: [f64; 2]) -> Result<Vec<Row>> {
-    let choice = LayoutChoice::One(Format::Teeworlds.into());
-    kernel.choose_layouts(server, &LayoutChoices::on(PORT, choice));
-    kernel.drain();
-    let mut rows = Vec::new();
-    for (hex, (program, what, baseline)) in TEEWORLDS.into_iter().zip([
-        ("flow_cgroup_ingress", "input read", before[0]),
-        ("flow_cgroup_egress", "snapshot stamped", before[1]),
-        ("flow_cgroup_egress", "compressed snapshot stamped", before[1]),
-    ]) {
-        let payload: Vec<u8> = (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16))
-            .collect::<Result<_, _>>()?;
-        let spec = Spec {
-            payload: payload.len(),
-            ..Spec::udp()
-        };
-        let spec = if program == "flow_cgroup_egress" {
-            spec.back()
-        } else {
-            spec
-        };
-        let mut packet = spec.build();
-        let start = packet.len() - payload.len();
-        packet[start..].copy_from_slice(&payload);
-        kernel.test_run(program, &packet, 1)?;
-        kernel.drain();
-        rows.push(Row::net(
-            format!("netcode: teeworlds {what}; over all counters"),
-            best(kernel, program, &packet)?,
-            baseline,
-            Some(30.0),
-            "ns",
-        ));
-    }
     Ok(rows)
 }
 

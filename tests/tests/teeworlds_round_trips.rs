@@ -151,7 +151,8 @@ fn round_trips_of_real_teeworlds_clients_are_as_planted() {
             (told_ms..=planted_ms + USUAL_MS).contains(&usual_ms),
             "{usual_ms:.2} ms"
         );
-        assert!(!line.rtt_stated && line.rtt_samples > 50);
+        // One snapshot at a time is followed, and of a far player one in four round trips.
+        assert!(!line.rtt_stated && line.rtt_samples > 5);
         // Nothing numbers what either side sends.
         assert_eq!(
             (line.loss_up_ratio, line.loss_down_ratio, line.jitter_ns),

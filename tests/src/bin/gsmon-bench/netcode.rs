@@ -44,13 +44,12 @@ impl Cost {
 
 /// Nanoseconds per packet by format and way: the mean of the stream, and its dearest packet.
 pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
+    let hidden = hidden_by_preparation(kernel, server)?;
     let mut rows = Vec::new();
     for (format, stream) in streams()? {
-        kernel.choose_layouts(server, &LayoutChoices::on(PORT, LayoutChoice::One(format.into())));
-        let first = frame(&stream[0]);
-        for _ in 0..2 {
-            kernel.test_run("flow_cgroup_ingress", &first, 1)?;
-            kernel.drain();
+        let to_server = stream.iter().find(|packet| packet.way == Way::Up);
+        if let Some(packet) = to_server {
+            choose(kernel, server, format, &frame(packet))?;
         }
         let costs = measure(kernel, format, &stream)?;
         for (way, side) in [(Way::Up, "from"), (Way::Down, "to")] {
@@ -68,20 +67,51 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
                     of_way.len()
                 ),
                 mean(&|cost| cost.gross),
-                mean(&|cost| cost.prepared),
+                mean(&|cost| cost.prepared) - hidden,
                 Some(30.0),
                 "ns",
             ));
             rows.push(Row::net(
                 format!("netcode: {} {side} a player, dearest packet", format.name()),
                 worst.gross,
-                worst.prepared,
+                worst.prepared - hidden,
                 None,
                 "ns",
             ));
         }
     }
     Ok(rows)
+}
+
+/// What the preparation hides of the reading, since a CPU does part of both at once: a packet of which nothing is read, but
+/// that belongs to its format, with and without preparation. Without, nothing needs to be put back for it.
+fn hidden_by_preparation(kernel: &mut Kernel, server: ServerSlotId) -> Result<f64> {
+    let packet = Packet {
+        at_ns: 1_000_000_000,
+        way: Way::Down,
+        payload: source(Way::Down, 100, 0),
+    };
+    let frame = frame(&packet);
+    let program = "flow_cgroup_egress";
+    let unread = best_of(kernel, program, &frame, REPEAT, RUNS)?;
+    let to_server = Packet {
+        way: Way::Up,
+        payload: packet.payload.clone(),
+        ..packet
+    };
+    choose(kernel, server, Format::Quake3, &self::frame(&to_server))?;
+    let read = best_of(kernel, program, &frame, REPEAT, RUNS)?;
+    let prepared = measure(kernel, Format::Quake3, &[packet])?;
+    Ok(prepared.iter().map(|cost| read - unread - cost.net()).sum())
+}
+
+fn choose(kernel: &mut Kernel, server: ServerSlotId, format: Format, frame: &[u8]) -> Result<()> {
+    kernel.choose_layouts(server, &LayoutChoices::on(PORT, LayoutChoice::One(format.into())));
+    for _ in 0..2 {
+        kernel.test_run("flow_cgroup_ingress", frame, 1)?;
+        kernel.drain();
+    }
+    Ok(())
 }
 
 fn measure(kernel: &mut Kernel, format: Format, stream: &[Packet]) -> Result<Vec<Cost>> {

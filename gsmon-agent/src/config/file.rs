@@ -11,7 +11,7 @@ use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
+    AdviceSettings, CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
     RemoteSettings, check, netcode,
 };
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub history: HistorySettings,
     /// `[queue]`
     pub queue: QueueSettings,
+    /// `[advice]`
+    pub advice: AdviceSettings,
     /// `[limits]`
     pub limits: Limits,
     /// `[discovery]`
@@ -432,6 +434,11 @@ pub enum FieldError {
     BadFleetSource {
         /// What is wrong and what would be right.
         message: &'static str,
+    /// Advice that cannot be meant.
+    #[error("[advice] {message}")]
+    BadAdvice {
+        /// What is wrong and what would be right.
+        message: String,
     },
     /// A queue that cannot be meant.
     #[error("[queue] {message}")]
@@ -483,6 +490,7 @@ impl Config {
         self.discovery.check()?;
         self.history.check()?;
         self.queue.check()?;
+        self.advice.check()?;
         netcode::check(&self.netcode, &self.servers)?;
         self.regions.check()?;
         let mut names = HashMap::new();

@@ -1,6 +1,7 @@
 //! Analyses held against made-up servers whose costs are planted: how often intervals hold the truth, how far values are
 //! off. `made` makes servers; the others ask one question each. Nothing here needs root, a kernel or a clock.
 
+pub mod advice;
 pub mod leaks;
 pub mod made;
 pub mod modes;

@@ -148,6 +148,32 @@ impl Demand {
         Ok(self)
     }
 
+    /// The same with shorter steps: straight lines between values.
+    pub fn finer(&self, step_ms: i64) -> Self {
+        if step_ms <= 0 || step_ms >= self.step_ms {
+            return self.clone();
+        }
+        let last = self.unix_ms(self.steps().saturating_sub(1)) - self.start_unix_ms;
+        let steps = last / step_ms;
+        let at = |players: &[f64], step: i64| {
+            let exact = (step * step_ms) as f64 / self.step_ms as f64;
+            let value = |index: f64| players.get(index as usize).copied().unwrap_or(0.0);
+            let (before, after) = (value(exact.floor()), value(exact.ceil()));
+            before + (after - before) * (exact - exact.floor())
+        };
+        let levels = self.levels.iter().map(|level| Level {
+            quantile: level.quantile,
+            players: (0..=steps).map(|step| at(&level.players, step)).collect(),
+        });
+        Self {
+            group: self.group.clone(),
+            start_unix_ms: self.start_unix_ms,
+            step_ms,
+            levels: levels.collect(),
+            basis: self.basis,
+        }
+    }
+
     /// Steps.
     pub fn steps(&self) -> usize {
         self.levels.first().map_or(0, |level| level.players.len())
@@ -286,6 +312,12 @@ mod tests {
         assert_eq!(demand.probability_within(5.0, 0), Within::Below(0.1));
         assert_eq!(demand.probability_within(50.0, 0), Within::Above(0.9));
         assert_eq!(demand.probability_within(30.0, 0).opposite().words(), "about 30 %");
+    }
+
+    #[test]
+    fn finer_steps_lie_on_straight_lines() {
+        let finer = demand(&[(0.5, &[0.0, 30.0, 60.0])]).finer(20_000);
+        assert_eq!(finer.levels[0].players, [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
     }
 
     proptest! {

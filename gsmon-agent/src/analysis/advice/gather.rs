@@ -1,0 +1,305 @@
+//! What is known of each group of servers, out of frames, running servers and the configuration. Not here: reading them (the
+//! cli room).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    GroupFacts, LeftAlone,
+    capacity::{HostRoom, server_size},
+    cost::Prices,
+    demand::Group,
+    experience::Targets,
+    plan::{Bounds, Known, ServerNow, TimeBasis},
+    profile::Profile,
+};
+use crate::{
+    analysis::{
+        queue::{ModeFacts, facts::mode_facts},
+        series::Series,
+        stats::robust::quantile,
+    },
+    config::{AdviceSettings, PriceSettings},
+    history::{Frame, Measure},
+};
+
+/// Quantiles that advice is made of.
+pub const LEVELS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99];
+/// Without measurement or configuration.
+const ASSUMED_WARM_UP_SECONDS: f64 = 120.0;
+const ASSUMED_COOL_DOWN_SECONDS: f64 = 300.0;
+/// Steps of the timetable.
+const STEP_MS: i64 = 300_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// A server that was seen.
+#[derive(Clone, Debug, Default)]
+pub struct SeenServer {
+    /// Name.
+    pub name: String,
+    /// It runs.
+    pub up: bool,
+    /// Mode that it plays now.
+    pub mode: Option<String>,
+    /// Region that it is in.
+    pub region: Option<String>,
+    /// Players on it now.
+    pub players: Option<u32>,
+    /// Players that it lets in.
+    pub most_players: Option<u32>,
+    /// Times that starts took, seconds.
+    pub warm_ups: Vec<f64>,
+    /// Times from the last leave to the exit, seconds.
+    pub cool_downs: Vec<f64>,
+    /// Its history, oldest first.
+    pub frames: Vec<Frame>,
+}
+
+impl From<PriceSettings> for Prices {
+    fn from(prices: PriceSettings) -> Self {
+        Self {
+            currency: prices.currency,
+            server_hour: prices.server_hour,
+            host_hour: prices.host_hour,
+            egress_gb: prices.egress_gb,
+            lost_player_hour: prices.lost_player_hour,
+        }
+    }
+}
+
+/// Shall costs be told?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Costs {
+    /// No.
+    LeftOut,
+    /// As far as there are prices.
+    Told,
+}
+
+/// What is known of every group that is played, and the groups of which it is not enough.
+pub fn gather(
+    servers: &[SeenServer],
+    settings: &AdviceSettings,
+    forecast_hours: f64,
+    targets: &Targets,
+    costs: Costs,
+) -> (Vec<GroupFacts>, Vec<LeftAlone>) {
+    let mut groups: BTreeSet<Group> = BTreeSet::new();
+    for server in servers {
+        let region = server.region.as_deref();
+        groups.extend(server.up.then(|| Group::new(server.mode.as_deref(), region)));
+        for frame in &server.frames {
+            let mode = frame.mode.as_deref().or(server.mode.as_deref());
+            // Most frames are of the same: no new name for each of them.
+            let known = groups
+                .iter()
+                .any(|group| group.mode.as_deref() == mode && group.region.as_deref() == region);
+            if !known {
+                groups.insert(Group::new(mode, region));
+            }
+        }
+    }
+    let (mut told, mut left) = (Vec::new(), Vec::new());
+    for group in groups {
+        match of_group(&group, servers, settings, forecast_hours, targets, costs) {
+            Ok(facts) => told.push(facts),
+            Err(why) => left.push(LeftAlone { group, why }),
+        }
+    }
+    (told, left)
+}
+
+/// Players of a group over time: means of each server within a step, summed over servers.
+fn players(group: &Group, servers: &[SeenServer], step_ms: i64) -> Vec<(i64, f64)> {
+    let mut sums: BTreeMap<i64, f64> = BTreeMap::new();
+    for server in servers.iter().filter(|server| server.region.as_deref() == group.region.as_deref()) {
+        let mut own: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+        for frame in &server.frames {
+            let Some(players) = frame.get(Measure::Players) else { continue };
+            let cell = own.entry((frame.unix_ms - 1).div_euclid(step_ms) * step_ms).or_default();
+            let counts = frame.mode.as_deref().or(server.mode.as_deref()) == group.mode.as_deref();
+            cell.0 += if counts { players * frame.seconds } else { 0.0 };
+            cell.1 += frame.seconds;
+        }
+        for (at, (players, seconds)) in own {
+            *sums.entry(at).or_default() += if seconds > 0.0 { players / seconds } else { 0.0 };
+        }
+    }
+    sums.into_iter().collect()
+}
+
+fn of_group(
+    group: &Group,
+    servers: &[SeenServer],
+    settings: &AdviceSettings,
+    forecast_hours: f64,
+    targets: &Targets,
+    costs: Costs,
+) -> Result<GroupFacts, String> {
+    let (mode, region) = (group.mode.as_deref(), group.region.as_deref());
+    let there = || servers.iter().filter(|server| server.region.as_deref() == region);
+    let long = there()
+        .flat_map(|server| server.frames.last())
+        .any(|frame| frame.seconds > 600.0);
+    let step_ms = if long { HOUR_MS } else { STEP_MS };
+    let seen = players(group, servers, step_ms);
+    let profile = Profile::of(&seen, step_ms).map_err(|error| error.to_string())?;
+    let steps = (forecast_hours.max(0.0) * 3.6e6 / step_ms as f64).ceil() as usize + 2;
+    let demand = profile
+        .demand(group.clone(), steps, &LEVELS)
+        .map_err(|error| error.to_string())?
+        .finer(STEP_MS);
+    let setting = settings.group(mode, region);
+    let place = settings.region(region);
+    let host = HostRoom {
+        cores: place.and_then(|place| place.host_cores),
+        memory_bytes: place.and_then(|place| place.host_memory_gib).map(|gib| gib * 1_073_741_824.0),
+        transmit_bytes_per_second: place.and_then(|place| place.host_transmit_mbit).map(|mbit| mbit * 125_000.0),
+    };
+    let series: Vec<Series<'_>> = there()
+        .map(|server| Series {
+            server: &server.name,
+            frames: &server.frames,
+        })
+        .collect();
+    let facts = mode_facts(&series, mode, None, None);
+    let of_mode = || there().filter(|server| server.up && server.mode.as_deref() == mode);
+    // The smallest limit: every server of the group holds as many.
+    let limit = setting
+        .and_then(|setting| setting.players_per_server)
+        .or_else(|| of_mode().filter_map(|server| server.most_players).filter(|most| *most > 0).min());
+    let size = server_size(limit, Some(&facts), &host, targets).map_err(|error| error.to_string())?;
+    let known = |configured: Option<std::time::Duration>, seen: Vec<f64>, assumed: f64| match (configured, seen) {
+        (Some(time), _) => Known {
+            seconds: time.as_secs_f64(),
+            basis: TimeBasis::Configured,
+        },
+        // A slow start is as usual as a fast one; the slowest of all is not.
+        (None, seen) => quantile(&seen, 0.9).map_or(
+            Known {
+                seconds: assumed,
+                basis: TimeBasis::Assumed,
+            },
+            |seconds| Known {
+                seconds,
+                basis: TimeBasis::Measured,
+            },
+        ),
+    };
+    let all = |of: fn(&SeenServer) -> &Vec<f64>| of_mode().flat_map(of).copied().collect::<Vec<f64>>();
+    Ok(GroupFacts {
+        demand,
+        size,
+        host,
+        transmit_per_player: per_player(&facts),
+        servers: of_mode()
+            .map(|server| ServerNow {
+                name: server.name.clone(),
+                players: server.players,
+            })
+            .collect(),
+        warm_up: known(
+            setting.and_then(|setting| setting.warm_up),
+            all(|server| &server.warm_ups),
+            ASSUMED_WARM_UP_SECONDS,
+        ),
+        cool_down: known(
+            setting.and_then(|setting| setting.cool_down),
+            all(|server| &server.cool_downs),
+            ASSUMED_COOL_DOWN_SECONDS,
+        ),
+        bounds: setting.map_or_else(Bounds::default, |setting| Bounds {
+            least: setting.least,
+            most: setting.most,
+        }),
+        prices: (costs == Costs::Told).then(|| settings.prices_in(region).into()),
+    })
+}
+
+fn per_player(facts: &ModeFacts) -> Option<f64> {
+    facts
+        .transmit_bytes_per_second
+        .map(|cost| cost.per_player.value.max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::advice::{experience::Experience, recommend_scaling},
+        config::AdviceGroup,
+    };
+
+    fn server(name: &str, days: i64, most_players: Option<u32>) -> SeenServer {
+        let frames = (0..days * 24).map(|hour| {
+            let players = 20.0 + 10.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
+            let mut frame = Frame::new((hour + 1) * HOUR_MS, 3_600.0).with(Measure::Players, players);
+            frame.mode = Some("duel".into());
+            frame
+        });
+        SeenServer {
+            name: name.into(),
+            up: true,
+            mode: Some("duel".into()),
+            region: Some("eu".into()),
+            players: Some(20),
+            most_players,
+            warm_ups: vec![30.0, 50.0],
+            frames: frames.collect(),
+            ..SeenServer::default()
+        }
+    }
+
+    #[test]
+    fn groups_are_found_summed_and_advised() {
+        let servers = [server("a", 20, Some(30)), server("b", 20, Some(40))];
+        let targets = Experience::Responsive.targets();
+        let settings = AdviceSettings::default();
+        let (facts, left) = gather(&servers, &settings, 6.0, &targets, Costs::Told);
+        assert_eq!((facts.len(), left.len()), (1, 0), "{left:?}");
+        assert_eq!(facts[0].size.players, 30);
+        assert_eq!(facts[0].warm_up.basis, TimeBasis::Measured);
+        assert_eq!(facts[0].cool_down.basis, TimeBasis::Assumed);
+        assert!((facts[0].demand.at(0.5, 0) - 2.0 * 17.0).abs() < 4.0, "{}", facts[0].demand.at(0.5, 0));
+        let advice = recommend_scaling(&facts, 6.0, Experience::Responsive);
+        let group = &advice.groups[0];
+        assert_eq!(group.demand.steps(), 72);
+        assert!((2..=3).contains(&group.wanted_now), "{}", group.wanted_now);
+        let costs = group.costs.as_ref().unwrap();
+        assert_eq!(costs.plan.cost, None);
+        assert_eq!(costs.missing, ["server_hour or host_hour", "egress_gb"]);
+        assert!(costs.plan.server_hours > 10.0);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_alone_with_its_reason() {
+        let targets = Experience::Smooth.targets();
+        let settings = AdviceSettings::default();
+        let mut new = server("a", 20, Some(30));
+        new.frames.clear();
+        let (_, left) = gather(&[new], &settings, 6.0, &targets, Costs::LeftOut);
+        assert!(left[0].why.contains("no players were counted"), "{left:?}");
+        let (_, left) = gather(&[server("a", 20, None)], &settings, 6.0, &targets, Costs::LeftOut);
+        assert!(left[0].why.contains("players_per_server"), "{left:?}");
+        // A gap, and an hour in which nothing was measured, are no reason.
+        let mut gaps = server("a", 20, Some(30));
+        gaps.frames.drain(100..160);
+        gaps.frames[200].set(Measure::Players, None);
+        let (facts, _) = gather(&[gaps], &settings, 6.0, &targets, Costs::LeftOut);
+        assert_eq!(facts.len(), 1);
+        let bounds = AdviceSettings {
+            groups: vec![AdviceGroup {
+                mode: None,
+                region: None,
+                players_per_server: Some(5),
+                warm_up: None,
+                cool_down: None,
+                least: 9,
+                most: 3,
+            }],
+            ..AdviceSettings::default()
+        };
+        let (facts, _) = gather(&[server("a", 20, None)], &bounds, 6.0, &targets, Costs::LeftOut);
+        let advice = recommend_scaling(&facts, 6.0, Experience::Smooth);
+        assert!(advice.left_alone[0].why.contains("correct `least` and `most`"));
+    }
+}

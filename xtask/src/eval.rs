@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use crate::root;
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval advice population.csv --seeds 20 --players 100")]
+#[command(
+    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
+)]
 pub struct EvalArgs {
     /// What is held against planted truth.
     subject: Subject,
@@ -38,7 +40,10 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     let words: Vec<String> = match args.subject {
         Subject::Scaling => vec!["scaling".into(), args.seeds.unwrap_or(2_000).to_string(), threads],
         Subject::Advice => {
-            let file = args.file.as_ref().context("advice needs a file: cargo xtask eval advice FILE")?;
+            let file = args
+                .file
+                .as_ref()
+                .context("advice needs a file: cargo xtask eval advice FILE")?;
             let file = std::path::absolute(file)?;
             vec![
                 "advice".into(),

@@ -14,6 +14,8 @@ mod network;
 mod players;
 mod privacy;
 mod query_worker;
+mod quiet;
+mod recommend;
 mod run;
 mod selftest;
 mod sessions;
@@ -83,6 +85,21 @@ enum Command {
         after_help = "Examples:\n  gsmon analyze players arena\n  gsmon analyze memory arena --limit 8192\n  gsmon analyze network arena --plot arena.svg\n  gsmon analyze netcode arena --before 20:00..20:15 --after 20:20..20:35"
     )]
     Analyze(analyze::AnalyzeArgs),
+    /// How many servers, where and when, and what that costs.
+    #[command(
+        after_help = "Examples:\n  gsmon recommend --forecast-hours 6 --experience smooth --costs\n  gsmon recommend --range 3d --simulate\n  gsmon recommend --placement --experience responsive\n  gsmon recommend --json | jq '.groups[].timetable.changes'"
+    )]
+    Recommend(recommend::RecommendArgs),
+    /// The time to come in which a restart disturbs the fewest.
+    #[command(
+        after_help = "Examples:\n  gsmon quiet arena\n  gsmon quiet arena --within 48h --length 15m --json"
+    )]
+    Quiet(quiet::QuietArgs),
+    /// Wait until nearly nobody plays. Exit code 0: so it is; 3: not within the timeout; 1: it cannot be told.
+    #[command(
+        after_help = "Examples:\n  gsmon wait-empty arena --max-players 2 --timeout 2h && systemctl restart arena"
+    )]
+    WaitEmpty(quiet::WaitEmptyArgs),
     /// Mark a change of a server (a plugin, a setting), or see what changed at each mark.
     #[command(
         after_help = "Examples:\n  gsmon mark arena \"plugin X 2.1\"\n  gsmon mark arena\n  gsmon mark arena --window 15m --json"
@@ -166,6 +183,9 @@ pub fn main() -> ExitCode {
         Command::Network(args) => network::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Recommend(args) => recommend::run(&args),
+        Command::Quiet(args) => quiet::run(&args),
+        Command::WaitEmpty(args) => quiet::wait_empty(&args),
         Command::Mark(args) => mark::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Selftest(args) => selftest::run(&args),

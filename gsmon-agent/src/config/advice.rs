@@ -149,9 +149,9 @@ fn bad(message: String) -> FieldError {
 
 fn number(name: &str, value: Option<f64>, above: f64) -> Result<(), FieldError> {
     match value {
-        Some(value) if !value.is_finite() || value < above => {
-            Err(bad(format!("{name} is {value}: it must be a number, {above} or more")))
-        }
+        Some(value) if !value.is_finite() || value < above => Err(bad(format!(
+            "{name} is {value}: it must be a number, {above} or more"
+        ))),
         _ => Ok(()),
     }
 }
@@ -185,11 +185,18 @@ impl AdviceSettings {
             if group.most > 100_000 {
                 return Err(bad("most is 100000 at most".to_owned()));
             }
-            if group.players_per_server.is_some_and(|players| !(1..=100_000).contains(&players)) {
+            if group
+                .players_per_server
+                .is_some_and(|players| !(1..=100_000).contains(&players))
+            {
                 return Err(bad("players_per_server is 1 to 100000".to_owned()));
             }
             let week = Duration::from_secs(7 * 86_400);
-            if [group.warm_up, group.cool_down].iter().flatten().any(|time| *time > week) {
+            if [group.warm_up, group.cool_down]
+                .iter()
+                .flatten()
+                .any(|time| *time > week)
+            {
                 return Err(bad("warm_up and cool_down are a week at most".to_owned()));
             }
         }
@@ -205,7 +212,9 @@ impl AdviceSettings {
 
     /// A region.
     pub fn region(&self, name: Option<&str>) -> Option<&AdviceRegion> {
-        self.regions.iter().find(|region| Some(region.name.as_str()) == name)
+        self.regions
+            .iter()
+            .find(|region| Some(region.name.as_str()) == name)
     }
 
     /// Prices in a region.
@@ -230,10 +239,22 @@ mod tests {
             ("[advice.prices]\nserver_hour = -1.0\n", "server_hour is -1"),
             ("[advice.prices]\negress_gb = nan\n", "must be a number"),
             ("[[advice.region]]\nname = \"\"\n", "name of a region"),
-            ("[[advice.region]]\nname = \"a\"\n[[advice.region]]\nname = \"a\"\n", "twice"),
-            ("[[advice.region]]\nname = \"a\"\nhost_cores = 0.0\n", "host_cores is 0"),
-            ("[[advice.region]]\nname = \"a\"\n[advice.region.rtt_ms]\nb = -2.0\n", "rtt_ms from `b`"),
-            ("[[advice.group]]\nleast = 3\nmost = 2\n", "at least 3 and at most 2"),
+            (
+                "[[advice.region]]\nname = \"a\"\n[[advice.region]]\nname = \"a\"\n",
+                "twice",
+            ),
+            (
+                "[[advice.region]]\nname = \"a\"\nhost_cores = 0.0\n",
+                "host_cores is 0",
+            ),
+            (
+                "[[advice.region]]\nname = \"a\"\n[advice.region.rtt_ms]\nb = -2.0\n",
+                "rtt_ms from `b`",
+            ),
+            (
+                "[[advice.group]]\nleast = 3\nmost = 2\n",
+                "at least 3 and at most 2",
+            ),
             ("[[advice.group]]\nplayers_per_server = 0\n", "1 to 100000"),
             ("[[advice.group]]\nwarm_up = \"8days\"\n", "a week at most"),
             ("[advice]\nspeed = 1\n", "unknown field"),

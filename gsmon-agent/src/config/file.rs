@@ -11,8 +11,8 @@ use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdviceSettings, CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
-    RemoteSettings, check, netcode,
+    AdviceSettings, CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings,
+    RegionSettings, RemoteSettings, check, netcode,
 };
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.

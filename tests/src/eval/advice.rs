@@ -56,22 +56,27 @@ impl Population {
         for (index, line) in text.lines().enumerate().skip(1) {
             let wrong = || NoPopulation(format!("line {}: `{line}` is no time and number", index + 1));
             let (time, players) = line.split_once(',').ok_or_else(wrong)?;
-            let unix_ms = time.parse::<jiff::Timestamp>().map_err(|_| wrong())?.as_millisecond();
+            let unix_ms = time
+                .parse::<jiff::Timestamp>()
+                .map_err(|_| wrong())?
+                .as_millisecond();
             let players: f64 = players.trim().parse().map_err(|_| wrong())?;
             if !players.is_finite() || players < 0.0 || points.last().is_some_and(|last| last.0 >= unix_ms) {
                 return Err(wrong());
             }
             points.push((unix_ms, players));
         }
-        let (Some(first), Some(last)) = (points.first(), points.last()) else {
-            return Err(NoPopulation("there is no line with a time and a number".to_owned()));
+        let (Some(first), Some(last)) = (points.first(), points.last().filter(|_| points.len() > 1)) else {
+            return Err(NoPopulation(
+                "there are no two lines with a time and a number".to_owned(),
+            ));
         };
         let minutes = usize::try_from((last.0 - first.0) / 60_000).unwrap_or(0);
         let mut at = 0;
         let mut players = Vec::with_capacity(minutes);
         for minute in 0..minutes {
             let now = first.0 + minute as i64 * 60_000;
-            while points[at + 1].0 <= now {
+            while at + 2 < points.len() && points[at + 1].0 <= now {
                 at += 1;
             }
             let (before, after) = (points[at], points[at + 1]);
@@ -171,11 +176,22 @@ pub fn best(points: &[Point]) -> Option<&Point> {
     points
         .iter()
         .filter(|point| point.outcome.unserved_ratio() <= UNSERVED)
-        .min_by(|a, b| a.outcome.idle_server_hours.total_cmp(&b.outcome.idle_server_hours))
+        .min_by(|a, b| {
+            a.outcome
+                .idle_server_hours
+                .total_cmp(&b.outcome.idle_server_hours)
+        })
 }
 
 /// Runs the grid; learning ends after two fifths of the time, what comes after is counted.
-pub fn grid(population: &Population, mean: f64, seeds: u64, threads: usize, capacities: &[u32], warm_ups: &[u32]) -> Vec<Cell> {
+pub fn grid(
+    population: &Population,
+    mean: f64,
+    seeds: u64,
+    threads: usize,
+    capacities: &[u32],
+    warm_ups: &[u32],
+) -> Vec<Cell> {
     let steps = population.players.len();
     let learnt = steps * 2 / 5;
     let of_seed = |seed: u64| -> Vec<(u32, u32, Vec<Outcome>, Vec<Outcome>, Outcome)> {
@@ -216,7 +232,9 @@ pub fn grid(population: &Population, mean: f64, seeds: u64, threads: usize, capa
                         break;
                     }
                 }
-                while let (true, Some(last)) = (buffers.len() <= MOST_BUFFER as usize, buffers.last().copied()) {
+                while let (true, Some(last)) =
+                    (buffers.len() <= MOST_BUFFER as usize, buffers.last().copied())
+                {
                     // One more server stands idle all the time.
                     let hours = (steps - learnt) as f64 / 60.0;
                     buffers.push(Outcome {
@@ -237,7 +255,10 @@ pub fn grid(population: &Population, mean: f64, seeds: u64, threads: usize, capa
             if cells.len() <= index {
                 let points = |settings: Vec<f64>| {
                     let none = Outcome::default();
-                    let point = |setting| Point { setting, outcome: none };
+                    let point = |setting| Point {
+                        setting,
+                        outcome: none,
+                    };
                     settings.into_iter().map(point).collect()
                 };
                 cells.push(Cell {
@@ -291,12 +312,19 @@ pub fn frontier(cell: &Cell) -> String {
 pub fn figures(cells: &[Cell]) -> Vec<Figure> {
     let mut figures = Vec::new();
     for cell in cells {
-        let name = format!("idle hours over buffer's: {} seats, {} min", cell.seats, cell.warm_up);
+        let name = format!(
+            "idle hours over buffer's: {} seats, {} min",
+            cell.seats, cell.warm_up
+        );
         let (Some(buffer), Some(advice)) = (best(&cell.buffers), best(&cell.advice)) else {
             figures.push(Figure::within(name, f64::INFINITY, 0.0, 1.02));
             continue;
         };
-        let most = if (cell.seats, cell.warm_up) == (20, 30) { 0.75 } else { 1.02 };
+        let most = if (cell.seats, cell.warm_up) == (20, 30) {
+            0.75
+        } else {
+            1.02
+        };
         let ratio = advice.outcome.idle_server_hours / buffer.outcome.idle_server_hours.max(1e-9);
         figures.push(Figure::within(name, ratio, 0.0, most));
     }

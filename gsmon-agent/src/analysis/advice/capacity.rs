@@ -103,7 +103,10 @@ pub fn server_size(
     let bounds = [
         (BoundBy::Limit, limit.map(f64::from)),
         (BoundBy::Tick, tick),
-        (BoundBy::Cpu, facts.and_then(|facts| fits(facts.cpu_cores, host.cores))),
+        (
+            BoundBy::Cpu,
+            facts.and_then(|facts| fits(facts.cpu_cores, host.cores)),
+        ),
         (
             BoundBy::Memory,
             facts.and_then(|facts| fits(facts.memory_bytes, host.memory_bytes)),
@@ -172,8 +175,14 @@ mod tests {
             };
             server_size(limit, Some(&facts()), &host, &targets).unwrap()
         };
-        assert_eq!((size(Some(16), None).players, size(Some(16), None).bound_by), (16, BoundBy::Limit));
-        assert_eq!((size(None, None).players, size(None, None).bound_by), (45, BoundBy::Tick));
+        assert_eq!(
+            (size(Some(16), None).players, size(Some(16), None).bound_by),
+            (16, BoundBy::Limit)
+        );
+        assert_eq!(
+            (size(None, None).players, size(None, None).bound_by),
+            (45, BoundBy::Tick)
+        );
         let small = size(Some(64), Some(2.0));
         assert_eq!((small.players, small.bound_by), (30, BoundBy::Cpu));
         assert!((small.takes.cores.unwrap() - 2.0).abs() < 1e-9);

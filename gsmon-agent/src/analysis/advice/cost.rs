@@ -145,7 +145,11 @@ impl Basis<'_> {
                 .map(|(sum, hosts)| sum + hosts * self.step_hours());
         }
         let by_server = self.prices.server_hour.map(|price| price * server_hours);
-        let by_host = self.prices.host_hour.zip(host_hours).map(|(price, hours)| price * hours);
+        let by_host = self
+            .prices
+            .host_hour
+            .zip(host_hours)
+            .map(|(price, hours)| price * hours);
         let cost = match (by_server, by_host) {
             (None, None) => None,
             (servers, hosts) => Some(servers.unwrap_or(0.0) + hosts.unwrap_or(0.0)),
@@ -172,7 +176,10 @@ pub fn analyze(basis: &Basis<'_>, servers: &[u32], running_now: u32) -> Result<C
     let plan = basis.bill(servers)?;
     let most = servers.iter().copied().max().unwrap_or(0);
     let same = |count: u32| vec![count; servers.len()];
-    let per_server_hour = plan.cost.filter(|_| plan.server_hours > 0.0).map(|cost| cost / plan.server_hours);
+    let per_server_hour = plan
+        .cost
+        .filter(|_| plan.server_hours > 0.0)
+        .map(|cost| cost / plan.server_hours);
     let wrong = |quantile: f64| {
         let (idle_server_hours, unserved_player_hours) = basis.misfit(servers, quantile);
         WrongBy {
@@ -180,7 +187,10 @@ pub fn analyze(basis: &Basis<'_>, servers: &[u32], running_now: u32) -> Result<C
             idle_server_hours,
             idle_cost: per_server_hour.map(|price| price * idle_server_hours),
             unserved_player_hours,
-            lost: basis.prices.lost_player_hour.map(|worth| worth * unserved_player_hours),
+            lost: basis
+                .prices
+                .lost_player_hour
+                .map(|worth| worth * unserved_player_hours),
         }
     };
     let levels = &basis.demand.levels;

@@ -181,8 +181,10 @@ impl Demand {
 
     /// Time of a step.
     pub fn unix_ms(&self, step: usize) -> i64 {
-        self.start_unix_ms
-            .saturating_add(self.step_ms.saturating_mul(i64::try_from(step).unwrap_or(i64::MAX)))
+        self.start_unix_ms.saturating_add(
+            self.step_ms
+                .saturating_mul(i64::try_from(step).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Players at a quantile and a step; between two levels by a straight line, beyond them the outermost.
@@ -311,7 +313,10 @@ mod tests {
         assert_eq!((demand.at(0.01, 0), demand.at(0.999, 0)), (10.0, 40.0));
         assert_eq!(demand.probability_within(5.0, 0), Within::Below(0.1));
         assert_eq!(demand.probability_within(50.0, 0), Within::Above(0.9));
-        assert_eq!(demand.probability_within(30.0, 0).opposite().words(), "about 30 %");
+        assert_eq!(
+            demand.probability_within(30.0, 0).opposite().words(),
+            "about 30 %"
+        );
     }
 
     #[test]

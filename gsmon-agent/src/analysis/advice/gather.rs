@@ -109,13 +109,20 @@ pub fn gather(
 }
 
 /// Players of a group over time: means of each server within a step, summed over servers.
-fn players(group: &Group, servers: &[SeenServer], step_ms: i64) -> Vec<(i64, f64)> {
+pub fn players(group: &Group, servers: &[SeenServer], step_ms: i64) -> Vec<(i64, f64)> {
     let mut sums: BTreeMap<i64, f64> = BTreeMap::new();
-    for server in servers.iter().filter(|server| server.region.as_deref() == group.region.as_deref()) {
+    for server in servers
+        .iter()
+        .filter(|server| server.region.as_deref() == group.region.as_deref())
+    {
         let mut own: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
         for frame in &server.frames {
-            let Some(players) = frame.get(Measure::Players) else { continue };
-            let cell = own.entry((frame.unix_ms - 1).div_euclid(step_ms) * step_ms).or_default();
+            let Some(players) = frame.get(Measure::Players) else {
+                continue;
+            };
+            let cell = own
+                .entry((frame.unix_ms - 1).div_euclid(step_ms) * step_ms)
+                .or_default();
             let counts = frame.mode.as_deref().or(server.mode.as_deref()) == group.mode.as_deref();
             cell.0 += if counts { players * frame.seconds } else { 0.0 };
             cell.1 += frame.seconds;
@@ -152,8 +159,12 @@ fn of_group(
     let place = settings.region(region);
     let host = HostRoom {
         cores: place.and_then(|place| place.host_cores),
-        memory_bytes: place.and_then(|place| place.host_memory_gib).map(|gib| gib * 1_073_741_824.0),
-        transmit_bytes_per_second: place.and_then(|place| place.host_transmit_mbit).map(|mbit| mbit * 125_000.0),
+        memory_bytes: place
+            .and_then(|place| place.host_memory_gib)
+            .map(|gib| gib * 1_073_741_824.0),
+        transmit_bytes_per_second: place
+            .and_then(|place| place.host_transmit_mbit)
+            .map(|mbit| mbit * 125_000.0),
     };
     let series: Vec<Series<'_>> = there()
         .map(|server| Series {
@@ -166,25 +177,31 @@ fn of_group(
     // The smallest limit: every server of the group holds as many.
     let limit = setting
         .and_then(|setting| setting.players_per_server)
-        .or_else(|| of_mode().filter_map(|server| server.most_players).filter(|most| *most > 0).min());
+        .or_else(|| {
+            of_mode()
+                .filter_map(|server| server.most_players)
+                .filter(|most| *most > 0)
+                .min()
+        });
     let size = server_size(limit, Some(&facts), &host, targets).map_err(|error| error.to_string())?;
-    let known = |configured: Option<std::time::Duration>, seen: Vec<f64>, assumed: f64| match (configured, seen) {
-        (Some(time), _) => Known {
-            seconds: time.as_secs_f64(),
-            basis: TimeBasis::Configured,
-        },
-        // A slow start is as usual as a fast one; the slowest of all is not.
-        (None, seen) => quantile(&seen, 0.9).map_or(
-            Known {
-                seconds: assumed,
-                basis: TimeBasis::Assumed,
+    let known =
+        |configured: Option<std::time::Duration>, seen: Vec<f64>, assumed: f64| match (configured, seen) {
+            (Some(time), _) => Known {
+                seconds: time.as_secs_f64(),
+                basis: TimeBasis::Configured,
             },
-            |seconds| Known {
-                seconds,
-                basis: TimeBasis::Measured,
-            },
-        ),
-    };
+            // A slow start is as usual as a fast one; the slowest of all is not.
+            (None, seen) => quantile(&seen, 0.9).map_or(
+                Known {
+                    seconds: assumed,
+                    basis: TimeBasis::Assumed,
+                },
+                |seconds| Known {
+                    seconds,
+                    basis: TimeBasis::Measured,
+                },
+            ),
+        };
     let all = |of: fn(&SeenServer) -> &Vec<f64>| of_mode().flat_map(of).copied().collect::<Vec<f64>>();
     Ok(GroupFacts {
         demand,
@@ -259,7 +276,11 @@ mod tests {
         assert_eq!(facts[0].size.players, 30);
         assert_eq!(facts[0].warm_up.basis, TimeBasis::Measured);
         assert_eq!(facts[0].cool_down.basis, TimeBasis::Assumed);
-        assert!((facts[0].demand.at(0.5, 0) - 2.0 * 17.0).abs() < 4.0, "{}", facts[0].demand.at(0.5, 0));
+        assert!(
+            (facts[0].demand.at(0.5, 0) - 2.0 * 17.0).abs() < 4.0,
+            "{}",
+            facts[0].demand.at(0.5, 0)
+        );
         let advice = recommend_scaling(&facts, 6.0, Experience::Responsive);
         let group = &advice.groups[0];
         assert_eq!(group.demand.steps(), 72);

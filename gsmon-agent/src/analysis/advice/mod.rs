@@ -2,7 +2,7 @@
 //!
 //! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a forecast, `capacity` what a
 //! server holds, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
-//! players go to; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
+//! players go to, `quiet` when a restart disturbs the fewest; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
 
 pub mod capacity;
 pub mod cost;
@@ -13,6 +13,7 @@ pub mod packing;
 pub mod placement;
 pub mod plan;
 pub mod profile;
+pub mod quiet;
 pub mod simulate;
 
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,11 @@ pub enum AdviceError {
 }
 
 /// Advice for the hours to come. Demand that reaches further is cut. Costs are told of groups that have prices.
-pub fn recommend_scaling(groups: &[GroupFacts], forecast_hours: f64, experience: Experience) -> ScalingAdvice {
+pub fn recommend_scaling(
+    groups: &[GroupFacts],
+    forecast_hours: f64,
+    experience: Experience,
+) -> ScalingAdvice {
     let targets = experience.targets();
     let mut advice = ScalingAdvice {
         experience,
@@ -134,7 +139,9 @@ pub fn recommend_scaling(groups: &[GroupFacts], forecast_hours: f64, experience:
 
 fn of_group(facts: &GroupFacts, forecast_hours: f64, targets: Targets) -> Result<GroupAdvice, AdviceError> {
     let mut demand = facts.demand.clone();
-    let steps = (forecast_hours.max(0.0) * 3.6e6 / demand.step_ms as f64).ceil().max(1.0) as usize;
+    let steps = (forecast_hours.max(0.0) * 3.6e6 / demand.step_ms as f64)
+        .ceil()
+        .max(1.0) as usize;
     for level in &mut demand.levels {
         level.players.truncate(steps);
     }

@@ -39,7 +39,9 @@ const MOST_SERVERS: u64 = 100_000;
 /// Shares of a host, one for each resource; what is not known takes nothing.
 fn shares(takes: &HostRoom, host: &HostRoom) -> Result<[f64; 3], PackingError> {
     let share = |takes: Option<f64>, has: Option<f64>, name| match (takes, has) {
-        (Some(takes), Some(has)) if takes > has * (1.0 + 1e-9) || has <= 0.0 => Err(PackingError::TooLarge(name)),
+        (Some(takes), Some(has)) if takes > has * (1.0 + 1e-9) || has <= 0.0 => {
+            Err(PackingError::TooLarge(name))
+        }
         (Some(takes), Some(has)) => Ok((takes / has).max(0.0)),
         _ => Ok(0.0),
     };
@@ -119,7 +121,13 @@ mod tests {
         };
         let error = pack(&[sort], &room(4.0, 4.0)).unwrap_err();
         assert_eq!(error, PackingError::TooLarge("memory"));
-        assert_eq!(pack(&[Sort { count: 0, ..sort }], &room(4.0, 4.0)).unwrap().hosts.len(), 0);
+        assert_eq!(
+            pack(&[Sort { count: 0, ..sort }], &room(4.0, 4.0))
+                .unwrap()
+                .hosts
+                .len(),
+            0
+        );
     }
 
     proptest! {

@@ -2,8 +2,8 @@
 //! players are, what regions cost and how far they are (whoever asks).
 
 use good_lp::{
-    Expression, ProblemVariables, ResolutionError, Solution, SolverModel, Variable, constraint, default_solver,
-    variable,
+    Expression, ProblemVariables, ResolutionError, Solution, SolverModel, Variable, constraint,
+    default_solver, variable,
 };
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,9 @@ pub struct Placement {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PlacementError {
     /// No sites, or too much.
-    #[error("a placement needs 1 to {MOST_SITES} regions with servers and up to {MOST_ORIGINS} with players, not {sites} and {origins}")]
+    #[error(
+        "a placement needs 1 to {MOST_SITES} regions with servers and up to {MOST_ORIGINS} with players, not {sites} and {origins}"
+    )]
     Size {
         /// Sites.
         sites: usize,
@@ -129,7 +131,9 @@ pub enum PlacementError {
     #[error("`{0}` is named twice")]
     Twice(String),
     /// Nobody is near enough.
-    #[error("latency: no region with servers is within {longest_ms} ms of players in `{region}` ({nearest}); ask for another experience, or add a region or its latency")]
+    #[error(
+        "latency: no region with servers is within {longest_ms} ms of players in `{region}` ({nearest}); ask for another experience, or add a region or its latency"
+    )]
     TooFar {
         /// Of the players.
         region: String,
@@ -139,7 +143,9 @@ pub enum PlacementError {
         nearest: String,
     },
     /// Not enough servers.
-    #[error("capacity: {players} players from {origins} can only go to {sites}, which have {seats} seats with all servers they may run; raise most_servers there, or ask for another experience")]
+    #[error(
+        "capacity: {players} players from {origins} can only go to {sites}, which have {seats} seats with all servers they may run; raise most_servers there, or ask for another experience"
+    )]
     TooFew {
         /// Who.
         players: u64,
@@ -171,7 +177,10 @@ fn check(question: &Question) -> Result<(), PlacementError> {
         if !names.insert(("site", &site.region)) {
             return Err(PlacementError::Twice(site.region.clone()));
         }
-        for (what, value) in [("price of a server", site.server_hour), ("price of traffic", site.player_hour)] {
+        for (what, value) in [
+            ("price of a server", site.server_hour),
+            ("price of traffic", site.player_hour),
+        ] {
             figure(what, &site.region, value)?;
         }
     }
@@ -201,7 +210,10 @@ fn figure(what: &'static str, region: &str, value: f64) -> Result<(), PlacementE
 }
 
 fn distance(question: &Question, from: &str, to: &str) -> Option<f64> {
-    let told = question.distances.iter().find(|told| told.from == from && told.to == to);
+    let told = question
+        .distances
+        .iter()
+        .find(|told| told.from == from && told.to == to);
     told.map(|told| told.rtt_ms).or((from == to).then_some(0.0))
 }
 
@@ -210,7 +222,9 @@ fn penalty(question: &Question, targets: &Targets, rtt_ms: f64) -> f64 {
     let share = |site: &Site| site.server_hour / f64::from(site.seats.max(1)) / 100.0;
     let usual = question.sites.iter().map(share).fold(0.0, f64::max);
     // Where nothing has a price, distance alone decides.
-    let per_ms = question.penalty_per_ms.unwrap_or(if usual > 0.0 { usual } else { 0.001 });
+    let per_ms = question
+        .penalty_per_ms
+        .unwrap_or(if usual > 0.0 { usual } else { 0.001 });
     per_ms * (rtt_ms - targets.wanted_rtt_ms).max(0.0)
 }
 
@@ -264,7 +278,9 @@ pub fn place(question: &Question, targets: &Targets) -> Result<Placement, Placem
             model = model.with(constraint!(*players <= most * servers[index]));
         }
     }
-    let solution = model.solve().map_err(|error: ResolutionError| PlacementError::Solver(error.to_string()))?;
+    let solution = model
+        .solve()
+        .map_err(|error: ResolutionError| PlacementError::Solver(error.to_string()))?;
     Ok(answer(question, targets, &pairs, unknown_distances, |index| {
         whole(solution.value(sent[index]))
     }))
@@ -352,7 +368,11 @@ fn feasible(question: &Question, targets: &Targets, pairs: &[Pair]) -> Result<()
             .filter(|(index, _)| chosen >> index & 1 == 1)
             .map(|(_, site)| u64::from(site.seats) * u64::from(site.most_servers))
             .sum();
-        let bound = question.origins.iter().zip(&reach).filter(|(_, reach)| **reach & !chosen == 0);
+        let bound = question
+            .origins
+            .iter()
+            .zip(&reach)
+            .filter(|(_, reach)| **reach & !chosen == 0);
         let players: u64 = bound.map(|(origin, _)| u64::from(origin.players)).sum();
         // The smallest choice says most clearly what is missing.
         let smaller = worst.is_none_or(|(before, _, _)| chosen.count_ones() < before.count_ones());
@@ -360,7 +380,9 @@ fn feasible(question: &Question, targets: &Targets, pairs: &[Pair]) -> Result<()
             worst = Some((chosen, players, seats));
         }
     }
-    let Some((chosen, players, seats)) = worst else { return Ok(()) };
+    let Some((chosen, players, seats)) = worst else {
+        return Ok(());
+    };
     let names = |names: Vec<&str>| names.join(", ");
     Err(PlacementError::TooFew {
         players,
@@ -487,7 +509,10 @@ mod tests {
                     let found = placement.cost_per_hour + placement.penalty_per_hour;
                     assert!((found - best).abs() < 1e-4, "{found} for {best}: {question:?}");
                     let sent: u32 = placement.sent.iter().map(|sent| sent.players).sum();
-                    assert_eq!(sent, question.origins.iter().map(|origin| origin.players).sum::<u32>());
+                    assert_eq!(
+                        sent,
+                        question.origins.iter().map(|origin| origin.players).sum::<u32>()
+                    );
                     solved += 1;
                 }
                 (Err(PlacementError::TooFar { .. } | PlacementError::TooFew { .. }), None) => refused += 1,
@@ -522,9 +547,15 @@ mod tests {
             place(question, &experience.targets()).unwrap_err().to_string()
         };
         let far = told(&question, Experience::Smooth);
-        assert!(far.contains("latency") && far.contains("`us` is nearest with 90 ms"), "{far}");
+        assert!(
+            far.contains("latency") && far.contains("`us` is nearest with 90 ms"),
+            "{far}"
+        );
         let few = told(&question, Experience::Responsive);
-        assert!(few.contains("capacity") && few.contains("50 players from eu") && few.contains("40 seats"), "{few}");
+        assert!(
+            few.contains("capacity") && few.contains("50 players from eu") && few.contains("40 seats"),
+            "{few}"
+        );
         question.distances.clear();
         assert!(told(&question, Experience::Smooth).contains("no latency from there is known"));
         question.sites[0].server_hour = f64::NAN;

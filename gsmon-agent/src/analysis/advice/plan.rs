@@ -51,7 +51,10 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { least: 0, most: 10_000 }
+        Self {
+            least: 0,
+            most: 10_000,
+        }
     }
 }
 
@@ -138,7 +141,9 @@ pub struct Timetable {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// More must than may run.
-    #[error("at least {least} servers must run, but {most} may at most: correct `least` and `most` in [[advice.group]]")]
+    #[error(
+        "at least {least} servers must run, but {most} may at most: correct `least` and `most` in [[advice.group]]"
+    )]
     Bounds {
         /// Must.
         least: u32,
@@ -246,7 +251,11 @@ fn change(input: &PlanInput<'_>, step: usize, until: usize, before: u32, after: 
         "in {percent} % of cases at most {:.0} players come within {minutes} min",
         players.ceil()
     );
-    let held = format!("{} seats each, bound by {}", input.size.players, input.size.bound_by.words());
+    let held = format!(
+        "{} seats each, bound by {}",
+        input.size.players,
+        input.size.bound_by.words()
+    );
     let within = |count: u32| demand.probability_within(f64::from(count) * seats, fullest);
     match after > before {
         true => Change {
@@ -329,7 +338,12 @@ mod tests {
             group: Group::default(),
             start_unix_ms: 0,
             step_ms: STEP_MS,
-            levels: vec![level(0.1, 0.8), level(0.5, 1.0), level(0.95, 1.2), level(0.99, 1.3)],
+            levels: vec![
+                level(0.1, 0.8),
+                level(0.5, 1.0),
+                level(0.95, 1.2),
+                level(0.99, 1.3),
+            ],
             basis: DemandBasis::Forecast,
         }
     }
@@ -359,7 +373,13 @@ mod tests {
         }
     }
 
-    fn planned(players: &[f64], running: &[ServerNow], bounds: Bounds, warm_up: f64, cool_down: f64) -> Timetable {
+    fn planned(
+        players: &[f64],
+        running: &[ServerNow],
+        bounds: Bounds,
+        warm_up: f64,
+        cool_down: f64,
+    ) -> Timetable {
         plan(&PlanInput {
             demand: &demand(players),
             size: &size(10),
@@ -376,7 +396,13 @@ mod tests {
     fn servers_start_early_by_the_warm_up_and_stop_late_by_the_cool_down() {
         let mut players = vec![8.0; 60];
         players[20..30].fill(80.0);
-        let table = planned(&players, &servers(&[Some(8), Some(0)]), Bounds::default(), 10.0, 15.0);
+        let table = planned(
+            &players,
+            &servers(&[Some(8), Some(0)]),
+            Bounds::default(),
+            10.0,
+            15.0,
+        );
         let told: Vec<(i64, Action, u32)> = table
             .changes
             .iter()
@@ -384,7 +410,11 @@ mod tests {
             .collect();
         // 8 * 1.2 * 1.05 players need two servers, 80 * 1.2 * 1.05 need eleven; a wait of 30 s is taken from the warm-up.
         assert_eq!(told, [(18, Action::SpinUp, 11), (33, Action::SpinDown, 2)]);
-        assert!(table.changes[0].sure.probability() >= 0.9, "{:?}", table.changes[0].sure);
+        assert!(
+            table.changes[0].sure.probability() >= 0.9,
+            "{:?}",
+            table.changes[0].sure
+        );
         assert!(table.changes[0].why.contains("97 players") || table.changes[0].why.contains("96 players"));
     }
 
@@ -393,7 +423,10 @@ mod tests {
         let running = servers(&[Some(9), None, Some(0), Some(1)]);
         let table = planned(&[5.0; 20], &running, Bounds::default(), 5.0, 5.0);
         let change = &table.changes[0];
-        assert_eq!((change.unix_ms, change.action, change.count), (0, Action::SpinDown, 3));
+        assert_eq!(
+            (change.unix_ms, change.action, change.count),
+            (0, Action::SpinDown, 3)
+        );
         let drain = |server: &str, players, fits_elsewhere| TakeAway::Drain {
             server: server.into(),
             players,

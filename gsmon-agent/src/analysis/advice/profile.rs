@@ -20,9 +20,7 @@ const LOOKED_BACK_MS: i64 = 28 * DAY_MS;
 /// Fewer misses tell no quantile.
 const LEAST_MISSES: usize = 40;
 /// How far ahead misses are kept, minutes.
-const AHEAD_MINUTES: [i64; 16] = [
-    0, 1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 120, 240, 480, 1_440, 2_880,
-];
+const AHEAD_MINUTES: [i64; 16] = [0, 1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 120, 240, 480, 1_440, 2_880];
 
 /// History of one group on an even grid.
 #[derive(Clone, Debug)]
@@ -350,10 +348,7 @@ mod tests {
         assert_eq!(basis(1), DemandBasis::Persistence);
         assert_eq!(basis(3), DemandBasis::DailyProfile);
         assert_eq!(basis(9), DemandBasis::WeeklyProfile);
-        assert_eq!(
-            Profile::of(&[], STEP).unwrap_err(),
-            ProfileError::NoHistory
-        );
+        assert_eq!(Profile::of(&[], STEP).unwrap_err(), ProfileError::NoHistory);
         assert_eq!(
             Profile::of(&[(0, f64::NAN), (1, -4.0)], STEP).unwrap_err(),
             ProfileError::NoHistory
@@ -364,9 +359,7 @@ mod tests {
     #[test]
     fn a_daily_course_is_foreseen_with_quantiles_around_it() {
         let profile = Profile::of(&history(14, 4.0), STEP).unwrap();
-        let demand = profile
-            .demand(Group::default(), 72, &[0.05, 0.5, 0.95])
-            .unwrap();
+        let demand = profile.demand(Group::default(), 72, &[0.05, 0.5, 0.95]).unwrap();
         let mut within = 0;
         for step in 0..72 {
             let truth = day((14 * 1_440) as f64 + (step as f64 - 1.0) * 5.0);
@@ -398,6 +391,11 @@ mod tests {
             .unwrap()
             .demand(Group::default(), 12, &[0.5, 0.99])
             .unwrap();
-        assert!(demand.levels.iter().all(|level| level.players.iter().all(|players| *players == 0.0)));
+        assert!(
+            demand
+                .levels
+                .iter()
+                .all(|level| level.players.iter().all(|players| *players == 0.0))
+        );
     }
 }

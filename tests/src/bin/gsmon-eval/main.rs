@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use gsmon_tests::eval::{Figure, Strictness, advice, leaks::leaks, modes::modes, shapes};
 
-const USAGE: &str = "gsmon-eval scaling [SEEDS [THREADS]]\ngsmon-eval advice FILE [SEEDS [THREADS [PLAYERS]]]";
+const USAGE: &str =
+    "gsmon-eval scaling [SEEDS [THREADS]]\ngsmon-eval advice FILE [SEEDS [THREADS [PLAYERS]]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

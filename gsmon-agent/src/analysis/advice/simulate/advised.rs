@@ -27,7 +27,11 @@ pub fn wishes(profile: &Profile, players: &[f64], quantiles: &[f64], ahead: Ahea
     let until_stop = until_start + ahead.hold_steps;
     let misses: Vec<Vec<f64>> = quantiles
         .iter()
-        .map(|quantile| (0..=until_stop).map(|ahead| profile.miss(*quantile, ahead)).collect())
+        .map(|quantile| {
+            (0..=until_stop)
+                .map(|ahead| profile.miss(*quantile, ahead))
+                .collect()
+        })
         .collect();
     let mut wishes = vec![SeatWishes::default(); quantiles.len()];
     let mut expected = vec![0.0; until_stop + 1];

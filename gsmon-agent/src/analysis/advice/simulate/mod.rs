@@ -3,6 +3,7 @@
 //! (`advised`).
 
 pub mod advised;
+pub mod compare;
 pub mod visits;
 
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,12 @@ enum Seat {
 /// Replays visits in the steps of `counted`; everything before it only fills the servers. Players go to the fullest server
 /// that has room, as Agones' packed allocation does, and wait in line where none has. A server with players is never
 /// stopped.
-pub fn replay(visits: &[Visit], counted: std::ops::Range<usize>, rules: &Rules, policy: Policy<'_>) -> Outcome {
+pub fn replay(
+    visits: &[Visit],
+    counted: std::ops::Range<usize>,
+    rules: &Rules,
+    policy: Policy<'_>,
+) -> Outcome {
     let seats = rules.seats.max(1);
     let mut leaving: Vec<Vec<u32>> = vec![Vec::new(); counted.end];
     let mut coming: Vec<Vec<u32>> = vec![Vec::new(); counted.end];
@@ -252,8 +258,12 @@ mod tests {
 
     #[test]
     fn warm_up_makes_players_wait_and_who_knows_before_starts_early() {
-        let wish: Vec<f64> = (0..30).map(|step| f64::from(u8::from((10..20).contains(&step)))).collect();
-        let early: Vec<f64> = (0..30).map(|step| f64::from(u8::from((7..20).contains(&step)))).collect();
+        let wish: Vec<f64> = (0..30)
+            .map(|step| f64::from(u8::from((10..20).contains(&step))))
+            .collect();
+        let early: Vec<f64> = (0..30)
+            .map(|step| f64::from(u8::from((7..20).contains(&step))))
+            .collect();
         let late = replay(
             &visits(&[(10, 20)]),
             0..30,

@@ -1,0 +1,564 @@
+//! `gsmon recommend`: how many servers, where and when. Asks the agent or a Prometheus-compatible server; advice itself is
+//! `analysis::advice`.
+
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
+
+use serde::Serialize;
+
+use super::{
+    Failure, Outcome, SocketArg, print_json, run, runtime,
+    source::{Asked, SourceArgs},
+    times, unix_ms,
+};
+use crate::{
+    analysis::advice::{
+        GroupAdvice, GroupFacts, ScalingAdvice,
+        demand::Group,
+        experience::Experience,
+        gather::{self, Costs, SeenServer},
+        placement::{self, Distance, Origin, Placement, Question, Site},
+        plan::{Action, TakeAway, TimeBasis},
+        recommend_scaling,
+        simulate::{
+            Rules,
+            advised::Ahead,
+            compare::{Comparison, compare},
+        },
+    },
+    config::{AdviceSettings, Config},
+    history::{Resolution, TimeRange},
+    serve::fetch_snapshot,
+    top::harmless::harmless,
+    world::{
+        session::transitions::LifeKind,
+        snapshot::{ServerSnapshot, ServerState, Snapshot},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct RecommendArgs {
+    /// Hours to look ahead, 1 to 168.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=168))]
+    forecast_hours: u32,
+    /// How players shall fare: smooth, responsive or economical.
+    #[arg(long, default_value = "responsive")]
+    experience: Experience,
+    /// Tell what it costs, by [advice.prices].
+    #[arg(long)]
+    costs: bool,
+    /// Also replay the past: advice, a static buffer and a perfect oracle. Needs frames of minutes: --range up to 3d.
+    #[arg(long)]
+    simulate: bool,
+    /// Which region players who are here now should go to, instead of a timetable.
+    #[arg(long, conflicts_with_all = ["costs", "simulate"])]
+    placement: bool,
+    /// Write recommended servers, forecast and costs as metrics into this file, for node_exporter's textfile collector.
+    #[arg(long, value_name = "FILE", conflicts_with = "placement")]
+    textfile: Option<PathBuf>,
+    /// History that is learnt from: 24h, 28d, or two times with `..` between them.
+    #[arg(long, default_value = "28d", value_parser = times::parse_range)]
+    range: TimeRange,
+    /// Configuration with [advice] [default: /etc/gsmon.toml where there is one].
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    socket: SocketArg,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    advice: ScalingAdvice,
+    /// Replays, where they were asked for.
+    simulated: Vec<Simulated>,
+}
+
+#[derive(Debug, Serialize)]
+struct Simulated {
+    group: Group,
+    /// What would have come of it, or why that cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<Comparison>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub fn run(args: &RecommendArgs) -> Outcome {
+    let settings = settings(args)?;
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let snapshot = match &asked {
+        Asked::Agent(socket) => runtime()?.block_on(fetch_snapshot(&socket.socket))?,
+        Asked::Source(_) => {
+            return Err(Failure::Usage(anyhow::anyhow!(
+                "advice needs to know which servers run, which a Prometheus-compatible server does not tell well enough: ask the agent"
+            )));
+        }
+    };
+    let mut servers = Vec::with_capacity(snapshot.servers.len());
+    for server in &snapshot.servers {
+        let mut seen = seen(server);
+        seen.frames = asked.frames(&server.name, Some(args.range), Resolution::Fitting)?;
+        servers.push(seen);
+    }
+    let costs = if args.costs { Costs::Told } else { Costs::LeftOut };
+    let hours = f64::from(args.forecast_hours);
+    let targets = args.experience.targets();
+    let (facts, left_alone) = gather::gather(&servers, &settings, hours, &targets, costs);
+    if args.placement {
+        return placed(args, &snapshot, &facts, &settings);
+    }
+    let mut advice = recommend_scaling(&facts, hours, args.experience);
+    advice.left_alone.extend(left_alone);
+    let simulated = match args.simulate {
+        true => facts
+            .iter()
+            .map(|facts| simulate(facts, &servers, args))
+            .collect(),
+        false => Vec::new(),
+    };
+    let answer = Answer { advice, simulated };
+    if let Some(path) = &args.textfile {
+        write_metrics(path, &answer.advice)?;
+    }
+    match args.json {
+        true => print_json(&answer)?,
+        false => print!("{}", text(&answer)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(args: &RecommendArgs) -> Result<AdviceSettings, Failure> {
+    let usual = std::path::Path::new(run::DEFAULT_CONFIG);
+    let path = args.config.as_deref().or_else(|| usual.exists().then_some(usual));
+    Ok(match path {
+        Some(path) => {
+            Config::read(path)
+                .map_err(|error| Failure::Usage(error.into()))?
+                .advice
+        }
+        None => AdviceSettings::default(),
+    })
+}
+
+fn seen(server: &ServerSnapshot) -> SeenServer {
+    let game = &server.game_state;
+    let counts = [
+        game.player_counts.humans,
+        game.player_counts.bots,
+        game.player_counts.unknown,
+    ];
+    let mut modes = game.sessions.iter().map(|session| session.mode.as_deref());
+    let first = modes.next().flatten();
+    let took = |kind: LifeKind| {
+        let lives = game.starts_and_stops.iter().filter(|life| life.kind == kind);
+        lives.map(|life| life.took_ms as f64 / 1e3).collect()
+    };
+    let known = counts.iter().any(Option::is_some);
+    SeenServer {
+        name: server.name.clone(),
+        up: server.state == ServerState::Up,
+        mode: first
+            .filter(|first| modes.all(|mode| mode == Some(first)))
+            .map(str::to_owned),
+        region: server.region.clone(),
+        players: known.then(|| u32::try_from(counts.iter().flatten().sum::<u64>()).unwrap_or(u32::MAX)),
+        most_players: server.max_players,
+        warm_ups: took(LifeKind::WarmUp),
+        cool_downs: took(LifeKind::CoolDown),
+        frames: Vec::new(),
+    }
+}
+
+fn simulate(facts: &GroupFacts, servers: &[SeenServer], args: &RecommendArgs) -> Simulated {
+    const STEP_MS: i64 = 300_000;
+    let group = facts.demand.group.clone();
+    let hourly = servers
+        .iter()
+        .flat_map(|server| server.frames.last())
+        .any(|frame| frame.seconds > 600.0);
+    let replayed = match hourly {
+        true => Err("only hours are kept of so long a range: ask for --range 3d or shorter".to_owned()),
+        false => {
+            let seen = gather::players(&group, servers, STEP_MS);
+            let steps = |seconds: f64| (seconds * 1e3 / STEP_MS as f64).ceil() as usize;
+            let ahead = Ahead {
+                warm_up_steps: steps(facts.warm_up.seconds),
+                hold_steps: steps(facts.cool_down.seconds),
+            };
+            let rules = Rules {
+                seats: facts.size.players,
+                warm_up_steps: u32::try_from(ahead.warm_up_steps).unwrap_or(u32::MAX),
+                step_seconds: STEP_MS as f64 / 1e3,
+                least_servers: facts.bounds.least,
+                most_servers: facts.bounds.most,
+            };
+            let first = seen.first().map_or(0, |point| point.0);
+            let players: Vec<f64> = seen.iter().map(|point| point.1).collect();
+            let quantile = args.experience.targets().demand_quantile;
+            compare(first, STEP_MS, &players, quantile, ahead, &rules).map_err(|error| error.to_string())
+        }
+    };
+    match replayed {
+        Ok(comparison) => Simulated {
+            group,
+            comparison: Some(comparison),
+            error: None,
+        },
+        Err(error) => Simulated {
+            group,
+            comparison: None,
+            error: Some(error),
+        },
+    }
+}
+
+/// Players who are here now, by region, and where they would be best.
+fn placed(
+    args: &RecommendArgs,
+    snapshot: &Snapshot,
+    facts: &[GroupFacts],
+    settings: &AdviceSettings,
+) -> Outcome {
+    if settings.regions.is_empty() {
+        return Err(Failure::Usage(anyhow::anyhow!(
+            "a placement needs regions: name them as [[advice.region]] with rtt_ms and prices"
+        )));
+    }
+    let mut players = std::collections::BTreeMap::<&str, u64>::new();
+    for (region, flows) in snapshot.servers.iter().flat_map(|server| &server.flows_by_region) {
+        *players.entry(region).or_default() += flows;
+    }
+    if players.is_empty() {
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "nobody is here whose region is known: tell regions by [regions]"
+        )));
+    }
+    // Servers of the smallest size: what is known of one region stands in for the others.
+    let smallest = facts.iter().map(|facts| facts.size.players).min();
+    let mut sites = Vec::new();
+    for region in &settings.regions {
+        let own = facts
+            .iter()
+            .filter(|facts| facts.demand.group.region.as_deref() == Some(&*region.name));
+        let seats = own
+            .map(|facts| facts.size.players)
+            .min()
+            .or(smallest)
+            .ok_or_else(|| {
+                Failure::Usage(anyhow::anyhow!(
+                    "nobody says how many players a server holds: set players_per_server in [[advice.group]]"
+                ))
+            })?;
+        let prices = settings.prices_in(Some(&region.name));
+        let each = facts
+            .iter()
+            .filter_map(|facts| facts.transmit_per_player)
+            .fold(0.0, f64::max);
+        sites.push(Site {
+            region: region.name.clone(),
+            seats,
+            most_servers: region.most_servers.unwrap_or(1_000),
+            server_hour: prices.server_hour.unwrap_or(0.0),
+            player_hour: prices.egress_gb.unwrap_or(0.0) * each * 3_600.0 / 1e9,
+        });
+    }
+    let question = Question {
+        origins: players
+            .into_iter()
+            .map(|(region, players)| Origin {
+                region: region.to_owned(),
+                players: u32::try_from(players).unwrap_or(u32::MAX),
+            })
+            .collect(),
+        sites,
+        distances: settings
+            .regions
+            .iter()
+            .flat_map(|region| {
+                region.rtt_ms.iter().map(|(from, rtt_ms)| Distance {
+                    from: from.clone(),
+                    to: region.name.clone(),
+                    rtt_ms: *rtt_ms,
+                })
+            })
+            .collect(),
+        penalty_per_ms: None,
+    };
+    let placement = placement::place(&question, &args.experience.targets())?;
+    match args.json {
+        true => print_json(&placement)?,
+        false => print!("{}", placement_text(&placement)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn placement_text(placement: &Placement) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for placed in &placement.placed {
+        let _ = writeln!(
+            text,
+            "{}: {} servers for {} players",
+            harmless(&placed.region),
+            placed.servers,
+            placed.players
+        );
+    }
+    for sent in &placement.sent {
+        let _ = writeln!(
+            text,
+            "  {} players from {} to {}, {:.0} ms",
+            sent.players,
+            harmless(&sent.from),
+            harmless(&sent.to),
+            sent.rtt_ms
+        );
+    }
+    let _ = writeln!(text, "costs {:.2} an hour", placement.cost_per_hour);
+    for (from, to) in &placement.unknown_distances {
+        let _ = writeln!(
+            text,
+            "not used, since nobody says how far it is: from {} to {}",
+            harmless(from),
+            harmless(to)
+        );
+    }
+    text
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = String::new();
+    for group in &answer.advice.groups {
+        group_text(&mut text, group);
+    }
+    for left in &answer.advice.left_alone {
+        let _ = writeln!(
+            text,
+            "{}: no advice, keep what runs: {}",
+            harmless(&left.group.words()),
+            harmless(&left.why)
+        );
+    }
+    if answer.advice.groups.is_empty() && answer.advice.left_alone.is_empty() {
+        text.push_str("no servers are known: there is nothing to advise on\n");
+    }
+    for simulated in &answer.simulated {
+        simulated_text(&mut text, simulated);
+    }
+    text
+}
+
+fn known(basis: TimeBasis) -> &'static str {
+    match basis {
+        TimeBasis::Measured => "measured",
+        TimeBasis::Configured => "configured",
+        TimeBasis::Assumed => "assumed",
+    }
+}
+
+fn group_text(text: &mut String, group: &GroupAdvice) {
+    let _ = writeln!(
+        text,
+        "{}: {} servers run, {} are wanted now; {} players each ({})",
+        harmless(&group.group.words()),
+        group.running,
+        group.wanted_now,
+        group.size.players,
+        group.size.bound_by.words()
+    );
+    let _ = writeln!(
+        text,
+        "  demand by {}; warm-up {:.0} s ({}), cool-down {:.0} s ({})",
+        group.basis.words(),
+        group.warm_up.seconds,
+        known(group.warm_up.basis),
+        group.cool_down.seconds,
+        known(group.cool_down.basis)
+    );
+    if let (Some(hosts), Some(least)) = (group.hosts_at_peak, group.hosts_lower_bound) {
+        let _ = writeln!(
+            text,
+            "  at the peak on {hosts} hosts; fewer than {least} cannot do"
+        );
+    }
+    for change in &group.timetable.changes {
+        let what = match change.action {
+            Action::SpinUp => "start",
+            Action::SpinDown => "take away",
+        };
+        let _ = writeln!(
+            text,
+            "  {}  {what} {}, then {}: {} (sure: {})",
+            times::date_and_time(change.unix_ms),
+            change.count,
+            change.servers_after,
+            change.why,
+            change.sure.words()
+        );
+        for which in &change.which {
+            let _ = match which {
+                TakeAway::Stop { server } => writeln!(text, "    stop {}", harmless(server)),
+                TakeAway::Drain {
+                    server,
+                    players,
+                    fits_elsewhere,
+                } => writeln!(
+                    text,
+                    "    drain {} ({}{})",
+                    harmless(server),
+                    players.map_or("players unknown".to_owned(), |players| format!(
+                        "{players} players"
+                    )),
+                    if *fits_elsewhere {
+                        ", they fit on the others"
+                    } else {
+                        ""
+                    }
+                ),
+            };
+        }
+    }
+    if group.timetable.changes.is_empty() {
+        text.push_str("  nothing to change\n");
+    }
+    for note in &group.timetable.notes {
+        let _ = writeln!(text, "  {note}");
+    }
+    let Some(costs) = &group.costs else { return };
+    let currency = costs
+        .currency
+        .as_deref()
+        .map(|name| format!(" {}", harmless(name)))
+        .unwrap_or_default();
+    for (name, bill) in [
+        ("as advised", costs.plan),
+        ("nothing changed", costs.nothing),
+        ("for the peak", costs.peak),
+    ] {
+        let cost = bill
+            .cost
+            .map_or("cost unknown".to_owned(), |cost| format!("{cost:.2}{currency}"));
+        let _ = writeln!(
+            text,
+            "  {name:<16} {:>8.1} server-hours ({:.1} idle), {:.1} player-hours unserved, {cost}",
+            bill.server_hours, bill.idle_server_hours, bill.unserved_player_hours
+        );
+    }
+    for wrong in [costs.too_many, costs.too_few] {
+        let _ = writeln!(
+            text,
+            "  if demand is its {:.0} % quantile: {:.1} server-hours idle, {:.1} player-hours unserved",
+            100.0 * wrong.quantile,
+            wrong.idle_server_hours,
+            wrong.unserved_player_hours
+        );
+    }
+    if !costs.missing.is_empty() {
+        let _ = writeln!(
+            text,
+            "  no price for: {} ([advice.prices])",
+            costs.missing.join(", ")
+        );
+    }
+}
+
+fn simulated_text(text: &mut String, simulated: &Simulated) {
+    let name = simulated.group.words();
+    if let Some(error) = &simulated.error {
+        let _ = writeln!(text, "{}: no replay: {error}", harmless(&name));
+    }
+    let Some(comparison) = &simulated.comparison else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "{}: the last {:.0} h replayed",
+        harmless(&name),
+        comparison.hours
+    );
+    for (name, outcome) in [
+        ("advice".to_owned(), comparison.advice),
+        (format!("buffer of {}", comparison.buffer_size), comparison.buffer),
+        ("oracle".to_owned(), comparison.oracle),
+    ] {
+        let _ = writeln!(
+            text,
+            "  {name:<16} {:>10.1} player-minutes unserved, {:>8.1} server-hours idle of {:.1}",
+            outcome.unserved_player_minutes, outcome.idle_server_hours, outcome.server_hours
+        );
+    }
+    if comparison.buffer_is_better() {
+        let _ = writeln!(
+            text,
+            "  a static buffer of {} would have done better: use that",
+            comparison.buffer_size
+        );
+    }
+}
+
+/// Written beside it first, so that nobody reads half a file.
+fn write_metrics(path: &std::path::Path, advice: &ScalingAdvice) -> Result<(), Failure> {
+    use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
+    let registry = Registry::new();
+    let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<GaugeVec, Failure> {
+        let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+        registry.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    };
+    let labels = ["mode", "region"];
+    let wanted = gauge(
+        "gsmon_recommended_servers",
+        "Servers that are wanted now.",
+        &labels,
+    )?;
+    let seats = gauge(
+        "gsmon_server_capacity_players",
+        "Players that a server holds.",
+        &labels,
+    )?;
+    let cost = gauge(
+        "gsmon_recommended_cost",
+        "Cost of the advised servers over the hours ahead.",
+        &labels,
+    )?;
+    let demand = gauge(
+        "gsmon_forecast_players",
+        "Players an hour from now, by quantile.",
+        &["mode", "region", "quantile"],
+    )?;
+    let told = gauge("gsmon_recommended_timestamp_seconds", "When this was told.", &[])?;
+    told.with_label_values::<&str>(&[]).set(unix_ms() as f64 / 1e3);
+    for group in &advice.groups {
+        let names = [
+            group.group.mode.as_deref().unwrap_or_default(),
+            group.group.region.as_deref().unwrap_or_default(),
+        ];
+        wanted.with_label_values(&names).set(f64::from(group.wanted_now));
+        seats.with_label_values(&names).set(f64::from(group.size.players));
+        if let Some(total) = group.costs.as_ref().and_then(|costs| costs.plan.cost) {
+            cost.with_label_values(&names).set(total);
+        }
+        let hour = usize::try_from(3_600_000 / group.demand.step_ms).unwrap_or(0);
+        for level in &group.demand.levels {
+            if let Some(players) = level
+                .players
+                .get(hour.min(group.demand.steps().saturating_sub(1)))
+            {
+                let quantile = level.quantile.to_string();
+                demand
+                    .with_label_values(&[names[0], names[1], quantile.as_str()])
+                    .set(*players);
+            }
+        }
+    }
+    let mut body = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut body)?;
+    let beside = path.with_extension("new");
+    let wrote = std::fs::write(&beside, body).and_then(|()| std::fs::rename(&beside, path));
+    wrote.map_err(|error| Failure::Failed(anyhow::anyhow!("cannot write {}: {error}", path.display())))
+}

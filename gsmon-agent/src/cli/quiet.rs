@@ -61,12 +61,27 @@ pub fn run(args: &QuietArgs) -> Outcome {
         .collect();
     let profile = Profile::of(&points, step_ms)?;
     let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let steps = usize::try_from(ms(args.within) / step_ms).unwrap_or(0) + 2;
-    let demand = profile
+    let steps = usize::try_from(ms(args.within) / step_ms).unwrap_or(0) + 3;
+    let mut demand = profile
         .demand(Group::default(), steps, &[0.5, 0.95])?
-        .finer(FINE_MS);
-    let window = quietest(&demand, ms(args.length))
-        .ok_or_else(|| anyhow::anyhow!("{}: the forecast is shorter than the window", args.server))?;
+        .finer(FINE_MS)
+        .since(unix_ms())
+        .ok_or_else(|| {
+            anyhow::anyhow!(
+                "the newest history of {} is too old: is the agent recording?",
+                args.server
+            )
+        })?;
+    for level in &mut demand.levels {
+        level
+            .players
+            .truncate(usize::try_from(ms(args.within) / FINE_MS).unwrap_or(1).max(1));
+    }
+    let window = quietest(
+        &demand,
+        ms(args.length).min(ms(args.within) / FINE_MS * FINE_MS).max(1),
+    )
+    .ok_or_else(|| anyhow::anyhow!("{}: the forecast is shorter than the window", args.server))?;
     match args.json {
         true => print_json(&window)?,
         false => print!("{}", text(&args.server, &window, demand.basis.words())),

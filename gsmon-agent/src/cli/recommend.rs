@@ -15,7 +15,7 @@ use crate::{
         GroupAdvice, GroupFacts, ScalingAdvice,
         demand::Group,
         experience::Experience,
-        gather::{self, Costs, SeenServer},
+        gather::{self, Costs, Hours, SeenServer},
         placement::{self, Distance, Origin, Placement, Question, Site},
         plan::{Action, TakeAway, TimeBasis},
         recommend_scaling,
@@ -107,8 +107,12 @@ pub fn run(args: &RecommendArgs) -> Outcome {
     }
     let costs = if args.costs { Costs::Told } else { Costs::LeftOut };
     let hours = f64::from(args.forecast_hours);
+    let span = Hours {
+        now_unix_ms: unix_ms(),
+        ahead: hours,
+    };
     let targets = args.experience.targets();
-    let (facts, left_alone) = gather::gather(&servers, &settings, hours, &targets, costs);
+    let (facts, left_alone) = gather::gather(&servers, &settings, span, &targets, costs);
     if args.placement {
         return placed(args, &snapshot, &facts, &settings);
     }

@@ -174,6 +174,17 @@ impl Demand {
         }
     }
 
+    /// The same from a time on; `None` where it does not reach so far.
+    pub fn since(mut self, unix_ms: i64) -> Option<Self> {
+        let past = unix_ms.saturating_sub(self.start_unix_ms).max(0) / self.step_ms;
+        let past = usize::try_from(past).ok().filter(|past| *past < self.steps())?;
+        self.start_unix_ms = self.unix_ms(past);
+        for level in &mut self.levels {
+            level.players.drain(..past);
+        }
+        Some(self)
+    }
+
     /// Steps.
     pub fn steps(&self) -> usize {
         self.levels.first().map_or(0, |level| level.players.len())
@@ -317,6 +328,15 @@ mod tests {
             demand.probability_within(30.0, 0).opposite().words(),
             "about 30 %"
         );
+    }
+
+    #[test]
+    fn what_is_past_is_left_out() {
+        let whole = demand(&[(0.5, &[0.0, 30.0, 60.0])]);
+        let later = whole.clone().since(130_000).unwrap();
+        assert_eq!((later.start_unix_ms, later.steps()), (120_000, 1));
+        assert_eq!(whole.clone().since(-5).unwrap(), whole);
+        assert_eq!(whole.since(180_000), None);
     }
 
     #[test]

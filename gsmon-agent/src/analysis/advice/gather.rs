@@ -66,6 +66,15 @@ impl From<PriceSettings> for Prices {
     }
 }
 
+/// The time that advice is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hours {
+    /// When it begins.
+    pub now_unix_ms: i64,
+    /// Its length, hours.
+    pub ahead: f64,
+}
+
 /// Shall costs be told?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Costs {
@@ -79,7 +88,7 @@ pub enum Costs {
 pub fn gather(
     servers: &[SeenServer],
     settings: &AdviceSettings,
-    forecast_hours: f64,
+    hours: Hours,
     targets: &Targets,
     costs: Costs,
 ) -> (Vec<GroupFacts>, Vec<LeftAlone>) {
@@ -100,7 +109,7 @@ pub fn gather(
     }
     let (mut told, mut left) = (Vec::new(), Vec::new());
     for group in groups {
-        match of_group(&group, servers, settings, forecast_hours, targets, costs) {
+        match of_group(&group, servers, settings, hours, targets, costs) {
             Ok(facts) => told.push(facts),
             Err(why) => left.push(LeftAlone { group, why }),
         }
@@ -138,7 +147,7 @@ fn of_group(
     group: &Group,
     servers: &[SeenServer],
     settings: &AdviceSettings,
-    forecast_hours: f64,
+    hours: Hours,
     targets: &Targets,
     costs: Costs,
 ) -> Result<GroupFacts, String> {
@@ -150,11 +159,13 @@ fn of_group(
     let step_ms = if long { HOUR_MS } else { STEP_MS };
     let seen = players(group, servers, step_ms);
     let profile = Profile::of(&seen, step_ms).map_err(|error| error.to_string())?;
-    let steps = (forecast_hours.max(0.0) * 3.6e6 / step_ms as f64).ceil() as usize + 2;
+    let steps = (hours.ahead.max(0.0) * 3.6e6 / step_ms as f64).ceil() as usize + 3;
     let demand = profile
         .demand(group.clone(), steps, &LEVELS)
         .map_err(|error| error.to_string())?
-        .finer(STEP_MS);
+        .finer(STEP_MS)
+        .since(hours.now_unix_ms)
+        .ok_or("the newest history is older than a forecast reaches: is the agent recording, and are its clock and this one right?")?;
     let setting = settings.group(mode, region);
     let place = settings.region(region);
     let host = HostRoom {
@@ -246,6 +257,11 @@ mod tests {
         config::AdviceGroup,
     };
 
+    const HOURS: Hours = Hours {
+        now_unix_ms: 20 * 24 * HOUR_MS,
+        ahead: 6.0,
+    };
+
     fn server(name: &str, days: i64, most_players: Option<u32>) -> SeenServer {
         let frames = (0..days * 24).map(|hour| {
             let players = 20.0 + 10.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
@@ -271,13 +287,13 @@ mod tests {
         let servers = [server("a", 20, Some(30)), server("b", 20, Some(40))];
         let targets = Experience::Responsive.targets();
         let settings = AdviceSettings::default();
-        let (facts, left) = gather(&servers, &settings, 6.0, &targets, Costs::Told);
+        let (facts, left) = gather(&servers, &settings, HOURS, &targets, Costs::Told);
         assert_eq!((facts.len(), left.len()), (1, 0), "{left:?}");
         assert_eq!(facts[0].size.players, 30);
         assert_eq!(facts[0].warm_up.basis, TimeBasis::Measured);
         assert_eq!(facts[0].cool_down.basis, TimeBasis::Assumed);
         assert!(
-            (facts[0].demand.at(0.5, 0) - 2.0 * 17.0).abs() < 4.0,
+            (facts[0].demand.at(0.5, 0) - 2.0 * 18.7).abs() < 5.0,
             "{}",
             facts[0].demand.at(0.5, 0)
         );
@@ -297,15 +313,24 @@ mod tests {
         let settings = AdviceSettings::default();
         let mut new = server("a", 20, Some(30));
         new.frames.clear();
-        let (_, left) = gather(&[new], &settings, 6.0, &targets, Costs::LeftOut);
+        let (_, left) = gather(&[new], &settings, HOURS, &targets, Costs::LeftOut);
         assert!(left[0].why.contains("no players were counted"), "{left:?}");
-        let (_, left) = gather(&[server("a", 20, None)], &settings, 6.0, &targets, Costs::LeftOut);
+        let old = [server("a", 9, Some(30))];
+        let (_, left) = gather(&old, &settings, HOURS, &targets, Costs::LeftOut);
+        assert!(left[0].why.contains("newest history is older"), "{left:?}");
+        let (_, left) = gather(
+            &[server("a", 20, None)],
+            &settings,
+            HOURS,
+            &targets,
+            Costs::LeftOut,
+        );
         assert!(left[0].why.contains("players_per_server"), "{left:?}");
         // A gap, and an hour in which nothing was measured, are no reason.
         let mut gaps = server("a", 20, Some(30));
         gaps.frames.drain(100..160);
         gaps.frames[200].set(Measure::Players, None);
-        let (facts, _) = gather(&[gaps], &settings, 6.0, &targets, Costs::LeftOut);
+        let (facts, _) = gather(&[gaps], &settings, HOURS, &targets, Costs::LeftOut);
         assert_eq!(facts.len(), 1);
         let bounds = AdviceSettings {
             groups: vec![AdviceGroup {
@@ -319,7 +344,7 @@ mod tests {
             }],
             ..AdviceSettings::default()
         };
-        let (facts, _) = gather(&[server("a", 20, None)], &bounds, 6.0, &targets, Costs::LeftOut);
+        let (facts, _) = gather(&[server("a", 20, None)], &bounds, HOURS, &targets, Costs::LeftOut);
         let advice = recommend_scaling(&facts, 6.0, Experience::Smooth);
         assert!(advice.left_alone[0].why.contains("correct `least` and `most`"));
     }

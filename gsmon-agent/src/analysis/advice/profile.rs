@@ -289,7 +289,8 @@ impl Profile {
         });
         Demand {
             group,
-            start_unix_ms: self.last_unix_ms(),
+            // A value is the mean of its step, and so that of the middle.
+            start_unix_ms: self.last_unix_ms() + self.step_ms / 2,
             step_ms: self.step_ms,
             levels: levels.collect(),
             basis: self.basis,

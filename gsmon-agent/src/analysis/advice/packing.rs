@@ -88,8 +88,8 @@ pub fn pack(sorts: &[Sort], host: &HostRoom) -> Result<Packing, PackingError> {
         });
         first = (*index, place);
         hosts[place].0[*index] += 1;
-        for of in 0..3 {
-            hosts[place].1[of] += shares[of];
+        for (used, share) in hosts[place].1.iter_mut().zip(shares) {
+            *used += share;
         }
     }
     let least = u32::from(!all.is_empty());

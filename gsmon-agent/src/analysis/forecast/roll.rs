@@ -1,0 +1,201 @@
+//! Goes through a series origin by origin for one horizon, as if each were the present: what every model says, weights from
+//! how earlier forecasts turned out, intervals from their errors. Nothing after an origin is looked at before the walk gets
+//! there, so that the forecast of the last origin and every back-test are the same walk.
+
+use super::{
+    blend::Blend,
+    conformal::{Conformal, LEVELS, P05, P95},
+    direct::Direct,
+    grid::Grid,
+    models::{Model, says},
+};
+
+/// What is said at an origin of the step one horizon later.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The last step that was seen.
+    pub origin: usize,
+    /// The step it is about.
+    pub target: usize,
+    /// Expected players.
+    pub players: f64,
+    /// Quantiles, in the order of [`LEVELS`].
+    pub quantiles: [f64; LEVELS.len()],
+    /// What the baseline says; NaN where it cannot.
+    pub baseline: f64,
+    /// The baseline with intervals of the same kind.
+    pub baseline_quantiles: [f64; LEVELS.len()],
+    /// What each model says, in the order of [`Model::ALL`].
+    pub models: [f64; Model::ALL.len()],
+}
+
+/// What a walk comes to.
+pub(super) struct Walk {
+    /// One per origin from the first that was asked for, where anything can be said.
+    pub said: Vec<Said>,
+    /// Weights at the last origin.
+    pub weights: Vec<(Model, f64)>,
+    /// Mean absolute relative error of each model, as weighed at the end.
+    pub errors: Vec<(Model, f64)>,
+    /// How all earlier forecasts of this horizon turned out.
+    pub record: Record,
+}
+
+/// How earlier forecasts turned out: sums over those that came due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Record {
+    pub tested: usize,
+    pub absolute: f64,
+    pub players: f64,
+    pub both: usize,
+    pub blend_absolute: f64,
+    pub baseline_absolute: f64,
+    pub told: usize,
+    pub covered: usize,
+}
+
+/// Where the baseline is among the models.
+const LAST_WEEK: usize = 5;
+
+type Look = Option<([f64; 10], f64)>;
+
+struct Open {
+    said: [f64; Model::ALL.len()],
+    looks: [Look; 2],
+    blended: f64,
+    quantiles: Option<[f64; LEVELS.len()]>,
+    baseline: f64,
+    baseline_quantiles: Option<[f64; LEVELS.len()]>,
+}
+
+/// Walks over `learned` (the series without what is not to be learned from), judged by `grid`, and keeps what is said from
+/// `keep_from` on.
+pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) -> Walk {
+    let models = Model::ALL;
+    let (hour, day) = (grid.hour(), grid.day());
+    let mut blend = Blend::new(models.len(), day);
+    let mut directs = [Direct::new(ahead, false), Direct::new(ahead, true)];
+    let mut conformal = Conformal::new(day);
+    let mut baseline_conformal = Conformal::new(day);
+    let mut record = Record::default();
+    let mut open: Vec<Option<Open>> = Vec::with_capacity(grid.len());
+    let mut kept = Vec::new();
+    let mut weights = vec![0.0; models.len()];
+    let mut weighed: (Vec<bool>, usize) = (Vec::new(), 0);
+    for origin in 0..grid.len() {
+        // What was said of this step has come, or not.
+        let came = learned.at(origin);
+        if let Some(Some(then)) = origin.checked_sub(ahead).and_then(|then| open.get(then))
+            && came.is_finite()
+        {
+            let level = came.max(0.1 * learned.mean(origin as i64 - day as i64, origin as i64 + 1)).max(0.5);
+            let errors: Vec<f64> = then.said.iter().map(|said| (said - came) / level).collect();
+            blend.learn(&errors);
+            for (direct, look) in directs.iter_mut().zip(&then.looks) {
+                if let Some((row, now)) = look {
+                    direct.learn(row, *now, came);
+                }
+            }
+            let of_day = grid.of_day(origin);
+            if then.blended.is_finite() {
+                record.take(then, came);
+                let quantiles = then.quantiles.as_ref().map(<[f64; LEVELS.len()]>::as_slice);
+                conformal.learn(origin, of_day, then.blended, quantiles, came);
+            }
+            if then.baseline.is_finite() {
+                let quantiles = then.baseline_quantiles.as_ref().map(<[f64; LEVELS.len()]>::as_slice);
+                baseline_conformal.learn(origin, of_day, then.baseline, quantiles, came);
+            }
+        }
+        for direct in &mut directs {
+            direct.refresh(day / 4);
+        }
+        let mut all = [f64::NAN; Model::ALL.len()];
+        let mut looks: [Look; 2] = [None, None];
+        let mut which = 0;
+        for (place, model) in models.iter().enumerate() {
+            all[place] = if matches!(model, Model::Changes | Model::ChangesSmooth) {
+                let look = directs[which].look(learned, origin);
+                let said = look.map_or(f64::NAN, |(row, now)| directs[which].says(&row, now));
+                looks[which] = look;
+                which += 1;
+                said
+            } else {
+                says(*model, learned, origin, ahead)
+            };
+        }
+        let can: Vec<bool> = all.iter().map(|said| said.is_finite()).collect();
+        if weighed.0 != can || origin >= weighed.1 + hour {
+            weights = blend.weights(&can, day / 2);
+            weighed = (can, origin);
+        }
+        let blended = if weights.iter().sum::<f64>() > 0.0 {
+            let parts = weights.iter().zip(&all).filter(|(weight, _)| **weight > 0.0);
+            parts.map(|(weight, said)| weight * said).sum::<f64>()
+        } else {
+            f64::NAN
+        };
+        let target = origin + ahead;
+        let of_day = grid.of_day(target);
+        let baseline = says(models[LAST_WEEK], grid, origin, ahead);
+        // Levels move once an hour at most, before what is kept begins; each origin has its own quantiles after that.
+        let tell = origin >= keep_from || origin % hour == 0;
+        let quantiles = (tell && blended.is_finite()).then(|| conformal.quantiles(target, of_day, blended));
+        let baseline_quantiles =
+            (tell && baseline.is_finite()).then(|| baseline_conformal.quantiles(target, of_day, baseline));
+        if origin >= keep_from
+            && let Some(quantiles) = quantiles
+        {
+            kept.push(Said {
+                origin,
+                target,
+                players: blended,
+                quantiles,
+                baseline,
+                baseline_quantiles: baseline_quantiles.unwrap_or([f64::NAN; LEVELS.len()]),
+                models: all,
+            });
+        }
+        open.push(Some(Open {
+            said: all,
+            looks,
+            blended,
+            quantiles,
+            baseline,
+            baseline_quantiles,
+        }));
+    }
+    Walk {
+        said: kept,
+        weights: models
+            .iter()
+            .copied()
+            .zip(weights)
+            .filter(|(_, weight)| *weight > 0.0)
+            .collect(),
+        errors: models
+            .iter()
+            .enumerate()
+            .filter_map(|(place, model)| Some((*model, blend.error(place)?)))
+            .collect(),
+        record,
+    }
+}
+
+impl Record {
+    fn take(&mut self, then: &Open, came: f64) {
+        let off = (then.blended - came).abs();
+        self.tested += 1;
+        self.absolute += off;
+        self.players += came;
+        if then.baseline.is_finite() {
+            self.both += 1;
+            self.blend_absolute += off;
+            self.baseline_absolute += (then.baseline - came).abs();
+        }
+        if let Some(quantiles) = then.quantiles {
+            self.told += 1;
+            self.covered += usize::from((quantiles[P05]..=quantiles[P95]).contains(&came));
+        }
+    }
+}

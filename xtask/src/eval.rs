@@ -11,6 +11,7 @@ use crate::root;
 #[command(
     after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
 )]
+#[command(after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast --seeds 40 --file players.csv")]
 pub struct EvalArgs {
     /// What is held against planted truth.
     subject: Subject,
@@ -25,6 +26,9 @@ pub struct EvalArgs {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
+    /// A file of counts (columns time and players) for `forecast`.
+    #[arg(long)]
+    file: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -53,6 +57,14 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
                 args.players.to_string(),
             ]
         }
+    /// How many players will come, beside simple forecasts.
+    Forecast,
+}
+
+pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    let subject = match args.subject {
+        Subject::Scaling => "scaling",
+        Subject::Forecast => "forecast",
     };
     let status = Command::new("cargo")
         .current_dir(root())
@@ -68,6 +80,8 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
             "--",
         ])
         .args(words)
+        .args([subject, &args.seeds.to_string(), &args.threads.to_string()])
+        .args(args.file.as_deref().map(std::path::absolute).transpose()?)
         .status()?;
     Ok(if status.success() {
         ExitCode::SUCCESS

@@ -8,6 +8,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod fleet;
+mod forecast;
 mod history;
 mod mark;
 mod network;
@@ -100,6 +101,11 @@ enum Command {
         after_help = "Examples:\n  gsmon wait-empty arena --max-players 2 --timeout 2h && systemctl restart arena"
     )]
     WaitEmpty(quiet::WaitEmptyArgs),
+    /// How many players will come: the next hours and days, with intervals and how well such forecasts did.
+    #[command(
+        after_help = "Examples:\n  gsmon forecast arena --hours 24\n  gsmon forecast --region eu --hours 48 --plot eu.svg\n  gsmon forecast --all --json | jq '.points[] | [.begin_unix_s, .players]'\n  gsmon forecast --from-csv players.csv --backtest --predictions out.csv"
+    )]
+    Forecast(forecast::ForecastArgs),
     /// Mark a change of a server (a plugin, a setting), or see what changed at each mark.
     #[command(
         after_help = "Examples:\n  gsmon mark arena \"plugin X 2.1\"\n  gsmon mark arena\n  gsmon mark arena --window 15m --json"
@@ -186,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(&args),
         Command::Quiet(args) => quiet::run(&args),
         Command::WaitEmpty(args) => quiet::wait_empty(&args),
+        Command::Forecast(args) => forecast::run(&args),
         Command::Mark(args) => mark::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Selftest(args) => selftest::run(&args),

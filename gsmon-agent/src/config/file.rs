@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     AdviceSettings, CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings,
     RegionSettings, RemoteSettings, check, netcode,
+    AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
+    RemoteSettings, check, forecast, netcode,
 };
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
@@ -52,6 +54,11 @@ pub struct Config {
     pub queue: QueueSettings,
     /// `[advice]`
     pub advice: AdviceSettings,
+    /// `[forecast]`
+    pub forecast: ForecastSettings,
+    /// `[[event]]`
+    #[serde(rename = "event")]
+    pub events: Vec<AnnouncedEvent>,
     /// `[limits]`
     pub limits: Limits,
     /// `[discovery]`
@@ -446,6 +453,9 @@ pub enum FieldError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// A forecast or an event that cannot be meant.
+    #[error("{0}")]
+    BadForecast(String),
     /// One interface twice.
     #[error("[[interface]] `{name}` is listed twice")]
     DuplicateInterface {
@@ -491,6 +501,8 @@ impl Config {
         self.history.check()?;
         self.queue.check()?;
         self.advice.check()?;
+        self.forecast.check()?;
+        forecast::check(&self.events)?;
         netcode::check(&self.netcode, &self.servers)?;
         self.regions.check()?;
         let mut names = HashMap::new();

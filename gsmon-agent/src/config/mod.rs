@@ -3,6 +3,7 @@
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
 //! what it says; `netcode` which wire format its players speak; `probe` which of its functions are probed; `discovery`
 //! finding servers that nobody configured; `advice` what advice on servers cannot measure; `queue` who waits for a match; `regions` where players are; `remote` a
+//! finding servers that nobody configured; `queue` who waits for a match; `forecast` seasons and events; `regions` where players are; `remote` a
 //! listener for other hosts; `fleet` the file of `gsmon fleet`.
 
 mod advice;
@@ -11,6 +12,7 @@ mod discovery;
 mod file;
 mod fleet;
 mod fleet_source;
+mod forecast;
 mod history;
 mod netcode;
 mod probe;
@@ -36,6 +38,7 @@ pub use fleet_source::FleetSourceSettings;
 pub use history::{HistorySettings, HistoryWriting};
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
+pub use forecast::{AnnouncedEvent, ForecastSettings};
 pub use queue::{QueueFields, QueueMode, QueueSettings};
 pub use regions::{
     LatencyBand, NetworkListError, RegionSettings, check_name as check_region_name, parse_networks,

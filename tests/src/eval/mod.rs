@@ -2,6 +2,7 @@
 //! off. `made` makes servers; the others ask one question each. Nothing here needs root, a kernel or a clock.
 
 pub mod advice;
+pub mod forecast;
 pub mod leaks;
 pub mod made;
 pub mod modes;

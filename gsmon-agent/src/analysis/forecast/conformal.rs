@@ -18,7 +18,7 @@ pub const P95: usize = 7;
 const KEPT_DAYS: usize = 14;
 
 /// How far a level moves for one value on the wrong side.
-const PACE: f64 = 0.004;
+const PACE: f64 = 0.01;
 
 /// Errors before quantiles come from them alone; with fewer, a Poisson count whose mean may be off by [`UNTRIED_RATIO`]
 /// holds them apart.

@@ -138,8 +138,9 @@ pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) 
         let target = origin + ahead;
         let of_day = grid.of_day(target);
         let baseline = says(models[LAST_WEEK], grid, origin, ahead);
-        // Levels move once an hour at most, before what is kept begins; each origin has its own quantiles after that.
-        let tell = origin >= keep_from || origin % hour == 0;
+        // Levels move once an hour, whatever is kept of the walk: quantiles of an origin do not depend on what is asked for.
+        let hourly = origin % hour == 0;
+        let tell = origin >= keep_from || hourly;
         let quantiles = (tell && blended.is_finite()).then(|| conformal.quantiles(target, of_day, blended));
         let baseline_quantiles =
             (tell && baseline.is_finite()).then(|| baseline_conformal.quantiles(target, of_day, baseline));
@@ -160,9 +161,9 @@ pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) 
             said: all,
             looks,
             blended,
-            quantiles,
+            quantiles: quantiles.filter(|_| hourly),
             baseline,
-            baseline_quantiles,
+            baseline_quantiles: baseline_quantiles.filter(|_| hourly),
         }));
     }
     Walk {

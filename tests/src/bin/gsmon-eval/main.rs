@@ -2,12 +2,15 @@
 //! held against a population. Exit code 1 where a figure
 //! does not lie where it is to lie.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use gsmon_tests::eval::{Figure, Strictness, advice, leaks::leaks, modes::modes, shapes};
 
 const USAGE: &str =
     "gsmon-eval scaling [SEEDS [THREADS]]\ngsmon-eval advice FILE [SEEDS [THREADS [PLAYERS]]]";
+use gsmon_tests::eval::{Figure, Strictness, forecast::forecasts, leaks::leaks, modes::modes, shapes};
+
+const USAGE: &str = "gsmon-eval scaling [SEEDS [THREADS]] or gsmon-eval forecast [SEEDS [THREADS [FILE]]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         return advice_on(file, seeds, usize::try_from(threads).unwrap_or(1), players as f64);
     }
     let (Some("scaling"), Some(seeds), Some(threads)) =
+    let (Some(subject @ ("scaling" | "forecast")), Some(seeds), Some(threads)) =
         (words.first().map(String::as_str), number(1, 2_000), number(2, 2))
     else {
         eprintln!("{USAGE}");
@@ -39,6 +43,17 @@ fn main() -> ExitCode {
             missed += usize::from(!figure.holds());
         }
     };
+    if subject == "forecast" {
+        match forecasts(seeds, threads, words.get(3).map(Path::new)) {
+            Ok(figures) => print(figures),
+            Err(error) => {
+                eprintln!("{error:#}");
+                return ExitCode::from(2);
+            }
+        }
+        println!("{missed} figures missed");
+        return if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     println!("{seeds} seeds per shape, made-up servers of four hours");
     print(shapes::shapes(seeds, threads, Strictness::Promised));
     print(shapes::capacity(seeds / 4, threads, Strictness::Promised));

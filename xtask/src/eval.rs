@@ -12,6 +12,8 @@ use crate::root;
     after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
 )]
 #[command(after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast --seeds 40 --file players.csv")]
+    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast --seeds 40 --file players.csv"
+)]
 pub struct EvalArgs {
     /// What is held against planted truth.
     subject: Subject,

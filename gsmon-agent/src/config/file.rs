@@ -15,6 +15,8 @@ use super::{
     RegionSettings, RemoteSettings, check, netcode,
     AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
     RemoteSettings, check, forecast, netcode,
+    AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer, HistorySettings,
+    QueueSettings, RegionSettings, RemoteSettings, check, forecast, netcode,
 };
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.

@@ -59,7 +59,9 @@ impl AnnouncedEvent {
 impl ForecastSettings {
     /// Time zone of a region, or of everything.
     pub fn zone(&self, region: Option<&str>) -> Result<TimeZone, FieldError> {
-        let name = region.and_then(|region| self.timezones.get(region)).unwrap_or(&self.timezone);
+        let name = region
+            .and_then(|region| self.timezones.get(region))
+            .unwrap_or(&self.timezone);
         if name == "UTC" {
             return Ok(TimeZone::UTC);
         }
@@ -72,20 +74,30 @@ impl ForecastSettings {
 
     pub(super) fn check(&self) -> Result<(), FieldError> {
         self.zone(None)?;
-        self.timezones.keys().try_for_each(|region| self.zone(Some(region)).map(drop))
+        self.timezones
+            .keys()
+            .try_for_each(|region| self.zone(Some(region)).map(drop))
     }
 }
 
 /// Checks what the types cannot.
 pub(super) fn check(events: &[AnnouncedEvent]) -> Result<(), FieldError> {
     for event in events {
-        let bad = |message: &str| Err(FieldError::BadForecast(format!("[[event]] `{}`: {message}", event.name)));
+        let bad = |message: &str| {
+            Err(FieldError::BadForecast(format!(
+                "[[event]] `{}`: {message}",
+                event.name
+            )))
+        };
         match event.span_unix_s() {
             None => return bad("from and to must be RFC 3339 times such as 2026-03-01T20:00:00Z"),
             Some((from, to)) if from >= to => return bad("it ends before it begins"),
             Some(_) => {}
         }
-        if event.players_ratio.is_some_and(|ratio| !(0.0..=100.0).contains(&ratio)) {
+        if event
+            .players_ratio
+            .is_some_and(|ratio| !(0.0..=100.0).contains(&ratio))
+        {
             return bad("players_ratio must lie between 0 and 100");
         }
     }
@@ -105,15 +117,34 @@ mod tests {
             format!("[[event]]\nname = \"cup\"\nfrom = \"{from}\"\nto = \"2026-03-02T00:00:00Z\"\n{more}\n")
         };
         let zones = "[forecast]\ntimezone = \"Europe/Berlin\"\ntimezones = { us = \"America/New_York\" }\n";
-        let config = parse(&format!("{zones}{}", event("2026-03-01T00:00:00Z", "players_ratio = 1.5"))).unwrap();
-        assert_eq!(config.forecast.zone(Some("us")).unwrap().iana_name(), Some("America/New_York"));
-        assert_eq!(config.forecast.zone(Some("eu")).unwrap().iana_name(), Some("Europe/Berlin"));
-        assert_eq!(config.events[0].span_unix_s(), Some((1_772_323_200, 1_772_409_600)));
+        let config = parse(&format!(
+            "{zones}{}",
+            event("2026-03-01T00:00:00Z", "players_ratio = 1.5")
+        ))
+        .unwrap();
+        assert_eq!(
+            config.forecast.zone(Some("us")).unwrap().iana_name(),
+            Some("America/New_York")
+        );
+        assert_eq!(
+            config.forecast.zone(Some("eu")).unwrap().iana_name(),
+            Some("Europe/Berlin")
+        );
+        assert_eq!(
+            config.events[0].span_unix_s(),
+            Some((1_772_323_200, 1_772_409_600))
+        );
         for (text, wanted) in [
-            ("[forecast]\ntimezone = \"Moon/Crater\"\n".to_owned(), "no time zone"),
+            (
+                "[forecast]\ntimezone = \"Moon/Crater\"\n".to_owned(),
+                "no time zone",
+            ),
             (event("tomorrow", ""), "RFC 3339"),
             (event("2026-03-03T00:00:00Z", ""), "ends before"),
-            (event("2026-03-01T00:00:00Z", "players_ratio = -1.0"), "players_ratio"),
+            (
+                event("2026-03-01T00:00:00Z", "players_ratio = -1.0"),
+                "players_ratio",
+            ),
         ] {
             let refused = parse(&text).unwrap_err().to_string();
             assert!(refused.contains(wanted), "{refused}");

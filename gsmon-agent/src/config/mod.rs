@@ -35,10 +35,10 @@ pub use fleet::{
     FleetSettings, MOST_AGENTS,
 };
 pub use fleet_source::FleetSourceSettings;
+pub use forecast::{AnnouncedEvent, ForecastSettings};
 pub use history::{HistorySettings, HistoryWriting};
 pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
-pub use forecast::{AnnouncedEvent, ForecastSettings};
 pub use queue::{QueueFields, QueueMode, QueueSettings};
 pub use regions::{
     LatencyBand, NetworkListError, RegionSettings, check_name as check_region_name, parse_networks,

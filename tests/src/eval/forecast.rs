@@ -57,7 +57,11 @@ impl Dice {
 fn made(seed: u64) -> Vec<(i64, f64)> {
     let mut dice = Dice::new(seed);
     let players = [4.0, 12.0, 40.0, 200.0, 3_000.0][seed as usize % 5];
-    let weekly = if seed % 3 == 0 { 0.0 } else { 0.15 + 0.2 * dice.even() };
+    let weekly = if seed % 3 == 0 {
+        0.0
+    } else {
+        0.15 + 0.2 * dice.even()
+    };
     let (swing, second, phase) = (0.3 + 0.5 * dice.even(), 0.2 * dice.even(), dice.even());
     let (back, stir) = (0.997, 0.01 + 0.02 * dice.even());
     let mut level = 0.0;
@@ -78,7 +82,10 @@ fn made(seed: u64) -> Vec<(i64, f64)> {
 fn thinned(samples: &[(i64, f64)], players: f64, seed: u64) -> Vec<(i64, f64)> {
     let mut dice = Dice::new(seed);
     let mean = samples.iter().map(|(_, count)| count).sum::<f64>() / samples.len().max(1) as f64;
-    samples.iter().map(|(time, count)| (*time, dice.poisson(count / mean * players))).collect()
+    samples
+        .iter()
+        .map(|(time, count)| (*time, dice.poisson(count / mean * players)))
+        .collect()
 }
 
 /// Scores of `seeds` made-up servers, and of the file as it is and thinned, three weeks held out of each.
@@ -90,7 +97,12 @@ pub fn forecasts(seeds: u64, threads: usize, file: Option<&Path>) -> Result<Vec<
     if let Some(path) = file {
         let open = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let samples = table::read(open).with_context(|| path.display().to_string())?;
-        for (seed, players) in [5.0, 15.0, 50.0, 200.0, 1_000.0].into_iter().cycle().take(15).enumerate() {
+        for (seed, players) in [5.0, 15.0, 50.0, 200.0, 1_000.0]
+            .into_iter()
+            .cycle()
+            .take(15)
+            .enumerate()
+        {
             series.push(thinned(&samples, players, seed as u64 + 1_000_000));
         }
         series.push(samples);
@@ -101,7 +113,10 @@ pub fn forecasts(seeds: u64, threads: usize, file: Option<&Path>) -> Result<Vec<
         let end = grid.len().checked_sub((run % weeks) as usize * WEEK)?;
         back_test(&grid.until(end), 7, &HORIZONS, &[]).ok()
     });
-    let mut figures = vec![Figure::told("series times weeks", runs.iter().flatten().count() as f64)];
+    let mut figures = vec![Figure::told(
+        "series times weeks",
+        runs.iter().flatten().count() as f64,
+    )];
     let mut covered = [0.0; 2];
     for (place, hours) in HORIZONS.iter().enumerate() {
         let mut rows: Vec<[f64; 7]> = Vec::new();
@@ -112,20 +127,43 @@ pub fn forecasts(seeds: u64, threads: usize, file: Option<&Path>) -> Result<Vec<
             let of = |column: usize| score.days.iter().map(|day| day[column]).sum::<f64>().max(1e-9);
             let (error, interval) = (of(1), of(3));
             for day in &score.days {
-                rows.push([day[0] / error, day[1] / error, day[2] / interval, day[3] / interval, day[4], day[5], day[6]]);
+                rows.push([
+                    day[0] / error,
+                    day[1] / error,
+                    day[2] / interval,
+                    day[3] / interval,
+                    day[4],
+                    day[5],
+                    day[6],
+                ]);
             }
         }
         let total = |column: usize| rows.iter().map(|row| row[column]).sum::<f64>();
         let (low, high) = resampled(&rows);
         let name = |what: &str| format!("{hours} h: {what}");
-        figures.push(Figure::within(name("error over the baseline's"), total(0) / total(1), 0.0, PROMISED[place]));
+        figures.push(Figure::within(
+            name("error over the baseline's"),
+            total(0) / total(1),
+            0.0,
+            PROMISED[place],
+        ));
         figures.push(Figure::told(name("  lower bound (95 %, days resampled)"), low));
         figures.push(Figure::told(name("  upper bound"), high));
-        figures.push(Figure::within(name("interval score over the baseline's"), total(2) / total(3), 0.0, 1.0));
+        figures.push(Figure::within(
+            name("interval score over the baseline's"),
+            total(2) / total(3),
+            0.0,
+            1.0,
+        ));
         figures.push(Figure::told(name("in the 90 % interval"), total(4) / total(6)));
         covered[0] += total(4);
         covered[1] += total(6);
     }
-    figures.push(Figure::within("all: in the 90 % interval", covered[0] / covered[1].max(1.0), 0.88, 0.92));
+    figures.push(Figure::within(
+        "all: in the 90 % interval",
+        covered[0] / covered[1].max(1.0),
+        0.88,
+        0.92,
+    ));
     Ok(figures)
 }

@@ -83,7 +83,9 @@ pub struct BackTest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackTestError {
     /// Too little.
-    #[error("a back-test over the last {0} days needs a week of counts before them that it can be held against: there are {1} days in all")]
+    #[error(
+        "a back-test over the last {0} days needs a week of counts before them that it can be held against: there are {1} days in all"
+    )]
     TooShort(usize, usize),
 }
 
@@ -91,10 +93,19 @@ pub enum BackTestError {
 ///
 /// # Errors
 /// When there is too little before.
-pub fn back_test(grid: &Grid, days: usize, hours: &[usize], events: &[Event]) -> Result<BackTest, BackTestError> {
+pub fn back_test(
+    grid: &Grid,
+    days: usize,
+    hours: &[usize],
+    events: &[Event],
+) -> Result<BackTest, BackTestError> {
     let window = days * grid.day();
     let short = || BackTestError::TooShort(days, grid.len() / grid.day());
-    let from = grid.len().checked_sub(window).filter(|from| *from >= 7 * grid.day()).ok_or_else(short)?;
+    let from = grid
+        .len()
+        .checked_sub(window)
+        .filter(|from| *from >= 7 * grid.day())
+        .ok_or_else(short)?;
     let learned = ordinary(grid, events);
     let mut horizons = Vec::new();
     let mut predictions = Vec::new();
@@ -114,7 +125,10 @@ pub fn back_test(grid: &Grid, days: usize, hours: &[usize], events: &[Event]) ->
     }
     match horizons.is_empty() {
         true => Err(short()),
-        false => Ok(BackTest { horizons, predictions }),
+        false => Ok(BackTest {
+            horizons,
+            predictions,
+        }),
     }
 }
 
@@ -144,7 +158,9 @@ fn score(grid: &Grid, from: usize, hours: usize, said: &[Said]) -> Option<Horizo
         (relative && !errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
     };
     let week = hours.div_ceil(168) * 7;
-    let seasonal = |said: &Said| usize::try_from(grid.days_before(said.target, week)).map_or(f64::NAN, |step| grid.at(step));
+    let seasonal = |said: &Said| {
+        usize::try_from(grid.days_before(said.target, week)).map_or(f64::NAN, |step| grid.at(step))
+    };
     let (mut days, mut players, mut absolute, mut baseline_absolute) = (BTreeMap::new(), 0.0, 0.0, 0.0);
     for (said, came) in &due {
         let (error, baseline) = ((said.players - came).abs(), (said.baseline - came).abs());
@@ -154,8 +170,18 @@ fn score(grid: &Grid, from: usize, hours: usize, said: &[Said]) -> Option<Horizo
         let over = if relative { *came } else { 1.0 };
         let (own, inside) = interval(&said.quantiles, *came);
         let (other, other_inside) = interval(&said.baseline_quantiles, *came);
-        let day: &mut [f64; 7] = days.entry(grid.begin_unix_s(said.target).div_euclid(86_400)).or_insert([0.0; 7]);
-        for (sum, value) in day.iter_mut().zip([error / over, baseline / over, own, other, inside, other_inside, 1.0]) {
+        let day: &mut [f64; 7] = days
+            .entry(grid.begin_unix_s(said.target).div_euclid(86_400))
+            .or_insert([0.0; 7]);
+        for (sum, value) in day.iter_mut().zip([
+            error / over,
+            baseline / over,
+            own,
+            other,
+            inside,
+            other_inside,
+            1.0,
+        ]) {
             *sum += value;
         }
     }
@@ -163,7 +189,9 @@ fn score(grid: &Grid, from: usize, hours: usize, said: &[Said]) -> Option<Horizo
     let total = |column: usize| days.iter().map(|day| day[column]).sum::<f64>();
     let (ratio_low, ratio_high) = resampled(&days);
     let steps: Vec<f64> = (0..from)
-        .filter_map(|step| Some((grid.at(step) - grid.at(usize::try_from(grid.days_before(step, 7)).ok()?)).abs()))
+        .filter_map(|step| {
+            Some((grid.at(step) - grid.at(usize::try_from(grid.days_before(step, 7)).ok()?)).abs())
+        })
         .filter(|difference| difference.is_finite())
         .collect();
     let scale = steps.iter().sum::<f64>() / steps.len().max(1) as f64;

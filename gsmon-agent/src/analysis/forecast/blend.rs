@@ -40,7 +40,11 @@ impl Blend {
             .enumerate()
             .map(|(model, error)| {
                 let usual = self.absolute[model] / self.pair_weights[model * self.count + model].max(1e-9);
-                let most = if self.seen[model] < 16 { 2.0 } else { 6.0 * usual + 1e-6 };
+                let most = if self.seen[model] < 16 {
+                    2.0
+                } else {
+                    6.0 * usual + 1e-6
+                };
                 error.clamp(-most, most)
             })
             .collect();
@@ -83,10 +87,17 @@ impl Blend {
             let at = a * self.count + b;
             self.products[at] / self.pair_weights[at].max(1e-9)
         };
-        let best = active.iter().map(|a| mean(*a, *a)).fold(f64::INFINITY, f64::min).max(1e-12);
+        let best = active
+            .iter()
+            .map(|a| mean(*a, *a))
+            .fold(f64::INFINITY, f64::min)
+            .max(1e-12);
         // Those that are far worse only cost.
         active.retain(|a| mean(*a, *a) <= WORST * best);
-        let simple: Vec<f64> = active.iter().map(|a| (best / mean(*a, *a).max(1e-12)).powi(3)).collect();
+        let simple: Vec<f64> = active
+            .iter()
+            .map(|a| (best / mean(*a, *a).max(1e-12)).powi(3))
+            .collect();
         let total: f64 = simple.iter().sum();
         let mut prior: Vec<f64> = simple.iter().map(|weight| weight / total).collect();
         while active.len() > 1 {
@@ -105,7 +116,9 @@ impl Blend {
             }
             right[size - 1] = best;
             let Some(solved) = solve(left, right) else { break };
-            let worst = (0..active.len()).min_by(|a, b| solved[*a].total_cmp(&solved[*b])).unwrap_or(0);
+            let worst = (0..active.len())
+                .min_by(|a, b| solved[*a].total_cmp(&solved[*b]))
+                .unwrap_or(0);
             if solved[worst] >= 0.0 {
                 let sum: f64 = solved[..active.len()].iter().sum();
                 for (index, model) in active.iter().enumerate() {
@@ -129,7 +142,8 @@ impl Blend {
 pub(super) fn solve(mut left: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
     let size = right.len();
     for column in 0..size {
-        let pivot = (column..size).max_by(|a, b| left[*a][column].abs().total_cmp(&left[*b][column].abs()))?;
+        let pivot =
+            (column..size).max_by(|a, b| left[*a][column].abs().total_cmp(&left[*b][column].abs()))?;
         if left[pivot][column].abs() < 1e-14 {
             return None;
         }
@@ -148,7 +162,9 @@ pub(super) fn solve(mut left: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<
         }
     }
     for column in (0..size).rev() {
-        let sum: f64 = (column + 1..size).map(|other| left[column][other] * right[other]).sum();
+        let sum: f64 = (column + 1..size)
+            .map(|other| left[column][other] * right[other])
+            .sum();
         right[column] = (right[column] - sum) / left[column][column];
     }
     right.iter().all(|value| value.is_finite()).then_some(right)

@@ -50,9 +50,20 @@ impl Conformal {
     }
 
     /// What came of a forecast for a step: its error, and which quantiles it lay above.
-    pub(super) fn learn(&mut self, step: usize, of_day: usize, said: f64, quantiles: Option<&[f64]>, came: f64) {
+    pub(super) fn learn(
+        &mut self,
+        step: usize,
+        of_day: usize,
+        said: f64,
+        quantiles: Option<&[f64]>,
+        came: f64,
+    ) {
         self.kept.push_back((step, of_day, (came - said) / usual(said)));
-        while self.kept.front().is_some_and(|(first, _, _)| first + KEPT_DAYS * self.day < step) {
+        while self
+            .kept
+            .front()
+            .is_some_and(|(first, _, _)| first + KEPT_DAYS * self.day < step)
+        {
             self.kept.pop_front();
         }
         let Some(quantiles) = quantiles else { return };
@@ -78,7 +89,10 @@ impl Conformal {
                 let apart = (*place as f64 - of_day as f64).abs();
                 let apart = apart.min(day - apart) / day * 24.0;
                 let age = (step - then.min(&step)) as f64 / day;
-                (*error, (0.1 + (-0.5 * (apart / 2.5).powi(2)).exp()) * (-age / 10.0).exp())
+                (
+                    *error,
+                    (0.1 + (-0.5 * (apart / 2.5).powi(2)).exp()) * (-age / 10.0).exp(),
+                )
             })
             .collect();
         errors.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -93,7 +107,9 @@ impl Conformal {
                 below += errors[index].1;
                 index += 1;
             }
-            let learned = errors.get(index).map_or(f64::NAN, |(error, _)| said + error * scale);
+            let learned = errors
+                .get(index)
+                .map_or(f64::NAN, |(error, _)| said + error * scale);
             let floor = untried(said, *level);
             let quantile = if self.kept.len() >= ENOUGH && learned.is_finite() {
                 learned
@@ -118,5 +134,11 @@ fn untried(mean: f64, level: f64) -> f64 {
     let root = 1.0 - 1.0 / (9.0 * shape) + z / (3.0 * shape.sqrt());
     let count = shape * root.max(0.0).powi(3);
     let both = ((count - mean).powi(2) + (z * UNTRIED_RATIO * mean).powi(2)).sqrt();
-    (mean + if level < 0.5 { -both } else { both * f64::from(u8::from(level > 0.5)) }).max(0.0)
+    (mean
+        + if level < 0.5 {
+            -both
+        } else {
+            both * f64::from(u8::from(level > 0.5))
+        })
+    .max(0.0)
 }

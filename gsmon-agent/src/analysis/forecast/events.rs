@@ -47,7 +47,11 @@ pub(super) fn ordinary(grid: &Grid, events: &[Event]) -> Grid {
             (out && run <= grid.day()) || events.iter().any(|event| event.holds(begin))
         })
         .collect();
-    if mask.iter().any(|masked| *masked) { grid.without(&mask) } else { grid.clone() }
+    if mask.iter().any(|masked| *masked) {
+        grid.without(&mask)
+    } else {
+        grid.clone()
+    }
 }
 
 /// What a step is beside an ordinary one, by the events it lies in: as told, else as earlier events of that name were
@@ -68,7 +72,10 @@ fn learned(grid: &Grid, events: &[Event], name: &str) -> Option<f64> {
     let (mut came, mut usual) = (0.0, 0.0);
     for step in 0..grid.len() {
         let begin = grid.begin_unix_s(step);
-        if !events.iter().any(|event| event.name == name && event.holds(begin)) {
+        if !events
+            .iter()
+            .any(|event| event.name == name && event.holds(begin))
+        {
             continue;
         }
         let before = usize::try_from(grid.days_before(step, 7)).map_or(f64::NAN, |before| grid.at(before));
@@ -92,6 +99,8 @@ pub(super) fn level_shift(grid: &Grid) -> Option<f64> {
     };
     let now = ratio(0);
     let before: Vec<f64> = (2..10).map(ratio).filter(|ratio| ratio.is_finite()).collect();
-    let usual = crate::analysis::stats::robust::spread(&before).unwrap_or(0.1).max(0.05);
+    let usual = crate::analysis::stats::robust::spread(&before)
+        .unwrap_or(0.1)
+        .max(0.05);
     (now.is_finite() && now.abs() > 0.2 && now.abs() > 4.0 * usual).then(|| now.exp())
 }

@@ -12,7 +12,9 @@ pub enum GridError {
     #[error("a step of {0} s does not divide a day: take 900 or 3600")]
     Step(i64),
     /// More steps than memory is spent on.
-    #[error("{0} steps are more than the {MOST_STEPS} that a series may have: take a longer step or less history")]
+    #[error(
+        "{0} steps are more than the {MOST_STEPS} that a series may have: take a longer step or less history"
+    )]
     TooLong(i64),
 }
 
@@ -39,11 +41,7 @@ impl Grid {
     ///
     /// # Errors
     /// When the step does not divide a day, or the series is too long.
-    pub fn of_samples(
-        samples: &[(i64, f64)],
-        step_seconds: i64,
-        zone: &TimeZone,
-    ) -> Result<Self, GridError> {
+    pub fn of_samples(samples: &[(i64, f64)], step_seconds: i64, zone: &TimeZone) -> Result<Self, GridError> {
         if step_seconds < 60 || DAY_SECONDS % step_seconds != 0 {
             return Err(GridError::Step(step_seconds));
         }
@@ -70,7 +68,13 @@ impl Grid {
         let values = sums
             .iter()
             .zip(&counts)
-            .map(|(sum, count)| if *count > 0 { sum / f64::from(*count) } else { f64::NAN })
+            .map(|(sum, count)| {
+                if *count > 0 {
+                    sum / f64::from(*count)
+                } else {
+                    f64::NAN
+                }
+            })
             .collect();
         Ok(Self::of_steps(first, step_seconds, values, zone))
     }
@@ -130,7 +134,12 @@ impl Grid {
     /// The first steps alone.
     pub fn until(&self, length: usize) -> Self {
         let length = length.min(self.values.len());
-        Self::of_steps(self.first, self.step_seconds, self.values[..length].to_vec(), &self.zone)
+        Self::of_steps(
+            self.first,
+            self.step_seconds,
+            self.values[..length].to_vec(),
+            &self.zone,
+        )
     }
 
     /// Steps, gaps among them.
@@ -155,7 +164,9 @@ impl Grid {
 
     /// Steps of a day.
     pub fn day(&self) -> usize {
-        usize::try_from(DAY_SECONDS / self.step_seconds).unwrap_or(1).max(1)
+        usize::try_from(DAY_SECONDS / self.step_seconds)
+            .unwrap_or(1)
+            .max(1)
     }
 
     /// Time zone of its seasons.

@@ -32,7 +32,9 @@ pub const MOST_HOURS: usize = 168;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForecastError {
     /// No count at all.
-    #[error("there is no count of players yet: a forecast needs an hour of history at least, and a week to be good")]
+    #[error(
+        "there is no count of players yet: a forecast needs an hour of history at least, and a week to be good"
+    )]
     NoHistory,
     /// Too far, or not at all.
     #[error("{0} hours cannot be told: ask for 1 to {MOST_HOURS}")]
@@ -120,7 +122,11 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
         return Err(ForecastError::NoHistory);
     }
     let learned = events::ordinary(grid, events);
-    let learned = if learned.known() == 0 { grid.clone() } else { learned };
+    let learned = if learned.known() == 0 {
+        grid.clone()
+    } else {
+        learned
+    };
     let last = grid.len() - 1;
     let mut points = Vec::with_capacity(hours);
     let mut parts = Vec::new();
@@ -134,12 +140,20 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
             // Nothing in the last day: what there was before, in all.
             None => {
                 let mean = grid.mean(0, grid.len() as i64);
-                (mean, conformal::Conformal::new(grid.day()).quantiles(last, 0, mean))
+                (
+                    mean,
+                    conformal::Conformal::new(grid.day()).quantiles(last, 0, mean),
+                )
             }
         };
         let begin_unix_s = grid.begin_unix_s(last + hour * grid.hour());
         let (ratio, names) = events::effect(grid, events, begin_unix_s);
-        unknown.extend(names.into_iter().filter(|name| !unknown.contains(name)).collect::<Vec<_>>());
+        unknown.extend(
+            names
+                .into_iter()
+                .filter(|name| !unknown.contains(name))
+                .collect::<Vec<_>>(),
+        );
         let record = walk.record;
         if record.tested < conformal::ENOUGH && untried.is_none() {
             untried = Some(hour);
@@ -217,9 +231,13 @@ fn shortcomings(grid: &Grid, history_days: f64, untried: Option<usize>) -> Vec<S
             history_days * 24.0
         ));
     } else if history_days < 7.2 {
-        all.push(format!("{history_days:.1} days of history: days are known, weeks are not"));
+        all.push(format!(
+            "{history_days:.1} days of history: days are known, weeks are not"
+        ));
     } else if history_days < 14.0 {
-        all.push(format!("{history_days:.1} days of history: one week stands for all"));
+        all.push(format!(
+            "{history_days:.1} days of history: one week stands for all"
+        ));
     }
     let gaps = 1.0 - grid.known() as f64 / grid.len().max(1) as f64;
     if gaps > 0.1 {

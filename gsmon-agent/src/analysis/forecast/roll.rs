@@ -88,7 +88,9 @@ pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) 
         if let Some(Some(then)) = origin.checked_sub(ahead).and_then(|then| open.get(then))
             && came.is_finite()
         {
-            let level = came.max(0.1 * learned.mean(origin as i64 - day as i64, origin as i64 + 1)).max(0.5);
+            let level = came
+                .max(0.1 * learned.mean(origin as i64 - day as i64, origin as i64 + 1))
+                .max(0.5);
             let errors: Vec<f64> = then.said.iter().map(|said| (said - came) / level).collect();
             blend.learn(&errors);
             for (direct, look) in directs.iter_mut().zip(&then.looks) {
@@ -103,7 +105,10 @@ pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) 
                 conformal.learn(origin, of_day, then.blended, quantiles, came);
             }
             if then.baseline.is_finite() {
-                let quantiles = then.baseline_quantiles.as_ref().map(<[f64; LEVELS.len()]>::as_slice);
+                let quantiles = then
+                    .baseline_quantiles
+                    .as_ref()
+                    .map(<[f64; LEVELS.len()]>::as_slice);
                 baseline_conformal.learn(origin, of_day, then.baseline, quantiles, came);
             }
         }

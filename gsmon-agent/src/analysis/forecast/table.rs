@@ -35,7 +35,9 @@ pub fn read(source: impl Read) -> Result<Vec<(i64, f64)>, TableError> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(source);
     let header = reader.headers()?.clone();
     let column = |name: &'static str| {
-        let found = header.iter().position(|field| field.trim_start_matches('\u{feff}').eq_ignore_ascii_case(name));
+        let found = header
+            .iter()
+            .position(|field| field.trim_start_matches('\u{feff}').eq_ignore_ascii_case(name));
         found.ok_or(TableError::Column(name))
     };
     let (time, players) = (column("time")?, column("players")?);
@@ -50,7 +52,9 @@ pub fn read(source: impl Read) -> Result<Vec<(i64, f64)>, TableError> {
             Err(_) => text.parse::<Timestamp>().ok(),
         };
         let at = at.ok_or_else(|| {
-            wrong(format!("`{text}` is no time: write 2026-03-01T20:00:00Z or seconds since 1970"))
+            wrong(format!(
+                "`{text}` is no time: write 2026-03-01T20:00:00Z or seconds since 1970"
+            ))
         })?;
         let text = record.get(players).unwrap_or_default();
         if text.is_empty() {

@@ -8,11 +8,18 @@ fn made(steps: usize, step_seconds: i64, players: f64) -> Vec<(i64, f64)> {
     let mut state = 7_u64;
     (0..steps as i64)
         .map(|step| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let noise = (state >> 40) as f64 / (1_u64 << 24) as f64 - 0.5;
             let day = (step * step_seconds) as f64 / 86_400.0;
-            let wave = 1.0 + 0.5 * (day * std::f64::consts::TAU).sin() + 0.2 * (day / 7.0 * std::f64::consts::TAU).sin();
-            (step * step_seconds, (players * wave * (1.0 + 0.1 * noise)).max(0.0))
+            let wave = 1.0
+                + 0.5 * (day * std::f64::consts::TAU).sin()
+                + 0.2 * (day / 7.0 * std::f64::consts::TAU).sin();
+            (
+                step * step_seconds,
+                (players * wave * (1.0 + 0.1 * noise)).max(0.0),
+            )
         })
         .collect()
 }
@@ -30,7 +37,11 @@ fn nothing_after_the_origin_is_seen() {
         let told = forecast(&grid(&samples[..cut], 3_600), 6, &[]).unwrap();
         let origin = told.origin_unix_s;
         for hours in [1, 6] {
-            let then = tested.predictions.iter().find(|one| one.origin_unix_s == origin && one.hours == hours).unwrap();
+            let then = tested
+                .predictions
+                .iter()
+                .find(|one| one.origin_unix_s == origin && one.hours == hours)
+                .unwrap();
             let now = &told.points[hours - 1];
             assert_eq!(then.prediction, now.players);
             // The back-test begins to move levels at every step where it begins to be scored; by the hour it is the same.
@@ -48,7 +59,11 @@ fn seasons_are_found_and_told_with_their_error() {
         assert!((point.players / players - 1.0).abs() < 0.1, "{point:?} {players}");
         assert!(point.error_percent.unwrap() < 10.0 && point.tested > 400);
     }
-    assert!(told.degraded.is_empty() && told.level_shift_ratio.is_none(), "{:?}", told.degraded);
+    assert!(
+        told.degraded.is_empty() && told.level_shift_ratio.is_none(),
+        "{:?}",
+        told.degraded
+    );
     assert!((told.parts.iter().map(|part| part.weight_ratio).sum::<f64>() - 1.0).abs() < 0.05);
 }
 
@@ -69,14 +84,31 @@ fn seasons_follow_local_time_over_a_change_of_clocks() {
     // Clocks went forward on 29 March 2026: 19 h local is 18 h UTC before and 17 h after.
     let begin: i64 = 1_772_323_200; // 2026-03-01T00:00:00Z
     let count = |time: i64| {
-        let local = time + i64::from(zone.to_offset(jiff::Timestamp::from_second(time).unwrap()).seconds());
-        if local.rem_euclid(86_400) / 3_600 == 19 { 100.0 } else { 20.0 }
+        let local = time
+            + i64::from(
+                zone.to_offset(jiff::Timestamp::from_second(time).unwrap())
+                    .seconds(),
+            );
+        if local.rem_euclid(86_400) / 3_600 == 19 {
+            100.0
+        } else {
+            20.0
+        }
     };
     let until = begin + 28 * 86_400 + 12 * 3_600; // Noon of the 29th.
-    let samples: Vec<(i64, f64)> = (begin..until).step_by(3_600).map(|time| (time, count(time))).collect();
+    let samples: Vec<(i64, f64)> = (begin..until)
+        .step_by(3_600)
+        .map(|time| (time, count(time)))
+        .collect();
     let of = |zone: &TimeZone| forecast(&Grid::of_samples(&samples, 3_600, zone).unwrap(), 10, &[]).unwrap();
     let evening = until + 5 * 3_600;
-    let at = |told: &Forecast| told.points.iter().find(|point| point.begin_unix_s == evening).unwrap().players;
+    let at = |told: &Forecast| {
+        told.points
+            .iter()
+            .find(|point| point.begin_unix_s == evening)
+            .unwrap()
+            .players
+    };
     assert!(at(&of(&zone)) > 80.0, "{}", at(&of(&zone)));
     // Without the zone the peak is an hour late.
     assert!(at(&of(&TimeZone::UTC)) < 40.0, "{}", at(&of(&TimeZone::UTC)));
@@ -122,16 +154,23 @@ fn a_shift_of_level_is_told_and_followed() {
     assert!((1.8..2.2).contains(&told.level_shift_ratio.unwrap()));
     let usual = made(24 * 29, 3_600, 100.0);
     for (point, (_, players)) in told.points.iter().zip(&usual[24 * 28..]) {
-        assert!((point.players / (2.0 * players) - 1.0).abs() < 0.2, "{point:?} {players}");
+        assert!(
+            (point.players / (2.0 * players) - 1.0).abs() < 0.2,
+            "{point:?} {players}"
+        );
     }
 }
 
 #[test]
 fn tables_are_read_and_what_is_wrong_is_told_with_its_line() {
-    let good = table::read("players,time\n5,2026-01-01T00:00:00Z\n,2026-01-01T00:05:00Z\n7,1767226200\n".as_bytes());
+    let good =
+        table::read("players,time\n5,2026-01-01T00:00:00Z\n,2026-01-01T00:05:00Z\n7,1767226200\n".as_bytes());
     assert_eq!(good.unwrap(), [(1_767_225_600, 5.0), (1_767_226_200, 7.0)]);
     for (text, wanted) in [
-        ("time,players\n2026-01-01T00:00:00Z,5\nyesterday,5\n", "line 3: `yesterday`"),
+        (
+            "time,players\n2026-01-01T00:00:00Z,5\nyesterday,5\n",
+            "line 3: `yesterday`",
+        ),
         ("time,players\n2026-01-01T00:00:00Z,-5\n", "line 2: `-5`"),
         ("time,players\n2026-01-01T00:00:00Z,many\n", "line 2: `many`"),
         ("when,players\n", "no column `time`"),
@@ -143,7 +182,10 @@ fn tables_are_read_and_what_is_wrong_is_told_with_its_line() {
     }
     assert!(Grid::of_samples(&[(0, 1.0)], 7, &TimeZone::UTC).is_err());
     let far = [(0, 1.0), (4_000_000_000, 1.0)];
-    assert!(matches!(Grid::of_samples(&far, 900, &TimeZone::UTC), Err(GridError::TooLong(_))));
+    assert!(matches!(
+        Grid::of_samples(&far, 900, &TimeZone::UTC),
+        Err(GridError::TooLong(_))
+    ));
 }
 
 proptest! {

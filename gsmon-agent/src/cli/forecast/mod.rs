@@ -68,7 +68,12 @@ pub struct ForecastArgs {
 
 pub fn run(args: &ForecastArgs) -> Outcome {
     let config = settings(args)?;
-    let zone = |region: Option<&str>| config.forecast.zone(region).map_err(|error| Failure::Usage(error.into()));
+    let zone = |region: Option<&str>| {
+        config
+            .forecast
+            .zone(region)
+            .map_err(|error| Failure::Usage(error.into()))
+    };
     if let Some(path) = &args.from_csv {
         let file = File::open(path)
             .with_context(|| format!("cannot read {}", path.display()))
@@ -76,9 +81,14 @@ pub fn run(args: &ForecastArgs) -> Outcome {
         let samples = table::read(file)
             .with_context(|| path.display().to_string())
             .map_err(Failure::Usage)?;
-        let grid = Grid::of_samples(&samples, 900, &zone(args.region.as_deref())?).map_err(|error| Failure::Usage(error.into()))?;
+        let grid = Grid::of_samples(&samples, 900, &zone(args.region.as_deref())?)
+            .map_err(|error| Failure::Usage(error.into()))?;
         let events = events(&config, None, args.region.as_deref());
-        return if args.backtest { tested(args, &grid, &events) } else { told(args, &grid, &events, &path.display().to_string()) };
+        return if args.backtest {
+            tested(args, &grid, &events)
+        } else {
+            told(args, &grid, &events, &path.display().to_string())
+        };
     }
     let named = args.server.is_some() || args.mode.is_some() || args.region.is_some() || args.all;
     if !named {
@@ -102,14 +112,26 @@ pub fn run(args: &ForecastArgs) -> Outcome {
         (None, None) => asked.servers()?,
     };
     if names.is_empty() {
-        return Err(anyhow::anyhow!("no server is in region `{}`", args.region.as_deref().unwrap_or_default()).into());
+        return Err(anyhow::anyhow!(
+            "no server is in region `{}`",
+            args.region.as_deref().unwrap_or_default()
+        )
+        .into());
     }
     let (samples, step_seconds) = counts(args, &asked, &names)?;
     let grid = Grid::of_samples(&samples, step_seconds, &zone(region.as_deref())?)?;
     let events = events(&config, args.server.as_deref(), region.as_deref());
-    let title = args.server.clone().or_else(|| args.mode.as_ref().map(|mode| format!("mode {mode}")));
+    let title = args
+        .server
+        .clone()
+        .or_else(|| args.mode.as_ref().map(|mode| format!("mode {mode}")));
     let title = title.or_else(|| args.region.as_ref().map(|region| format!("region {region}")));
-    told(args, &grid, &events, &title.unwrap_or_else(|| "all servers".to_owned()))
+    told(
+        args,
+        &grid,
+        &events,
+        &title.unwrap_or_else(|| "all servers".to_owned()),
+    )
 }
 
 fn settings(args: &ForecastArgs) -> Result<Config, Failure> {
@@ -161,11 +183,18 @@ fn regions(args: &ForecastArgs, asked: &Asked<'_>) -> Result<BTreeMap<String, Op
 
 /// Counts of all these servers together, and the step that fits: quarters of an hour where there are three days at most,
 /// hours else. The step that is not over yet is left out.
-fn counts(args: &ForecastArgs, asked: &Asked<'_>, names: &[String]) -> Result<(Vec<(i64, f64)>, i64), Failure> {
+fn counts(
+    args: &ForecastArgs,
+    asked: &Asked<'_>,
+    names: &[String],
+) -> Result<(Vec<(i64, f64)>, i64), Failure> {
     let now_ms = unix_ms();
     let of = |days: u64, span: Span| -> Result<Vec<Vec<Frame>>, Failure> {
         let range = TimeRange::last(std::time::Duration::from_secs(days * 86_400), now_ms);
-        names.iter().map(|name| asked.frames(name, Some(range), Resolution::Rolled(span))).collect()
+        names
+            .iter()
+            .map(|name| asked.frames(name, Some(range), Resolution::Rolled(span)))
+            .collect()
     };
     let mut all = of(42, Span::Hour)?;
     let oldest = all.iter().flatten().map(|frame| frame.unix_ms).min();
@@ -179,9 +208,14 @@ fn counts(args: &ForecastArgs, asked: &Asked<'_>, names: &[String]) -> Result<(V
         // The mean of a step, by the time that each frame covers.
         let mut steps: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
         for frame in frames {
-            let Some(players) = frame.get(Measure::Players) else { continue };
+            let Some(players) = frame.get(Measure::Players) else {
+                continue;
+            };
             let step = (frame.unix_ms - 1).div_euclid(step_seconds * 1_000);
-            let other = args.mode.as_deref().is_some_and(|mode| frame.mode.as_deref() != Some(mode));
+            let other = args
+                .mode
+                .as_deref()
+                .is_some_and(|mode| frame.mode.as_deref() != Some(mode));
             let sum = steps.entry(step).or_default();
             sum.0 += if other { 0.0 } else { players * frame.seconds };
             sum.1 += frame.seconds;
@@ -217,7 +251,8 @@ fn tested(args: &ForecastArgs, grid: &Grid, events: &[Event]) -> Outcome {
     let tested = back_test(grid, usize::from(args.days), &HORIZONS, events)?;
     if let Some(path) = &args.predictions {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        show::predictions(file, &tested.predictions).with_context(|| format!("cannot write {}", path.display()))?;
+        show::predictions(file, &tested.predictions)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     match args.json {
         true => print_json(&tested)?,

@@ -14,11 +14,23 @@ use crate::{
 
 /// A table hour by hour.
 pub(super) fn forecast(title: &str, told: &Forecast, zone: &TimeZone) -> String {
-    let mut text = format!("{}: players, mean over {} min\n", harmless(title), told.step_seconds / 60);
-    let _ = writeln!(text, "{:<18} {:>10} {:>22} {:>10} {:>12}", "from", "expected", "90 % interval", "error %", "baseline %");
+    let mut text = format!(
+        "{}: players, mean over {} min\n",
+        harmless(title),
+        told.step_seconds / 60
+    );
+    let _ = writeln!(
+        text,
+        "{:<18} {:>10} {:>22} {:>10} {:>12}",
+        "from", "expected", "90 % interval", "error %", "baseline %"
+    );
     for point in &told.points {
         let time = Timestamp::from_second(point.begin_unix_s)
-            .map(|time| time.to_zoned_datetime(zone.clone()).strftime("%a %d %b %H:%M").to_string())
+            .map(|time| {
+                time.to_zoned_datetime(zone.clone())
+                    .strftime("%a %d %b %H:%M")
+                    .to_string()
+            })
             .unwrap_or_default();
         let _ = writeln!(
             text,
@@ -50,7 +62,14 @@ pub(super) fn forecast(title: &str, told: &Forecast, zone: &TimeZone) -> String 
 fn parts(parts: &[Part]) -> String {
     let all: Vec<String> = parts
         .iter()
-        .map(|part| format!("{} {:.0} % (error {} %)", part.name, 100.0 * part.weight_ratio, percent(part.error_percent)))
+        .map(|part| {
+            format!(
+                "{} {:.0} % (error {} %)",
+                part.name,
+                100.0 * part.weight_ratio,
+                percent(part.error_percent)
+            )
+        })
         .collect();
     all.join(", ")
 }
@@ -63,7 +82,18 @@ fn percent(value: Option<f64>) -> String {
 pub(super) fn back_test(tested: &BackTest) -> String {
     let mut text = format!(
         "{:<8} {:>8} {:>9} {:>8} {:>9} {:>24} {:>7} {:>7} {:>9} {:>10} {:>10} {:>8}\n",
-        "horizon", "MAPE %", "baseline", "naive", "seasonal", "ratio (95 %)", "WAPE %", "MASE", "in 90 %", "score", "baseline", "targets"
+        "horizon",
+        "MAPE %",
+        "baseline",
+        "naive",
+        "seasonal",
+        "ratio (95 %)",
+        "WAPE %",
+        "MASE",
+        "in 90 %",
+        "score",
+        "baseline",
+        "targets"
     );
     for score in &tested.horizons {
         let _ = writeln!(
@@ -74,7 +104,10 @@ pub(super) fn back_test(tested: &BackTest) -> String {
             percent(score.baseline_mape),
             percent(score.naive_mape),
             percent(score.seasonal_naive_mape),
-            format!("{:.3} ({:.3} to {:.3})", score.ratio, score.ratio_low, score.ratio_high),
+            format!(
+                "{:.3} ({:.3} to {:.3})",
+                score.ratio, score.ratio_low, score.ratio_high
+            ),
             score.wape,
             percent(score.mase),
             score.coverage_90,
@@ -92,7 +125,9 @@ pub(super) fn predictions(file: impl Write, predictions: &[Predicted]) -> Result
     let mut out = csv::Writer::from_writer(file);
     out.write_record(["origin", "horizon", "prediction", "lower", "upper"])?;
     for one in predictions {
-        let origin = Timestamp::from_second(one.origin_unix_s).map(|time| time.to_string()).unwrap_or_default();
+        let origin = Timestamp::from_second(one.origin_unix_s)
+            .map(|time| time.to_string())
+            .unwrap_or_default();
         out.write_record([
             origin,
             format!("{}h", one.hours),

@@ -52,7 +52,11 @@ fn main() -> ExitCode {
             }
         }
         println!("{missed} figures missed");
-        return if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if missed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     }
     println!("{seeds} seeds per shape, made-up servers of four hours");
     print(shapes::shapes(seeds, threads, Strictness::Promised));

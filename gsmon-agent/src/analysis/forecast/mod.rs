@@ -52,7 +52,8 @@ pub struct Point {
     pub players: f64,
     /// Quantiles of players, at the levels of the forecast; never negative, never falling.
     pub quantiles: [f64; LEVELS.len()],
-    /// Earlier forecasts of this horizon: mean absolute error over mean players, in percent; absent before any came due.
+    /// Earlier forecasts of this horizon: mean absolute error over mean players, in percent, of those that the baseline had
+    /// too where there are any; absent before any came due.
     pub error_percent: Option<f64>,
     /// The same of "same time last week x current level", over the forecasts where both are.
     pub baseline_error_percent: Option<f64>,
@@ -159,16 +160,16 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
             untried = Some(hour);
         }
         let percent = |part: f64, whole: f64| (whole > 0.0).then(|| 100.0 * part / whole);
-        let players_both = record.players * record.both as f64 / record.tested.max(1) as f64;
+        // Beside the baseline, over the same targets: there is none in the first week.
+        let error_percent = percent(record.blend_absolute, record.players_both)
+            .or_else(|| percent(record.absolute, record.players));
         points.push(Point {
             begin_unix_s,
             hours: hour,
             players: said * ratio,
             quantiles: quantiles.map(|quantile| quantile * ratio),
-            error_percent: percent(record.absolute, record.players),
-            baseline_error_percent: (record.both > 0)
-                .then(|| percent(record.baseline_absolute, players_both))
-                .flatten(),
+            error_percent,
+            baseline_error_percent: percent(record.baseline_absolute, record.players_both),
             covered_90_percent: percent(record.covered as f64, record.told as f64),
             tested: record.tested,
         });

@@ -47,7 +47,7 @@ pub(super) struct Record {
     pub tested: usize,
     pub absolute: f64,
     pub players: f64,
-    pub both: usize,
+    pub players_both: f64,
     pub blend_absolute: f64,
     pub baseline_absolute: f64,
     pub told: usize,
@@ -195,7 +195,7 @@ impl Record {
         self.absolute += off;
         self.players += came;
         if then.baseline.is_finite() {
-            self.both += 1;
+            self.players_both += came;
             self.blend_absolute += off;
             self.baseline_absolute += (then.baseline - came).abs();
         }

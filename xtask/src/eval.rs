@@ -1,4 +1,4 @@
-//! `cargo xtask eval`: analyses held against made-up servers whose costs are planted, and advice against a population, in
+//! `cargo xtask eval`: analyses held against made-up servers whose costs are planted, and forecasts and advice against populations, in
 //! release.
 
 use std::process::{Command, ExitCode};
@@ -9,17 +9,14 @@ use crate::root;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
-)]
-#[command(after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast --seeds 40 --file players.csv")]
-    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast --seeds 40 --file players.csv"
+    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast players.csv --seeds 40\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
 )]
 pub struct EvalArgs {
     /// What is held against planted truth.
     subject: Subject,
-    /// For advice: CSV with a line of names, then times (RFC 3339) and players.
+    /// For advice, and if wanted for forecast: CSV with a line of names, then times (RFC 3339) and players.
     file: Option<std::path::PathBuf>,
-    /// Seeds per shape, or populations [default: 2000, advice 20].
+    /// Seeds per shape, or populations [default: scaling 2000, forecast 40, advice 20].
     #[arg(long)]
     seeds: Option<u64>,
     /// For advice: players on average after thinning.
@@ -28,46 +25,41 @@ pub struct EvalArgs {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// A file of counts (columns time and players) for `forecast`.
-    #[arg(long)]
-    file: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Subject {
     /// What players cost, how many fit, modes, leaks.
     Scaling,
+    /// How many players will come, beside simple forecasts.
+    Forecast,
     /// Servers started and stopped as advised, beside Agones' Buffer of every size and an oracle.
     Advice,
 }
 
 pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    let file = args.file.as_deref().map(std::path::absolute).transpose()?;
+    let file = file.map(|file| file.display().to_string());
     let threads = args.threads.to_string();
-    let words: Vec<String> = match args.subject {
-        Subject::Scaling => vec!["scaling".into(), args.seeds.unwrap_or(2_000).to_string(), threads],
+    let seeds = |usual: u64| args.seeds.unwrap_or(usual).to_string();
+    let mut words: Vec<String> = Vec::new();
+    match args.subject {
+        Subject::Scaling => words.extend(["scaling".into(), seeds(2_000), threads]),
+        Subject::Forecast => {
+            words.extend(["forecast".into(), seeds(40), threads]);
+            words.extend(file);
+        }
         Subject::Advice => {
-            let file = args
-                .file
-                .as_ref()
-                .context("advice needs a file: cargo xtask eval advice FILE")?;
-            let file = std::path::absolute(file)?;
-            vec![
+            let file = file.context("advice needs a file: cargo xtask eval advice FILE")?;
+            words.extend([
                 "advice".into(),
-                file.display().to_string(),
-                args.seeds.unwrap_or(20).to_string(),
+                file,
+                seeds(20),
                 threads,
                 args.players.to_string(),
-            ]
+            ]);
         }
-    /// How many players will come, beside simple forecasts.
-    Forecast,
-}
-
-pub fn run(args: &EvalArgs) -> Result<ExitCode> {
-    let subject = match args.subject {
-        Subject::Scaling => "scaling",
-        Subject::Forecast => "forecast",
-    };
+    }
     let status = Command::new("cargo")
         .current_dir(root())
         .args([
@@ -82,8 +74,6 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
             "--",
         ])
         .args(words)
-        .args([subject, &args.seeds.to_string(), &args.threads.to_string()])
-        .args(args.file.as_deref().map(std::path::absolute).transpose()?)
         .status()?;
     Ok(if status.success() {
         ExitCode::SUCCESS

@@ -93,9 +93,9 @@ pub fn run(args: &RecommendArgs) -> Outcome {
     let asked = Asked::of(&args.source, &args.socket)?;
     let snapshot = match &asked {
         Asked::Agent(socket) => runtime()?.block_on(fetch_snapshot(&socket.socket))?,
-        Asked::Source(_) => {
+        Asked::Source(_) | Asked::Fleet(_) => {
             return Err(Failure::Usage(anyhow::anyhow!(
-                "advice needs to know which servers run, which a Prometheus-compatible server does not tell well enough: ask the agent"
+                "advice needs to know which servers run, which neither a Prometheus-compatible server nor a fleet tells well enough: ask the agent"
             )));
         }
     };

@@ -11,12 +11,8 @@ use gsmon_common::limits;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdviceSettings, CustomNetcode, DiscoverySettings, GameServer, HistorySettings, QueueSettings,
-    RegionSettings, RemoteSettings, check, netcode,
-    AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer, HistorySettings, QueueSettings, RegionSettings,
-    RemoteSettings, check, forecast, netcode,
-    AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer, HistorySettings,
-    QueueSettings, RegionSettings, RemoteSettings, check, forecast, netcode,
+    AdviceSettings, AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer,
+    HistorySettings, QueueSettings, RegionSettings, RemoteSettings, check, forecast, netcode,
 };
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
@@ -443,6 +439,7 @@ pub enum FieldError {
     BadFleetSource {
         /// What is wrong and what would be right.
         message: &'static str,
+    },
     /// Advice that cannot be meant.
     #[error("[advice] {message}")]
     BadAdvice {

@@ -2,8 +2,8 @@
 //!
 //! `file` reads and checks a file; `server` says what a game server is and how it is found; `sources` how to listen to
 //! what it says; `netcode` which wire format its players speak; `probe` which of its functions are probed; `discovery`
-//! finding servers that nobody configured; `advice` what advice on servers cannot measure; `queue` who waits for a match; `regions` where players are; `remote` a
-//! finding servers that nobody configured; `queue` who waits for a match; `forecast` seasons and events; `regions` where players are; `remote` a
+//! finding servers that nobody configured; `advice` what advice on servers cannot measure; `queue` who waits for a match;
+//! `forecast` seasons and events; `regions` where players are; `remote` a
 //! listener for other hosts; `fleet` the file of `gsmon fleet`.
 
 mod advice;

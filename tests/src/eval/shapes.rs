@@ -186,13 +186,7 @@ pub fn shapes(seeds: u64, threads: usize, strictness: Strictness) -> Vec<Figure>
             let more = each_seed(3 * seeds, threads, |seed| run(shape, seeds + seed));
             runs.extend(more.into_iter().flatten());
             let bases: Vec<Held> = runs.iter().filter_map(|run| run.base).collect();
-            judge(
-                &format!("{name}: base"),
-                &bases,
-                0.01,
-                strictness,
-                &mut figures,
-            );
+            judge(&format!("{name}: base"), &bases, 0.01, strictness, &mut figures);
         }
     }
     figures

@@ -174,10 +174,10 @@ fn regions(args: &ForecastArgs, asked: &Asked<'_>) -> Result<BTreeMap<String, Op
                 .map(|server| (server.name, server.region))
                 .collect())
         }
-        Asked::Source(_) if args.region.is_some() => Err(Failure::Usage(anyhow::anyhow!(
-            "--region asks the agent of this host: leave --source out, or name a server"
+        Asked::Source(_) | Asked::Fleet(_) if args.region.is_some() => Err(Failure::Usage(anyhow::anyhow!(
+            "--region asks the agent of this host: leave --source and --fleet out, or name a server"
         ))),
-        Asked::Source(_) => Ok(BTreeMap::new()),
+        Asked::Source(_) | Asked::Fleet(_) => Ok(BTreeMap::new()),
     }
 }
 

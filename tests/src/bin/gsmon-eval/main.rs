@@ -1,16 +1,14 @@
 //! `gsmon-eval scaling [SEEDS]`: analyses held against made-up servers whose costs are planted. `gsmon-eval advice FILE`: advice
-//! held against a population. Exit code 1 where a figure
+//! held against a population; `gsmon-eval forecast`: forecasts. Exit code 1 where a figure
 //! does not lie where it is to lie.
 
 use std::{path::Path, process::ExitCode};
 
-use gsmon_tests::eval::{Figure, Strictness, advice, leaks::leaks, modes::modes, shapes};
+use gsmon_tests::eval::{
+    Figure, Strictness, advice, forecast::forecasts, leaks::leaks, modes::modes, shapes,
+};
 
-const USAGE: &str =
-    "gsmon-eval scaling [SEEDS [THREADS]]\ngsmon-eval advice FILE [SEEDS [THREADS [PLAYERS]]]";
-use gsmon_tests::eval::{Figure, Strictness, forecast::forecasts, leaks::leaks, modes::modes, shapes};
-
-const USAGE: &str = "gsmon-eval scaling [SEEDS [THREADS]] or gsmon-eval forecast [SEEDS [THREADS [FILE]]]";
+const USAGE: &str = "gsmon-eval scaling [SEEDS [THREADS]]\ngsmon-eval forecast [SEEDS [THREADS [FILE]]]\ngsmon-eval advice FILE [SEEDS [THREADS [PLAYERS]]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -28,7 +26,6 @@ fn main() -> ExitCode {
     ) {
         return advice_on(file, seeds, usize::try_from(threads).unwrap_or(1), players as f64);
     }
-    let (Some("scaling"), Some(seeds), Some(threads)) =
     let (Some(subject @ ("scaling" | "forecast")), Some(seeds), Some(threads)) =
         (words.first().map(String::as_str), number(1, 2_000), number(2, 2))
     else {

@@ -107,7 +107,12 @@ impl Explanation {
     }
 
     fn squares(&self) -> f64 {
-        let squares: f64 = self.fit.residuals.iter().map(|residual| residual * residual).sum();
+        let squares: f64 = self
+            .fit
+            .residuals
+            .iter()
+            .map(|residual| residual * residual)
+            .sum();
         squares.max(f64::MIN_POSITIVE)
     }
 
@@ -138,4 +143,3 @@ impl Explanations {
         Some(Self { best, least_slope })
     }
 }
-

@@ -167,4 +167,3 @@ pub fn after_sweeps(points: &[Point], sweeps: &[usize]) -> Vec<Point> {
         })
         .collect()
 }
-

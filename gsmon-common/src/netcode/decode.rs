@@ -199,7 +199,7 @@ pub fn first_word<P: Payload + ?Sized>(payload: &P, at: u32, length: u32) -> u64
     }
     // The last eight, less those before it.
     if length >= 8 && at < length {
-        return payload.load(length - 8, 8).unwrap_or(0) >> (8 * (at + 8 - length) & 63);
+        return payload.load(length - 8, 8).unwrap_or(0) >> ((8 * (at + 8 - length)) & 63);
     }
     let mut word = 0;
     let mut place = 0;
@@ -301,7 +301,7 @@ impl<P: Payload + ?Sized> Look<'_, P> {
             if length_at != 0 {
                 let width = walk.length_width as u32;
                 let word = if length_at - 1 + width <= 8 {
-                    first >> (8 * (length_at - 1) & 63) & (u64::MAX >> ((64 - 8 * width) & 63))
+                    first >> ((8 * (length_at - 1)) & 63) & (u64::MAX >> ((64 - 8 * width) & 63))
                 } else {
                     self.payload.load(base + length_at - 1, width).unwrap_or(0)
                 };

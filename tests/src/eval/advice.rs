@@ -183,6 +183,9 @@ pub fn best(points: &[Point]) -> Option<&Point> {
         })
 }
 
+/// One cell of one seed: seats, warm-up, each buffer, each quantile of advice, the oracle.
+type OfSeed = (u32, u32, Vec<Outcome>, Vec<Outcome>, Outcome);
+
 /// Runs the grid; learning ends after two fifths of the time, what comes after is counted.
 pub fn grid(
     population: &Population,
@@ -194,7 +197,7 @@ pub fn grid(
 ) -> Vec<Cell> {
     let steps = population.players.len();
     let learnt = steps * 2 / 5;
-    let of_seed = |seed: u64| -> Vec<(u32, u32, Vec<Outcome>, Vec<Outcome>, Outcome)> {
+    let of_seed = |seed: u64| -> Vec<OfSeed> {
         let visits = population.thinned(mean, &mut Noise::new(seed));
         let players = counts(&visits, steps);
         let Ok(profile) = Profile::learnt_until(population.first_unix_ms, 60_000, &players, learnt) else {

@@ -57,7 +57,7 @@ impl Dice {
 fn made(seed: u64) -> Vec<(i64, f64)> {
     let mut dice = Dice::new(seed);
     let players = [4.0, 12.0, 40.0, 200.0, 3_000.0][seed as usize % 5];
-    let weekly = if seed % 3 == 0 {
+    let weekly = if seed.is_multiple_of(3) {
         0.0
     } else {
         0.15 + 0.2 * dice.even()

@@ -200,19 +200,19 @@ pub fn find_leak(frames: &[Frame], limit: Option<Limit>) -> Result<LeakReport, S
         );
         return Ok(report);
     }
-    let sweeps = sweeps(&points);
+    let sweeps = sweeps(points);
     let floors = match sweeps.len() {
-        0 | 1 => floors(&points),
+        0 | 1 => floors(points),
         few if few < FEWEST_SWEEPS => {
-            report.collector = Some(collector(&points, &sweeps));
+            report.collector = Some(collector(points, &sweeps));
             report.verdict = cannot(format!(
                 "memory is given back in sweeps, of which {few} were seen; {FEWEST_SWEEPS} are needed to tell what is left after them"
             ));
             return Ok(report);
         }
         _ => {
-            report.collector = Some(collector(&points, &sweeps));
-            after_sweeps(&points, &sweeps)
+            report.collector = Some(collector(points, &sweeps));
+            after_sweeps(points, &sweeps)
         }
     };
     judge(&floors, &mut report);

@@ -2,7 +2,9 @@
 //!
 //! `stats` is the mathematics, `series` cuts frames where they may be compared; `network` asks what players' networks do
 //! to a server, `scaling` what players cost, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
-//! changed anything, `change` whether an update did (both by `matched`), `forecast` how many players will come, `queue` what players who wait will need, `why` puts together what a ticket needs. Not here: measuring, keeping, showing.
+//! changed anything, `change` whether an update did (both by `matched`), `forecast` how many players will come, `advice`
+//! how many servers that takes, `queue` what players who wait will need, `why` puts together what a ticket needs. Not
+//! here: measuring, keeping, showing.
 
 pub mod advice;
 pub mod change;

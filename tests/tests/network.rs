@@ -191,6 +191,66 @@ fn loss_is_told_each_way_as_the_relay_really_dropped() {
     }
 }
 
+/// A line that loses something is read all the time; calm ones rest in between, and are told all the same.
+#[test]
+fn a_calm_line_rests_in_between_and_is_told_all_the_time() {
+    if !root_or_skip() {
+        return;
+    }
+    let speaks = Speaks::UnityTransport;
+    let lossy = |loss| Impairment {
+        delay: ms(30),
+        loss,
+        ..Impairment::default()
+    };
+    let lines = [
+        (lossy(0.0), lossy(0.0)),
+        (lossy(0.0), lossy(0.0)),
+        (lossy(0.03), lossy(0.0)),
+    ];
+    let setting = Setting::new(
+        speaks,
+        NetcodeSetting::Format(Format::UnityTransport),
+        Config::default(),
+        &lines,
+    );
+    let loses = |line: &LineSnapshot| line.loss_up_ratio.is_some_and(|loss| loss > 0.005);
+    setting.network(LIMIT, |network| {
+        network.measured == 3
+            && network
+                .lines
+                .iter()
+                .all(|line| loses(&line.line) || line.line.read_ratio.is_some_and(|ratio| ratio < 0.5))
+    });
+    let read = |network: &NetworkSnapshot| network.totals.packets_read;
+    let begun = setting.measured(0);
+    let seen = || -> u64 {
+        setting
+            .proxies
+            .iter()
+            .map(|proxy| proxy.up().seen + proxy.down().seen)
+            .sum()
+    };
+    let before = seen();
+    let end = Instant::now() + ms(25_000);
+    while Instant::now() < end {
+        // All lines are there whenever one looks, with their round trip; nothing is lost that was not dropped.
+        let network = setting.measured(0);
+        for line in network.lines.iter() {
+            assert_rtt(&line.line, ms(60), "calm");
+            assert!(
+                loses(&line.line) || line.line.loss_up_ratio == Some(0.0),
+                "{line:?}"
+            );
+        }
+        thread::sleep(ms(250));
+    }
+    let done = setting.measured(0);
+    let share = (read(&done) - read(&begun)) as f64 / (seen() - before) as f64;
+    // One line is read all the time, the two others a fifth of it, in whole intervals.
+    assert!((0.38..0.62).contains(&share), "{share:.3} of the packets read");
+}
+
 const RTP: &str = r#"
 [[netcode]]
 name = "rtp-like"

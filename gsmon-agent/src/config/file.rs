@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdviceSettings, AnnouncedEvent, CustomNetcode, DiscoverySettings, ForecastSettings, GameServer,
-    HistorySettings, QueueSettings, RegionSettings, RemoteSettings, check, forecast, netcode,
+    HistorySettings, NetcodeSampling, QueueSettings, RegionSettings, RemoteSettings, check, forecast,
+    netcode,
 };
 
 /// Durations as `"1s"`, `"500ms"`, `"5m"`.
@@ -84,6 +85,8 @@ pub struct AgentSettings {
     pub kernel_run_time: StatsMode,
     /// Which runs of the NET_RX softirq are timed. Changes with a restart.
     pub net_rx_time: NetRxTime,
+    /// Which packets of flows with a wire format are read.
+    pub netcode_reading: NetcodeSampling,
     /// Messages from the kernel programs (aya-log) on rare paths.
     pub kernel_log: bool,
     /// Idle times after which slots are freed.
@@ -235,6 +238,7 @@ impl Default for AgentSettings {
             interval: Duration::from_secs(1),
             kernel_run_time: StatsMode::Sampled,
             net_rx_time: NetRxTime::Sampled,
+            netcode_reading: NetcodeSampling::Sampled,
             kernel_log: false,
             flow_timeouts: TierTimeouts::default(),
         }

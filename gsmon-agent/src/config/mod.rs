@@ -37,7 +37,9 @@ pub use fleet::{
 pub use fleet_source::FleetSourceSettings;
 pub use forecast::{AnnouncedEvent, ForecastSettings};
 pub use history::{HistorySettings, HistoryWriting};
-pub use netcode::{ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSetting, Place, PortKey, ToClient};
+pub use netcode::{
+    ByteOrder, CustomNetcode, Expected, FromClient, NetcodeSampling, NetcodeSetting, Place, PortKey, ToClient,
+};
 pub use probe::{ProbeMeasure, ProbePlace, ProbeSettings};
 pub use queue::{QueueFields, QueueMode, QueueSettings};
 pub use regions::{

@@ -14,6 +14,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::{FieldError, GameServer, duration};
 
+/// `netcode_reading` of `[agent]`: which packets of flows with a format are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetcodeSampling {
+    /// Of formats that are dear to read, calm lines rest in between.
+    #[default]
+    Sampled,
+    /// All.
+    Always,
+}
+
 /// `netcode` of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetcodeSetting {

@@ -16,11 +16,12 @@ use gsmon_common::{
 
 use super::{
     KernelError, ServerGrowth, ServerSlotId,
+    attention::Turn,
     netcode::{LayoutChoices, NetcodeReading, NetcodeTable},
     object::{FreeStack, KernelHash, Object},
     slab::Slab,
 };
-use crate::config::TierTimeouts;
+use crate::config::{NetcodeSampling, TierTimeouts};
 
 /// Slots are scanned in chunks of this size, up to the first chunk that was never used.
 const CHUNK: usize = 1024;
@@ -221,7 +222,11 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// Takes the flow maps of `object` and fills the free stack.
-    pub fn new(object: &mut Object, timeouts: TierTimeouts) -> Result<Self, KernelError> {
+    pub fn new(
+        object: &mut Object,
+        timeouts: TierTimeouts,
+        sampling: NetcodeSampling,
+    ) -> Result<Self, KernelError> {
         let limits = object.options.limits;
         let slots = object.slab("FLOW_SLOTS", limits.flows + 1)?;
         let details = object.slab("DETAILS", limits.details + 1)?;
@@ -237,7 +242,7 @@ impl FlowTable {
         Ok(Self {
             slots,
             details,
-            netcode: NetcodeTable::new(object)?,
+            netcode: NetcodeTable::new(object, sampling)?,
             keys,
             free,
             baselines: vec![Baseline::default(); CHUNK],
@@ -258,6 +263,11 @@ impl FlowTable {
     /// New timeouts after a reload.
     pub fn set_timeouts(&mut self, timeouts: TierTimeouts) {
         self.timeouts = timeouts;
+    }
+
+    /// Which packets of flows with a layout are read from now on.
+    pub fn set_netcode_sampling(&mut self, sampling: NetcodeSampling) {
+        self.netcode.set_sampling(sampling);
     }
 
     /// Reads every slot that was ever used. `elapsed` is the time since the previous drain; `is_gone` names servers
@@ -308,6 +318,11 @@ impl FlowTable {
     /// Flows that are read by a layout.
     pub fn netcode_used(&self) -> u64 {
         self.netcode.used as u64
+    }
+
+    /// Of them, those that rest.
+    pub fn netcode_resting(&self) -> u64 {
+        self.netcode.resting as u64
     }
 
     /// By which layouts the flows of a server are read from the next drain on.
@@ -429,8 +444,23 @@ impl FlowTable {
                 if detail != 0 && is_udp {
                     if let Some(layout) = self.netcode.change(&key, detail) {
                         self.set_flow_layout(index, detail, layout);
-                    } else if moved && let Some(read) = self.netcode.read(key, detail) {
-                        servers.of(server).netcode.push(read);
+                    } else {
+                        match self.netcode.turn(&key, detail, elapsed) {
+                            Turn::Read if moved => {
+                                if let Some(read) = self.netcode.read(key, detail) {
+                                    servers.of(server).netcode.push(read);
+                                }
+                                // Programs of a flow without a layout look at nothing: a rest costs nothing.
+                                if self.netcode.settle(&key, detail) {
+                                    self.write_layout(index, 0);
+                                }
+                            }
+                            Turn::Wake => {
+                                let number = self.netcode.wake(detail);
+                                self.write_layout(index, number);
+                            }
+                            Turn::Read | Turn::Rest => {}
+                        }
                     }
                 }
                 let base = &mut self.baselines[index];
@@ -489,18 +519,20 @@ impl FlowTable {
     /// A program that still holds the former number writes into a slot that is emptied under it: one packet at most,
     /// which the next one's guards and numbers show to be a stray.
     fn set_flow_layout(&mut self, index: usize, detail: u32, layout: LayoutPlace) {
-        let write = |place: u32| {
-            // SAFETY: project fields of the value that `write_field` passes.
-            unsafe {
-                self.slots
-                    .write_field(index, |slot| &raw mut (*slot).rx.layout, place);
-                self.slots
-                    .write_field(index, |slot| &raw mut (*slot).tx.layout, place);
-            }
-        };
-        write(0);
+        self.write_layout(index, 0);
         self.netcode.begin(detail, layout);
-        write(self.netcode.number(layout));
+        self.write_layout(index, self.netcode.number(layout));
+    }
+
+    /// Tells kernel programs by which layout a flow is read; 0 for none.
+    fn write_layout(&self, index: usize, number: u32) {
+        // SAFETY: project fields of the value that `write_field` passes.
+        unsafe {
+            self.slots
+                .write_field(index, |slot| &raw mut (*slot).rx.layout, number);
+            self.slots
+                .write_field(index, |slot| &raw mut (*slot).tx.layout, number);
+        }
     }
 
     fn take_detail(&mut self, index: usize) {

@@ -8,6 +8,7 @@
 )]
 
 mod attach;
+mod attention;
 mod cost;
 mod error;
 mod flows;
@@ -44,6 +45,7 @@ use gsmon_common::{
 
 pub use self::{
     attach::{Attached, CgroupHooks, Tracepoints, remove_leftovers},
+    attention::calm_one_in,
     cost::{MapSize, ProgramRun},
     error::KernelError,
     flows::{DetailReading, FlowReading, FlowTable, SeenFlow, ServerFlows, TOP_FLOWS},
@@ -67,7 +69,9 @@ use self::{
     softirq::Softirqs,
     tasks::TaskTable,
 };
-use crate::config::{InterfaceSettings, Limits, NetRxTime, ProbeSettings, StatsMode, TierTimeouts};
+use crate::config::{
+    InterfaceSettings, Limits, NetRxTime, NetcodeSampling, ProbeSettings, StatsMode, TierTimeouts,
+};
 
 /// Index of a server in the kernel's tables; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +111,8 @@ pub struct KernelOptions {
     pub tracepoints: Tracepoints,
     /// Which NET_RX softirqs are timed.
     pub net_rx_time: NetRxTime,
+    /// Which packets of flows with a wire format are read.
+    pub netcode_reading: NetcodeSampling,
     /// Bits of the remote address that the bench programs vary.
     pub bench_flow_mask: u32,
     /// How function probes find their slots.
@@ -277,7 +283,7 @@ impl Kernel {
             .collect();
         let servers = options.limits.servers;
         let mut kernel = Self {
-            flows: FlowTable::new(&mut object, options.timeouts)?,
+            flows: FlowTable::new(&mut object, options.timeouts, options.netcode_reading)?,
             tasks: TaskTable::new(&mut object)?,
             ports: PortTables::new(&mut object)?,
             probes: ProbeTable::new(&mut object, options.probe_binding)?,
@@ -529,8 +535,9 @@ impl Kernel {
     }
 
     /// Settings that may change without a new load.
-    pub fn reconfigure(&mut self, timeouts: TierTimeouts, run_time: StatsMode) {
+    pub fn reconfigure(&mut self, timeouts: TierTimeouts, run_time: StatsMode, netcode: NetcodeSampling) {
         self.flows.set_timeouts(timeouts);
+        self.flows.set_netcode_sampling(netcode);
         self.sampler.set_mode(run_time);
     }
 

@@ -3,6 +3,8 @@
 //! A netcode slot has the number of its flow's detail slot. Counters are monotonic; here they become differences. Which
 //! layout a server's flows get is decided above, and applied at the next drain.
 
+use std::time::Duration;
+
 use gsmon_common::{
     flow::FlowKey,
     netcode::{
@@ -13,9 +15,11 @@ use gsmon_common::{
 
 use super::{
     KernelError,
+    attention::{Attention, OneIn, Together, Turn},
     object::{KernelArray, Object},
     slab::Slab,
 };
+use crate::config::NetcodeSampling;
 
 /// Readings per drain. Where there are more flows, each is read every second, third, ... drain.
 const READINGS: usize = 1_024;
@@ -89,6 +93,8 @@ pub struct NetcodeReading {
     pub before: NetcodeCounts,
     /// Round trips since then, by bucket of `hist::RTT`.
     pub rtt: Vec<(u16, u32)>,
+    /// Share of the time in which the flow's packets are read: 1, or less where a calm line rests in between.
+    pub share: f64,
 }
 
 #[derive(Clone)]
@@ -96,12 +102,14 @@ struct Base {
     layout: LayoutPlace,
     counts: NetcodeCounts,
     rtt: [u32; RTT_BUCKETS],
+    attention: Attention,
 }
 
 const UNREAD: Base = Base {
     layout: LayoutPlace::NONE,
     counts: NetcodeSlot::EMPTY.counts,
     rtt: [0; RTT_BUCKETS],
+    attention: Attention::NEW,
 };
 
 // SAFETY: `repr(C)`, integers only.
@@ -117,24 +125,38 @@ pub(super) struct NetcodeTable {
     layouts: KernelArray<LayoutPod>,
     /// Of each layout in the table, as kernel programs have it.
     numbers: Vec<u32>,
+    /// Of each layout in the table: how much of a calm line is read.
+    one_in: Vec<OneIn>,
+    sampling: NetcodeSampling,
     bases: Vec<Base>,
     choices: Vec<LayoutChoices>,
     /// Flows that have a layout.
     pub used: usize,
+    /// Of them, those that rest.
+    pub resting: usize,
+    /// How the lines of each server fare in this drain, and of which servers all are to be read again since the last.
+    together: Vec<Together>,
+    roused: Vec<bool>,
     drains: usize,
 }
 
 impl NetcodeTable {
     /// Takes the maps and fills in the formats that are known.
-    pub fn new(object: &mut Object) -> Result<Self, KernelError> {
+    pub fn new(object: &mut Object, sampling: NetcodeSampling) -> Result<Self, KernelError> {
         let limits = object.options.limits;
+        let servers = limits.servers as usize + 1;
         let mut table = Self {
             slots: object.slab("NETCODE", limits.details + 1)?,
             layouts: object.take("LAYOUTS")?,
             numbers: vec![0; LAYOUTS as usize],
+            one_in: vec![OneIn::of(&Layout::NONE); LAYOUTS as usize],
+            sampling,
             bases: Vec::new(),
-            choices: vec![LayoutChoices::default(); limits.servers as usize + 1],
+            choices: vec![LayoutChoices::default(); servers],
             used: 0,
+            resting: 0,
+            together: vec![Together::default(); servers],
+            roused: vec![false; servers],
             drains: 0,
         };
         for format in Format::ALL {
@@ -147,6 +169,9 @@ impl NetcodeTable {
     pub fn set_layout(&mut self, place: LayoutPlace, layout: Layout) -> Result<(), KernelError> {
         if let Some(number) = self.numbers.get_mut(place.index() as usize) {
             *number = place.number(&layout);
+        }
+        if let Some(one_in) = self.one_in.get_mut(place.index() as usize) {
+            *one_in = OneIn::of(&layout);
         }
         self.layouts
             .set(place.index(), LayoutPod(layout), 0)
@@ -170,8 +195,16 @@ impl NetcodeTable {
         self.slots.refused()
     }
 
+    /// From the next drain on.
+    pub fn set_sampling(&mut self, sampling: NetcodeSampling) {
+        self.sampling = sampling;
+    }
+
     pub fn begin_drain(&mut self) {
         self.drains += 1;
+        for (together, roused) in self.together.iter_mut().zip(&mut self.roused) {
+            *roused = std::mem::take(together).wakes_all();
+        }
     }
 
     /// Is this flow read by any layout?
@@ -210,14 +243,59 @@ impl NetcodeTable {
         self.bases[index].layout = layout;
         self.used += usize::from(layout != LayoutPlace::NONE);
         self.used -= usize::from(before.layout != LayoutPlace::NONE);
+        self.resting -= usize::from(before.attention.rests());
         if layout != LayoutPlace::NONE {
             self.slots.set(index, NetcodeSlot::EMPTY);
         }
     }
 
+    /// What is to be done with a flow in a drain.
+    pub fn turn(&mut self, key: &FlowKey, detail: u32, elapsed: Duration) -> Turn {
+        let Some(base) = self.bases.get_mut(detail as usize) else {
+            return Turn::Rest;
+        };
+        let roused = self.roused.get(usize::from(key.server)).copied().unwrap_or(false);
+        if roused || self.sampling == NetcodeSampling::Always {
+            base.attention.rouse();
+        }
+        base.attention.turn(elapsed)
+    }
+
+    /// Lets a flow rest that was read for long enough. True when a rest begins. While formats are tried, none rests.
+    pub fn settle(&mut self, key: &FlowKey, detail: u32) -> bool {
+        let chosen = self
+            .choices
+            .get(usize::from(key.server))
+            .is_some_and(|choices| matches!(choices.of(key.local_port), LayoutChoice::One(_)));
+        let Some(base) = self.bases.get_mut(detail as usize) else {
+            return false;
+        };
+        let Some(one_in) = self.one_in.get(base.layout.index() as usize) else {
+            return false;
+        };
+        let rests = chosen && self.sampling == NetcodeSampling::Sampled && base.attention.settle(*one_in);
+        self.resting += usize::from(rests);
+        rests
+    }
+
+    /// Makes the slot of a flow that rests ready to be read on. No program has written there since the drain before: what
+    /// comes next is held against nothing that came before. How kernel programs are told.
+    pub fn wake(&mut self, detail: u32) -> u32 {
+        self.resting -= 1;
+        // SAFETY: projects a field of the value that the slab passes.
+        self.slots.write_field(
+            detail as usize,
+            |slot| unsafe { &raw mut (*slot).counts.state },
+            0u32,
+        );
+        self.bases
+            .get(detail as usize)
+            .map_or(0, |base| self.number(base.layout))
+    }
+
     /// What was read of a flow, if it is its turn.
     pub fn read(&mut self, key: FlowKey, detail: u32) -> Option<NetcodeReading> {
-        let turns = self.used.div_ceil(READINGS).max(1);
+        let turns = (self.used - self.resting).div_ceil(READINGS).max(1);
         // All flows of a server at once: the others' pictures stay as they are.
         if !(self.drains + usize::from(key.server)).is_multiple_of(turns) {
             return None;
@@ -232,6 +310,10 @@ impl NetcodeTable {
             .slots
             .read_field(index, |slot| unsafe { &raw mut (*slot).counts })?;
         let before = std::mem::replace(&mut base.counts, now);
+        let mood = base.attention.hear(&before, &now);
+        if let Some(together) = self.together.get_mut(usize::from(key.server)) {
+            together.add(mood);
+        }
         let mut rtt = Vec::new();
         if now.rtt_samples != before.rtt_samples {
             // SAFETY: as above.
@@ -256,6 +338,7 @@ impl NetcodeTable {
             now,
             before,
             rtt,
+            share: base.attention.share(),
         })
     }
 }

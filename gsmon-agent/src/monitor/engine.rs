@@ -217,7 +217,11 @@ impl Engine {
         self.voices.set_servers(&self.effective(&config))?;
         self.regions = regions;
         if let Some(kernel) = &mut self.kernel {
-            kernel.reconfigure(config.agent.flow_timeouts, config.agent.kernel_run_time);
+            kernel.reconfigure(
+                config.agent.flow_timeouts,
+                config.agent.kernel_run_time,
+                config.agent.netcode_reading,
+            );
         }
         self.config = Config {
             limits: self.config.limits,
@@ -705,6 +709,7 @@ pub fn kernel_options(config: &Config, platform: &Platform) -> KernelOptions {
         run_time: config.agent.kernel_run_time,
         kernel_log: config.agent.kernel_log,
         net_rx_time: config.agent.net_rx_time,
+        netcode_reading: config.agent.netcode_reading,
         cgroup_root: platform.cgroup_root.clone(),
         interfaces: config.interfaces.clone(),
         thread_ids: platform.pid_max,

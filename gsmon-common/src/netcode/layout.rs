@@ -568,7 +568,8 @@ impl Layout {
             .flat_map(|side| side.whole.iter().chain(&side.each))
     }
 
-    fn has(&self, part: u32) -> bool {
+    /// Does any kind of it have one of these parts?
+    pub fn has(&self, part: u32) -> bool {
         self.cases().any(|case| case.parts & part != 0)
     }
 

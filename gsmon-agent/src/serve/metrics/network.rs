@@ -76,6 +76,16 @@ impl Page {
                 network.netcode.as_ref().map(|_| network.measured as f64)
             },
         )?;
+        self.server_gauge(
+            snapshot,
+            "gsmon_server_sampled_players",
+            "Of them, those whose calm line is read a part of the time only (netcode_reading = \"always\" reads all of it).",
+            |server| {
+                let network = server.network.as_ref()?;
+                let sampled = network.lines.iter().filter(|line| line.line.read_ratio.is_some());
+                network.netcode.as_ref().map(|_| sampled.count() as f64)
+            },
+        )?;
         let rtt = self.gauge(
             "gsmon_server_player_rtt_seconds",
             "Median round trip of a player, of the middle player (p50) and of the worst one in twenty (p95).",

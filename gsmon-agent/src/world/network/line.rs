@@ -33,6 +33,10 @@ pub struct LineSnapshot {
     pub rtt_stated: bool,
     /// Round trips measured in the window.
     pub rtt_samples: u64,
+    /// Share of the time in which its packets are read, where that is not all of it: a calm line rests in between, where
+    /// its format is dear to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ratio: Option<f64>,
     /// Jitter of what comes from the player (RFC 3550, 6.4.1), nanoseconds.
     pub jitter_ns: Option<f64>,
     /// Is jitter held against the player's own clock? Else against the mean time between its packets.
@@ -99,6 +103,8 @@ pub struct Reading {
     pub spin_turns: u64,
     /// Of them, chance.
     pub spin_single: u64,
+    /// Share of the time in which packets are read; `None` for all.
+    pub read_ratio: Option<f64>,
 }
 
 impl Reading {
@@ -108,13 +114,13 @@ impl Reading {
         let since = |value: fn(&NetcodeCounts) -> u32| u64::from(value(now).wrapping_sub(value(before)));
         let signed = |value: u64| i64::from(value as u32 as i32);
         let up_sent = since(|counts| counts.up_expected);
-        let resent = has(layout, Parts::RESENT);
-        let (down_sent, down_lost) = if has(layout, Parts::RECEIVED) {
+        let resent = layout.has(Parts::RESENT);
+        let (down_sent, down_lost) = if layout.has(Parts::RECEIVED) {
             (
                 since(|counts| counts.down_reported),
                 signed(since(|counts| counts.down_missing)),
             )
-        } else if has(layout, Parts::REFUSED) {
+        } else if layout.has(Parts::REFUSED) {
             (
                 since(|counts| counts.down_sent),
                 signed(since(|counts| counts.down_missing)),
@@ -145,6 +151,7 @@ impl Reading {
             strays: since(|counts| counts.up_strays) + since(|counts| counts.up_restarts),
             spin_turns: since(|counts| counts.spin_turns),
             spin_single: since(|counts| counts.spin_single),
+            read_ratio: (read.share < 1.0).then_some(read.share),
         }
     }
 }
@@ -153,14 +160,6 @@ impl Reading {
 const ANSWERS_AT_LEAST: u64 = 100;
 /// Of a line that loses more nothing is worked out.
 const MOST_LOST: f64 = 0.5;
-
-/// Does any kind of it have this part?
-pub(super) fn has(layout: &Layout, part: u32) -> bool {
-    [&layout.rx, &layout.tx]
-        .into_iter()
-        .flat_map(|side| side.whole.iter().chain(&side.each))
-        .any(|case| case.parts & part != 0)
-}
 
 #[derive(Clone)]
 struct Half {
@@ -263,7 +262,7 @@ impl Line {
         }
         let answered = 1.0 - lost;
         let (down_sent, down_lost) = (read.down_sent as f64, read.down_lost as f64);
-        let exact = match has(layout, Parts::REFUSED) {
+        let exact = match layout.has(Parts::REFUSED) {
             true => down_lost / answered,
             false => down_sent - (down_sent - down_lost) / answered,
         };
@@ -285,7 +284,7 @@ impl Line {
         self.jitter_ns = read.jitter_ns;
         self.read_ms = now_ms;
         let all = self.all();
-        self.in_order = match (layout.tells_up_loss(), has(layout, Parts::SPIN)) {
+        self.in_order = match (layout.tells_up_loss(), layout.has(Parts::SPIN)) {
             // A client that sends nothing reliable uses no numbers: what it acknowledges must do.
             (true, _) if has_resent_numbers(layout) && all.up_sent < ORDERED_AT_LEAST => {
                 all.rtt_samples >= ORDERED_AT_LEAST && all.strays * ORDERED_TO_STRAY <= all.rtt_samples
@@ -294,7 +293,10 @@ impl Line {
             (false, true) => all.spin_turns > 0 && all.spin_single * 4 <= all.spin_turns,
             (false, false) => all.rtt_samples > 0,
         };
-        self.told = self.tell(layout, &all);
+        self.told = LineSnapshot {
+            read_ratio: read.read_ratio,
+            ..self.tell(layout, &all)
+        };
     }
 
     fn all(&self) -> Sums {
@@ -344,6 +346,7 @@ impl Line {
             rtt_p95_ns: quantile(0.95).map(|p95| min_ns.map_or(p95, |min| p95.max(min))),
             rtt_stated: false,
             rtt_samples: all.rtt_samples,
+            read_ratio: None,
             jitter_ns: (timed && self.jitter_ns > 0.0).then_some(self.jitter_ns),
             jitter_by_clock: layout.has_clock(),
             loss_up_ratio: up(all.up_lost),

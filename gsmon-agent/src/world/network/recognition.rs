@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Candidates,
-    line::{Reading, has, has_resent_numbers},
+    line::{Reading, has_resent_numbers},
 };
 use crate::{
     games::netcode::Candidate,
@@ -169,7 +169,7 @@ impl Evidence {
 
 /// Has it nothing but the spin bit?
 fn spins(candidate: &Candidate) -> bool {
-    has(&candidate.layout, Parts::SPIN)
+    candidate.layout.has(Parts::SPIN)
 }
 
 /// Finds out and keeps watch.

@@ -5,7 +5,7 @@
 //! and play, 25 snapshots and 22 inputs a second); the others are made here: 50 packets a second each way, 40 ms there and back.
 
 use anyhow::Result;
-use gsmon_agent::kernel::{Kernel, LayoutChoice, LayoutChoices, ServerSlotId};
+use gsmon_agent::kernel::{Kernel, LayoutChoice, LayoutChoices, ServerSlotId, calm_one_in};
 use gsmon_common::netcode::{NetcodeSlot, Way, decode, layouts::Format, replay::Before};
 use gsmon_tests::{PORT, packet::Spec};
 
@@ -60,14 +60,24 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
             let Some(worst) = of_way.iter().max_by(|a, b| a.net().total_cmp(&b.net())) else {
                 continue;
             };
+            let name = format.name();
+            let (gross, prepared) = (mean(&|cost| cost.gross), mean(&|cost| cost.prepared) - hidden);
             rows.push(Row::net(
                 format!(
-                    "netcode: {} {side} a player, mean of {}",
-                    format.name(),
+                    "netcode: {name} {side} a player, while read, mean of {}",
                     of_way.len()
                 ),
-                mean(&|cost| cost.gross),
-                mean(&|cost| cost.prepared) - hidden,
+                gross,
+                prepared,
+                None,
+                "ns",
+            ));
+            // A flow that rests has no layout: that costs what a flow without netcode does.
+            let one_in = calm_one_in(&format.layout());
+            rows.push(Row::net(
+                format!("netcode: {name} {side} a player, a calm line, read 1/{one_in} of the time"),
+                (gross - prepared) / f64::from(one_in),
+                0.0,
                 Some(30.0),
                 "ns",
             ));

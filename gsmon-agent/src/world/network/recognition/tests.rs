@@ -45,6 +45,7 @@ fn readings(choice: &LayoutChoice, truth: Option<Format>) -> Vec<NetcodeReading>
                 now,
                 before: NetcodeCounts::default(),
                 rtt: Vec::new(),
+                share: 1.0,
             }
         })
         .collect()
@@ -57,6 +58,7 @@ fn reading_of(format: Format, now: NetcodeCounts) -> NetcodeReading {
         now,
         before: NetcodeCounts::default(),
         rtt: Vec::new(),
+        share: 1.0,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Rooms, lowest first; nothing lower imports anything higher: [`config`] and `gsmon_common` (words), [`kernel`] and
 //! [`host`] (measure), [`games`] (what games say), [`world`] (the live model) and beside it [`privacy`] (what may be
 //! written about players), [`history`] (the last hour), [`serve`] (expose), [`demo`] (real load and its truth), [`analysis`] (frames in,
-//! report out), [`cli`] and [`top`] (show). [`monitor`] joins the rooms of one host, [`fleet`] joins hosts.
+//! report out), [`questions`] (asked of whoever has frames), [`cli`] and [`top`] (show). [`monitor`] joins the rooms of one host, [`fleet`] joins hosts.
 
 pub mod analysis;
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod host;
 pub mod kernel;
 pub mod monitor;
 pub mod privacy;
+pub mod questions;
 pub mod selftest;
 pub mod serve;
 pub mod top;

@@ -2,13 +2,15 @@
 
 use std::{fmt::Write, process::ExitCode, time::Duration};
 
-use serde::Serialize;
-
-use super::{Failure, Outcome, SocketArg, analyze, print_json, runtime, times};
+use super::{
+    Outcome, SocketArg, print_json, runtime,
+    source::{Asked, told},
+    times,
+};
 use crate::{
-    analysis::change::{ChangeReport, compare_change},
-    history::{Frame, Mark, MarkedBy, source::TimeRange},
-    serve::{Route, fetch, send},
+    history::{Mark, MarkedBy},
+    questions::{Analyses, Marked},
+    serve::{Route, send},
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -31,17 +33,10 @@ pub struct MarkArgs {
     socket: SocketArg,
 }
 
-#[derive(Debug, Serialize)]
-struct Marked {
-    mark: Mark,
-    change: ChangeReport,
-}
-
 pub fn run(args: &MarkArgs) -> Outcome {
-    let runtime = runtime()?;
-    let route = Route::to(&["marks"]).with("server", &args.server);
     if let Some(text) = &args.text {
-        let mark: Mark = runtime.block_on(send(&args.socket.socket, &route, text.as_bytes()))?;
+        let route = Route::to(&["marks"]).with("server", &args.server);
+        let mark: Mark = runtime()?.block_on(send(&args.socket.socket, &route, text.as_bytes()))?;
         match args.json {
             true => print_json(&mark)?,
             false => println!(
@@ -53,32 +48,9 @@ pub fn run(args: &MarkArgs) -> Outcome {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let window = i64::try_from(args.window.as_millis()).unwrap_or(i64::MAX);
-    let answers = runtime.block_on(async {
-        let marks: Vec<Mark> = fetch(&args.socket.socket, &route).await?;
-        let mut answers = Vec::with_capacity(marks.len());
-        for (index, mark) in marks.iter().enumerate() {
-            let earlier = index.checked_sub(1).map(|before| marks[before].unix_ms);
-            let later = marks.get(index + 1).map(|next| next.unix_ms);
-            let from = mark.unix_ms.saturating_sub(window);
-            let to = mark.unix_ms.saturating_add(window);
-            let range = TimeRange {
-                from_unix_ms: earlier.map_or(from, |earlier| from.max(earlier.saturating_add(1))),
-                to_unix_ms: later.map_or(to, |later| to.min(later)),
-            };
-            let frames = analyze::frames_of(&args.socket, &args.server, Some(range), None)
-                .await?
-                .frames();
-            let (before, after): (Vec<Frame>, Vec<Frame>) = frames
-                .into_iter()
-                .partition(|frame| frame.unix_ms <= mark.unix_ms);
-            answers.push(Marked {
-                mark: mark.clone(),
-                change: compare_change(&before, &after),
-            });
-        }
-        Ok::<_, Failure>(answers)
-    })?;
+    let window_ms = i64::try_from(args.window.as_millis()).unwrap_or(i64::MAX);
+    let asked = Asked::Agent(&args.socket);
+    let answers = told(Analyses::of(&asked).changes(&args.server, window_ms))?;
     match args.json {
         true => print_json(&answers)?,
         false if answers.is_empty() => println!("no marks of {}", harmless(&args.server)),

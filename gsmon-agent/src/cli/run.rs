@@ -20,6 +20,7 @@ use crate::{
     kernel,
     monitor::{GameServerMonitor, MonitorError, Privilege},
     privacy::IdentityStore,
+    questions,
     serve::{Servers, push::TokenBook, remote::RemoteFiles},
     world::snapshot::Snapshot,
 };
@@ -101,6 +102,8 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     if let Some(address) = servers.remote_address() {
         tracing::info!(listen = %address?, "a fleet may read over TLS");
     }
+    let desk = monitor.desk(servers.queue(), config.queue.modes.clone());
+    let servers = servers.with_routes(questions::serve::router(desk));
     let tokens = servers.push_tokens();
     let remote = servers.remote_files();
     let (stop, stopped) = watch::channel(false);

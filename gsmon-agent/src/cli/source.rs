@@ -11,10 +11,11 @@ use super::{
 use crate::{
     config::DEFAULT_FLEET_SOCKET,
     history::{
-        Frame, HistorySource, Resolution, ServerFrames, StoredSpike, TimeRange,
-        prometheus::{Credentials, PrometheusSource},
+        Frame, HistorySource, Mark, Resolution, ServerFrames, SourceError, StoredSpike, TimeRange,
+        prometheus::{Credentials, PrometheusError, PrometheusSource},
         rollup::Span,
     },
+    questions::{AnalysisError, Past},
     serve::{ClientError, Route, fetch, fetch_patiently, fetch_snapshot},
 };
 
@@ -77,7 +78,7 @@ impl SourceArgs {
 }
 
 /// Whom a command asks.
-pub enum Asked<'a> {
+pub(super) enum Asked<'a> {
     /// The running agent of this host.
     Agent(&'a SocketArg),
     /// A Prometheus-compatible server.
@@ -105,7 +106,7 @@ impl<'a> Asked<'a> {
                 let snapshot = runtime()?.block_on(fetch_snapshot(&socket.socket))?;
                 Ok(snapshot.servers.into_iter().map(|server| server.name).collect())
             }
-            Self::Source(source) => Ok(source.servers()?),
+            Self::Source(source) => Ok(HistorySource::servers(&**source)?),
             Self::Fleet(socket) => of_fleet(socket, &Route::to(&["frames", "servers"])),
         }
     }
@@ -143,10 +144,51 @@ impl<'a> Asked<'a> {
             Self::Source(source) => {
                 let hour = std::time::Duration::from_secs(3_600);
                 let range = range.unwrap_or_else(|| TimeRange::last(hour, unix_ms()));
-                Ok(source.frames(server, range, resolution)?)
+                Ok(HistorySource::frames(&**source, server, range, resolution)?)
             }
         }
     }
+}
+
+impl Past for Asked<'_> {
+    type Error = Failure;
+
+    fn servers(&self) -> Result<Vec<String>, Failure> {
+        Asked::servers(self)
+    }
+
+    fn each_frame(
+        &self,
+        server: &str,
+        range: Option<TimeRange>,
+        resolution: Resolution,
+        take: &mut dyn FnMut(Frame),
+    ) -> Result<(), Failure> {
+        let frames = Asked::frames(self, server, range, resolution)?;
+        frames.into_iter().for_each(take);
+        Ok(())
+    }
+
+    fn marks(&self, server: &str) -> Result<Vec<Mark>, Failure> {
+        match self {
+            Self::Agent(socket) => {
+                let route = Route::to(&["marks"]).with("server", server);
+                Ok(runtime()?.block_on(fetch(&socket.socket, &route))?)
+            }
+            Self::Source(source) => Ok(Past::marks(&**source, server)?),
+            Self::Fleet(_) => Err(PrometheusError::NotKept("marks").into()),
+        }
+    }
+}
+
+/// An answer, or why a command has none.
+pub fn told<T>(answer: Result<T, AnalysisError<Failure>>) -> Result<T, Failure> {
+    answer.map_err(|error| match error {
+        AnalysisError::Source(failure) => failure,
+        AnalysisError::Overlap => Failure::Usage(AnalysisError::<SourceError>::Overlap.into()),
+        AnalysisError::Refused(error) => error.into(),
+        AnalysisError::Ask(error) => error.into(),
+    })
 }
 
 fn word(resolution: Resolution) -> Option<&'static str> {
@@ -160,7 +202,7 @@ fn word(resolution: Resolution) -> Option<&'static str> {
 }
 
 /// What a fleet answers, which has to ask its source first.
-fn of_fleet<T: serde::de::DeserializeOwned>(socket: &Path, route: &Route) -> Result<T, Failure> {
+pub(super) fn of_fleet<T: serde::de::DeserializeOwned>(socket: &Path, route: &Route) -> Result<T, Failure> {
     let answer = runtime()?.block_on(fetch_patiently(socket, route));
     answer.map_err(|error| match error {
         ClientError::NoAgent { path } => Failure::Usage(anyhow::anyhow!(

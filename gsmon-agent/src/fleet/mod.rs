@@ -3,10 +3,11 @@
 //!
 //! `trust` checks who an agent is, `reader` reads it once, `follow` reads it again and again on a clock of its own,
 //! `board` keeps what came of that and how old it is, `view` makes documents of it, `verdict` judges each host,
-//! `serve` and `metrics` show them. `source` is the Prometheus-compatible server that has the past of all hosts, and
+//! `serve` and `metrics` show them, `desk` answers questions about all hosts. `source` is the Prometheus-compatible server that has the past of all hosts, and
 //! `sourced` puts what it tells beside what agents say. Not here: measuring, history, and whoever plays by name.
 
 mod board;
+mod desk;
 mod follow;
 mod metrics;
 mod reader;
@@ -25,6 +26,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub use self::{
     board::{Board, HostState},
+    desk::FleetDesk,
     reader::{AgentReader, Budget, ReadError},
     serve::{FleetServeError, FleetServers},
     source::SourceBoard,

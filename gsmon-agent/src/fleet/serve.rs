@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Fleet,
+    Fleet, FleetDesk,
     board::HostPicture,
     metrics,
     source::{
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     config::FleetListen,
+    questions,
     serve::{
         http::bind_socket,
         listener::{self, ConnectionLimits, Transport},
@@ -36,13 +37,15 @@ use crate::{
 };
 
 /// Every route, for whoever asks for another one.
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 9] = [
     "/healthz",
     "/metrics",
+    "/api/v1/analyze/{actions|bots|mark|memory|netcode|network|players}?server=&range=",
     "/api/v1/fleet",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/frames/servers",
     "/api/v1/players",
+    "/api/v1/queue/prediction?range=&per_match=",
     "/api/v1/servers?host=",
 ];
 
@@ -144,7 +147,8 @@ impl FleetServers {
             .route("/api/v1/servers", get(servers))
             .route("/api/v1/players", get(players))
             .fallback(nothing_there)
-            .with_state(fleet.clone());
+            .with_state(fleet.clone())
+            .merge(questions::serve::router(FleetDesk::new(fleet.clone())));
         let until = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };

@@ -21,9 +21,10 @@ use std::{
     time::Duration,
 };
 
-pub use self::analyses::{Analyses, AnalysisError, QueueAnswer};
+pub use self::analyses::AgentDesk;
 use self::engine::Engine;
 pub use self::engine::kernel_options;
+pub use crate::questions::{Analyses, AnalysisError, QueueAnswer};
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},
     games::{push::PushSink, voices::VoicesError},

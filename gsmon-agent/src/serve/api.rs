@@ -35,14 +35,16 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 16] = [
     "/healthz",
     "/metrics",
+    "/api/v1/analyze/{actions|bots|mark|memory|netcode|network|players}?server=&range=",
     "/api/v1/events",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/marks?server=",
     "/api/v1/players",
     "/api/v1/queue",
+    "/api/v1/queue/prediction?range=&per_match=",
     "/api/v1/servers/{name}/players?session=",
     "/api/v1/servers/{name}/sessions?state=&phase=&room=",
     "/api/v1/servers/{name}/sessions/{id}?metrics=",

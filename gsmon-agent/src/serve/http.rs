@@ -90,6 +90,7 @@ pub struct Servers {
     unix: UnixListener,
     socket: PathBuf,
     queue: Arc<QueueBook>,
+    further: Router,
 }
 
 /// A snapshot older than so many intervals means that the agent hangs.
@@ -147,6 +148,7 @@ impl Servers {
             unix,
             socket: path,
             queue: Arc::default(),
+            further: Router::new(),
         })
     }
 
@@ -158,6 +160,12 @@ impl Servers {
     /// Where TCP takes pushes, where it does.
     pub fn push_address(&self) -> Option<io::Result<SocketAddr>> {
         self.push.as_ref().map(|(listener, _)| listener.local_addr())
+    }
+
+    /// Serves further routes on the Unix socket, of rooms that this one does not know.
+    pub fn with_routes(mut self, routes: Router) -> Self {
+        self.further = self.further.merge(routes);
+        self
     }
 
     /// The matchmaking queue, for whoever asks for it elsewhere.
@@ -207,6 +215,7 @@ impl Servers {
             .merge(api::spikes::router(history.clone()))
             .merge(api::marks::router(history))
             .merge(queue::router(self.queue))
+            .merge(self.further)
             .merge(gate.router(Access::Anyone));
         let public = public.with_state(pages.clone());
         let until = |mut stop: watch::Receiver<bool>| async move {

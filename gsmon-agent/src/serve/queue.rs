@@ -63,6 +63,10 @@ impl QueueBook {
         });
     }
 
+    /// Why there is none.
+    pub const NOBODY: &str =
+        "nobody has told a queue: send one to POST /api/v1/queue, or set url or query in [queue]";
+
     /// The newest, where there ever was one.
     pub fn newest(&self) -> Option<QueueTold> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -95,10 +99,7 @@ fn refused(status: StatusCode, error: &str) -> Response {
 async fn tell(State(book): State<Arc<QueueBook>>) -> Response {
     match book.newest() {
         Some(told) => Json(told).into_response(),
-        None => refused(
-            StatusCode::NOT_FOUND,
-            "nobody has told a queue: send one to POST /api/v1/queue, or set url or query in [queue]",
-        ),
+        None => refused(StatusCode::NOT_FOUND, QueueBook::NOBODY),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 pub struct Buckets(Vec<f64>);
 
 /// Why these are no buckets.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BucketsError {
     /// None, or too many.
     #[error("between 1 and 32 buckets can be told, not {0}")]

@@ -5,13 +5,14 @@ use std::{fmt::Write, process::ExitCode};
 use super::{
     super::{
         Outcome, SocketArg, print_json,
-        source::{Asked, SourceArgs},
+        source::{Asked, SourceArgs, told},
     },
     range::parse_range,
 };
 use crate::{
-    analysis::scaling::{ActionsReport, actions_and_spikes},
-    history::{Resolution, TimeRange},
+    analysis::scaling::ActionsReport,
+    history::TimeRange,
+    questions::Analyses,
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -36,8 +37,7 @@ pub struct ActionsArgs {
 
 pub fn run(args: &ActionsArgs) -> Outcome {
     let asked = Asked::of(&args.source, &args.socket)?;
-    let frames = asked.frames(&args.server, Some(args.range), Resolution::Fitting)?;
-    let report = actions_and_spikes(&frames).map_err(anyhow::Error::from)?;
+    let report = told(Analyses::of(&asked).actions(&args.server, args.range))?;
     match args.json {
         true => print_json(&report)?,
         false => print!("{}", text(&args.server, &report)),

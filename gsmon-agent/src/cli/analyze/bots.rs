@@ -5,14 +5,12 @@ use std::{fmt::Write, process::ExitCode};
 use super::{
     super::{
         Outcome, SocketArg, print_json,
-        source::{Asked, SourceArgs},
+        source::{Asked, SourceArgs, told},
     },
     range::{parse_range, with_unit},
 };
 use crate::{
-    analysis::scaling::{BotsReport, ScalingMetric, cost_of_bots},
-    history::{Measure, Resolution, TimeRange},
-    top::harmless::harmless,
+    analysis::scaling::BotsReport, history::TimeRange, questions::Analyses, top::harmless::harmless,
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,26 +29,9 @@ pub struct BotsArgs {
     socket: SocketArg,
 }
 
-/// What bots are asked about.
-const METRICS: [Measure; 4] = [
-    Measure::CpuCores,
-    Measure::TickP50Ms,
-    Measure::TxBytesPerSecond,
-    Measure::RssBytes,
-];
-
 pub fn run(args: &BotsArgs) -> Outcome {
     let asked = Asked::of(&args.source, &args.socket)?;
-    let frames = asked.frames(&args.server, Some(args.range), Resolution::Fitting)?;
-    let metrics = METRICS.map(ScalingMetric::Stored);
-    // Without CPU there is no answer at all; the others are told where they are known.
-    let first = cost_of_bots(&frames, metrics[0]).map_err(anyhow::Error::from)?;
-    let mut reports = vec![first];
-    reports.extend(
-        metrics[1..]
-            .iter()
-            .filter_map(|metric| cost_of_bots(&frames, *metric).ok()),
-    );
+    let reports = told(Analyses::of(&asked).bots(&args.server, args.range))?;
     match args.json {
         true => print_json(&reports)?,
         false => print!("{}", text(&args.server, &reports)),

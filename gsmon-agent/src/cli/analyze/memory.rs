@@ -5,13 +5,14 @@ use std::{fmt::Write, process::ExitCode};
 use super::{
     super::{
         Outcome, SocketArg, print_json,
-        source::{Asked, SourceArgs},
+        source::{Asked, SourceArgs, told},
     },
     range::parse_range,
 };
 use crate::{
-    analysis::scaling::{LeakReport, LeakVerdict, Limit, MemoryBasis, find_leak},
-    history::{Resolution, TimeRange},
+    analysis::scaling::{LeakReport, LeakVerdict, Limit, MemoryBasis},
+    history::TimeRange,
+    questions::Analyses,
     top::{harmless::harmless, units::bytes},
 };
 
@@ -36,11 +37,10 @@ pub struct MemoryArgs {
 
 pub fn run(args: &MemoryArgs) -> Outcome {
     let asked = Asked::of(&args.source, &args.socket)?;
-    let frames = asked.frames(&args.server, Some(args.range), Resolution::Fitting)?;
     let limit = args.limit.map(|mib| Limit {
         bytes: mib as f64 * f64::from(1 << 20),
     });
-    let report = find_leak(&frames, limit).map_err(anyhow::Error::from)?;
+    let report = told(Analyses::of(&asked).leak(&args.server, args.range, limit))?;
     match args.json {
         true => print_json(&report)?,
         false => print!("{}", text(&args.server, &report)),

@@ -3,13 +3,13 @@
 use std::{fmt::Write, process::ExitCode};
 
 use super::super::{
-    Failure, Outcome, SocketArg, print_json,
-    source::{Asked, SourceArgs},
+    Outcome, SocketArg, print_json,
+    source::{Asked, SourceArgs, told},
     times::{self, Span},
 };
 use crate::{
-    analysis::netcode::{Compared, NetcodeFigure, NetcodeReport, NetcodeVerdict, compare_netcode},
-    history::{Frame, Resolution, rollup},
+    analysis::netcode::{Compared, NetcodeFigure, NetcodeReport, NetcodeVerdict},
+    questions::Analyses,
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -35,44 +35,15 @@ pub struct NetcodeArgs {
     socket: SocketArg,
 }
 
-/// Longer windows are compared by the minute: two hours of seconds have told what they can.
-const LONGEST_RAW_MS: i64 = 7_200_000;
-
 pub fn run(args: &NetcodeArgs) -> Outcome {
-    if args.before.from_unix_ms <= args.after.to_unix_ms && args.after.from_unix_ms <= args.before.to_unix_ms
-    {
-        return Err(Failure::Usage(anyhow::anyhow!(
-            "the two windows overlap: a frame cannot be both before and after"
-        )));
-    }
-    let (before, after) = windows(args)?;
-    let report = compare_netcode(&before, &after);
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let report = Analyses::of(&asked).netcode(&args.server, args.before.into(), args.after.into());
+    let report = told(report)?;
     match args.json {
         true => print_json(&report)?,
         false => print!("{}", text(&args.server, &report)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Second by second where both windows are short and still have their samples, else minute by minute: figures of unequal
-/// frames would differ for that reason alone.
-fn windows(args: &NetcodeArgs) -> Result<(Vec<Frame>, Vec<Frame>), Failure> {
-    const MINUTES: Resolution = Resolution::Rolled(rollup::Span::Minute);
-    let asked = Asked::of(&args.source, &args.socket)?;
-    let long = |span: Span| span.to_unix_ms - span.from_unix_ms > LONGEST_RAW_MS;
-    let resolutions: &[Resolution] = match long(args.before) || long(args.after) {
-        true => &[MINUTES],
-        false => &[Resolution::Raw, MINUTES],
-    };
-    let mut found = (Vec::new(), Vec::new());
-    for resolution in resolutions {
-        let ask = |span: Span| asked.frames(&args.server, Some(span.into()), *resolution);
-        found = (ask(args.before)?, ask(args.after)?);
-        if !found.0.is_empty() && !found.1.is_empty() {
-            break;
-        }
-    }
-    Ok(found)
 }
 
 fn text(server: &str, report: &NetcodeReport) -> String {

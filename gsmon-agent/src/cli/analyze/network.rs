@@ -3,8 +3,6 @@
 
 use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
-use serde::Serialize;
-
 use super::{
     super::{
         Failure, Outcome, SocketArg, print_json,
@@ -15,11 +13,11 @@ use super::{
 };
 use crate::{
     analysis::{
-        lag::{Fleet, LagBasis, LagCost, lag_compensation_cost},
-        network::{BucketRow, Buckets, NetworkReport, Regions, network_resource_correlation},
-        series::Series,
+        lag::{LagBasis, LagCost},
+        network::{BucketRow, Buckets, Regions},
     },
-    history::{Frame, Resolution, TimeRange},
+    history::{Resolution, TimeRange},
+    questions::{NetworkAnswer, Past},
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},
@@ -55,14 +53,6 @@ pub struct NetworkArgs {
     pub socket: SocketArg,
 }
 
-/// The answer of one server.
-#[derive(Debug, Serialize)]
-struct NetworkAnswer {
-    server: String,
-    report: NetworkReport,
-    lag_compensation: Option<LagCost>,
-}
-
 /// Asks the agent, and shows the answer.
 pub fn run(args: &NetworkArgs) -> Outcome {
     let buckets = Buckets::new(args.buckets.clone()).map_err(|error| Failure::Usage(error.into()))?;
@@ -70,14 +60,17 @@ pub fn run(args: &NetworkArgs) -> Outcome {
         true => Regions::Included,
         false => Regions::LeftOut,
     };
-    let all = ask(args)?;
+    let asked = Asked::of(&args.source, &args.socket)?;
+    let all = match &args.server {
+        Some(server) => vec![(
+            server.clone(),
+            asked.frames(server, args.range, Resolution::Fitting)?,
+        )],
+        None => asked.all_frames(args.range)?,
+    };
     let answers: Vec<NetworkAnswer> = all
         .iter()
-        .map(|(server, frames)| NetworkAnswer {
-            server: server.clone(),
-            report: network_resource_correlation(frames, regions, &buckets),
-            lag_compensation: lag_compensation_cost(&[Series { server, frames }], Fleet::Different),
-        })
+        .map(|(server, frames)| NetworkAnswer::of(server, frames, regions, &buckets))
         .collect();
     if let (Some(path), Some(answer), Some((_, frames))) = (&args.plot, answers.first(), all.first()) {
         let picture = plot::svg(&answer.server, frames, &answer.report)?;
@@ -89,20 +82,6 @@ pub fn run(args: &NetworkArgs) -> Outcome {
         false => answers.iter().for_each(|answer| print!("{}", text(answer))),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn ask(args: &NetworkArgs) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
-    let asked = Asked::of(&args.source, &args.socket)?;
-    let servers = match &args.server {
-        Some(server) => vec![server.clone()],
-        None => asked.servers()?,
-    };
-    let mut all = Vec::with_capacity(servers.len());
-    for server in servers {
-        let frames = asked.frames(&server, args.range, Resolution::Fitting)?;
-        all.push((server, frames));
-    }
-    Ok(all)
 }
 
 fn text(answer: &NetworkAnswer) -> String {
@@ -247,7 +226,7 @@ fn buckets_table(rows: &[BucketRow]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Measure;
+    use crate::history::{Frame, Measure};
 
     fn frames(round_trips: bool) -> Vec<Frame> {
         (0..300)
@@ -273,17 +252,7 @@ mod tests {
     }
 
     fn answer(frames: &[Frame]) -> NetworkAnswer {
-        NetworkAnswer {
-            server: "arena".into(),
-            report: network_resource_correlation(frames, Regions::LeftOut, &Buckets::default()),
-            lag_compensation: lag_compensation_cost(
-                &[Series {
-                    server: "arena",
-                    frames,
-                }],
-                Fleet::Different,
-            ),
-        }
+        NetworkAnswer::of("arena", frames, Regions::LeftOut, &Buckets::default())
     }
 
     #[test]

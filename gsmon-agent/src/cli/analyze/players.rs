@@ -2,26 +2,21 @@
 
 use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
-use serde::Serialize;
-
 use super::{
     super::{
         Failure, Outcome, SocketArg, print_json,
         source::{Asked, SourceArgs},
     },
     players_plot,
-    range::{all_within, parse_range, shortfall, with_unit},
+    range::{parse_range, shortfall, with_unit},
 };
 use crate::{
-    analysis::{
-        scaling::{
-            BudgetBasis, By, Capacity, GroupsReport, MetricAnswer, MetricScaling, PatternsReport, Players,
-            ScalingMetric, ScalingReport, Scope, Shape, analyze_player_scaling, compare_groups,
-            usage_patterns,
-        },
-        series::Series,
+    analysis::scaling::{
+        BudgetBasis, By, Capacity, GroupsReport, MetricAnswer, MetricScaling, Players, ScalingMetric,
+        ScalingReport, Scope, Shape,
     },
     history::{Frame, Measure, Resolution, TimeRange},
+    questions::{Past, PlayersAnswer, answers::series},
     top::harmless::harmless,
 };
 
@@ -65,13 +60,6 @@ fn parse_metric(text: &str) -> Result<ScalingMetric, String> {
         .map_err(|error: crate::analysis::scaling::UnknownMetric| error.to_string())
 }
 
-#[derive(Debug, Serialize)]
-struct PlayersAnswer {
-    report: ScalingReport,
-    groups: Vec<GroupsReport>,
-    patterns: Option<PatternsReport>,
-}
-
 pub fn run(args: &PlayersArgs) -> Outcome {
     let asked = Asked::of(&args.source, &args.socket)?;
     let all: Vec<(String, Vec<Frame>)> = match &args.server {
@@ -79,7 +67,7 @@ pub fn run(args: &PlayersArgs) -> Outcome {
             server.clone(),
             asked.frames(server, Some(args.range), Resolution::Fitting)?,
         )],
-        None => all_within(&asked, args.range)?,
+        None => asked.all_frames(Some(args.range))?,
     };
     let scope = match (&args.server, &args.mode) {
         (Some(server), _) => Scope::Server(server.clone()),
@@ -90,46 +78,18 @@ pub fn run(args: &PlayersArgs) -> Outcome {
         true => ScalingMetric::USUAL.to_vec(),
         false => args.metrics.clone(),
     };
-    let series: Vec<Series<'_>> = all
-        .iter()
-        .map(|(server, frames)| Series { server, frames })
-        .collect();
-    let report = analyze_player_scaling(&series, &scope, &metrics).map_err(anyhow::Error::from)?;
+    let by = args.by.map(|by| match by {
+        Grouping::Mode => By::Mode,
+        Grouping::Map => By::Map,
+        Grouping::Phase => By::Phase,
+    });
+    let answer = PlayersAnswer::of(&all, &scope, &metrics, by)?;
     let frames = all.first().map_or(&[][..], |(_, frames)| frames);
-    let groups = match args.by {
-        Some(by) => {
-            let by = match by {
-                Grouping::Mode => By::Mode,
-                Grouping::Map => By::Map,
-                Grouping::Phase => By::Phase,
-            };
-            metrics
-                .iter()
-                .filter_map(|metric| match compare_groups(frames, by, *metric) {
-                    Ok(report) => Some(Ok(report)),
-                    // A metric that nobody measured has said so above already.
-                    Err(crate::analysis::scaling::ScalingRefusal::NotMeasured { .. }) => None,
-                    Err(refusal) => Some(Err(anyhow::Error::from(refusal))),
-                })
-                .collect::<Result<Vec<_>, _>>()?
-        }
-        None => Vec::new(),
-    };
-    // Where modes are told there is no need to guess them.
-    let told = frames.iter().any(|frame| frame.mode.is_some());
-    let patterns = (args.server.is_some() && !told)
-        .then(|| usage_patterns(frames).ok())
-        .flatten();
     if let Some(path) = &args.plot {
-        let picture = players_plot::svg(&report, &series)?;
+        let picture = players_plot::svg(&answer.report, &series(&all))?;
         std::fs::write(path, picture)
             .map_err(|error| Failure::Failed(anyhow::anyhow!("cannot write {}: {error}", path.display())))?;
     }
-    let answer = PlayersAnswer {
-        report,
-        groups,
-        patterns,
-    };
     match args.json {
         true => print_json(&answer)?,
         false => {

@@ -2,28 +2,22 @@
 
 use std::{fmt::Write, io::Read, path::PathBuf, process::ExitCode, sync::Arc};
 
-use serde::Serialize;
-
 use super::super::{
-    Failure, Outcome, SocketArg, print_json, run, runtime,
-    source::{Asked, SourceArgs},
+    Failure, Outcome, SocketArg,
+    fleet::FleetHosts,
+    print_json, run, runtime,
+    source::{Asked, SourceArgs, told},
     times, unix_ms,
 };
 use crate::{
-    analysis::{
-        queue::{
-            EntryForecast, Fits, Holds, Interval, QueueForecast, Running, Waiting,
-            facts::{queue_facts, running},
-            predict_for_queue,
-        },
-        series::Series,
-    },
+    analysis::queue::{EntryForecast, Fits, Holds, Interval, Running, Waiting, facts::running},
     config::{Config, QueueMode},
     games::queue::{MOST_BYTES, parse},
     history::{
-        Frame, HistorySource, Resolution, TimeRange,
+        TimeRange,
         prometheus::{PrometheusSource, Row},
     },
+    questions::{Analyses, QueueAnswer, QueueFacts},
     serve::{QueueTold, Route, fetch, fetch_snapshot},
     top::harmless::harmless,
 };
@@ -63,51 +57,29 @@ fn parse_size(text: &str) -> Result<QueueMode, String> {
     size.ok_or_else(|| format!("`{text}` must be a mode and a number of players: duel=2"))
 }
 
-#[derive(Debug, Serialize)]
-struct QueueAnswer {
-    forecast: QueueForecast,
-    /// Modes that were never played in the range: what is said of their costs is that of all modes together.
-    costs_of_all_modes: Vec<Arc<str>>,
-    /// How old the queue is.
-    queue_age_ms: Option<i64>,
-}
-
 pub fn run(args: &QueueArgs) -> Outcome {
     let sizes = sizes(args)?;
     let (queue, queue_age_ms) = queue(args)?;
     let asked = Asked::of(&args.source, &args.socket)?;
-    let (running, names) = match &asked {
+    let (running, unknown_hosts) = match &asked {
         Asked::Agent(socket) => {
             let snapshot = runtime()?.block_on(fetch_snapshot(&socket.socket))?;
-            let names = snapshot
-                .servers
-                .iter()
-                .map(|server| server.name.clone())
-                .collect();
-            (snapshot.servers.iter().filter_map(running).collect(), names)
+            (snapshot.servers.iter().filter_map(running).collect(), Vec::new())
         }
-        Asked::Source(source) => (running_everywhere(source)?, source.servers()?),
-        Asked::Fleet(_) => {
-            return Err(Failure::Usage(anyhow::anyhow!(
-                "a queue cannot be asked about through a fleet: name its Prometheus-compatible server with --source URL"
-            )));
+        Asked::Source(source) => (running_everywhere(source)?, Vec::new()),
+        Asked::Fleet(socket) => {
+            let hosts = FleetHosts::ask(socket)?;
+            (hosts.running(), hosts.silent())
         }
     };
-    let mut all: Vec<(String, Vec<Frame>)> = Vec::with_capacity(names.len());
-    for name in names {
-        let frames = asked.frames(&name, Some(args.range), Resolution::Fitting)?;
-        all.push((name, frames));
-    }
-    let series: Vec<Series<'_>> = all
-        .iter()
-        .map(|(server, frames)| Series { server, frames })
-        .collect();
-    let (facts, costs_of_all_modes) = queue_facts(&queue, &series, &running, &sizes);
-    let answer = QueueAnswer {
-        forecast: predict_for_queue(&queue, &facts, &running),
-        costs_of_all_modes,
+    let facts = QueueFacts {
+        queue,
         queue_age_ms,
+        running,
+        sizes,
+        unknown_hosts,
     };
+    let answer = told(Analyses::of(&asked).queue(facts, args.range))?;
     match args.json {
         true => print_json(&answer)?,
         false => print!("{}", text(&answer)),
@@ -127,6 +99,7 @@ fn sizes(args: &QueueArgs) -> Result<Vec<QueueMode>, Failure> {
 
 fn queue(args: &QueueArgs) -> Result<(Vec<Waiting>, Option<i64>), Failure> {
     let Some(path) = &args.queue else {
+        // The agent of this host is asked, wherever costs are read out of.
         let route = Route::to(&["queue"]);
         let told: QueueTold = runtime()?.block_on(fetch(&args.socket.socket, &route))?;
         return Ok((told.queue, Some(unix_ms() - told.told_unix_ms)));
@@ -200,6 +173,13 @@ fn text(answer: &QueueAnswer) -> String {
             modes.join(", ")
         );
     }
+    for host in &answer.unknown_hosts {
+        let _ = writeln!(
+            text,
+            "{} is silent: servers that may run there and take players are not counted",
+            harmless(host)
+        );
+    }
     text
 }
 
@@ -259,7 +239,7 @@ fn needs(needs: &crate::analysis::queue::Needs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Measure;
+    use crate::history::{Frame, Measure};
 
     #[test]
     fn a_queue_is_told_with_what_is_known_and_what_is_not() {
@@ -276,11 +256,7 @@ mod tests {
                 frame
             })
             .collect();
-        let series = [Series {
-            server: "arena",
-            frames: &frames,
-        }];
-        let running = [Running {
+        let running = vec![Running {
             server: "arena".into(),
             mode: Some("duel".into()),
             region: None,
@@ -292,13 +268,14 @@ mod tests {
         let queue =
             parse(br#"{"queue":[{"mode":"duel","players":40},{"mode":"race","region":"eu","players":2}]}"#)
                 .unwrap();
-        let sizes = [parse_size("duel=4").unwrap()];
-        let (facts, stood_in) = queue_facts(&queue, &series, &running, &sizes);
-        let answer = QueueAnswer {
-            forecast: predict_for_queue(&queue, &facts, &running),
-            costs_of_all_modes: stood_in,
+        let facts = QueueFacts {
+            queue,
             queue_age_ms: Some(90_000),
+            running,
+            sizes: vec![parse_size("duel=4").unwrap()],
+            unknown_hosts: vec!["host-c".into()],
         };
+        let answer = QueueAnswer::of(facts, &[("arena".into(), frames)]);
         let words = text(&answer);
         for part in [
             "42 players wait (told 90 s ago)",
@@ -307,6 +284,7 @@ mod tests {
             "race in eu: 2 players, 1 servers to start",
             "players_per_match",
             "too little was seen of: race",
+            "host-c is silent",
         ] {
             assert!(words.contains(part), "{part} is not in\n{words}");
         }

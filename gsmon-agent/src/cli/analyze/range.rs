@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::{Failure, source::Asked, times, unix_ms};
+use super::super::{times, unix_ms};
 use crate::{
     analysis::{scaling::ScalingMetric, stats::Estimate},
-    history::{Frame, Resolution, TimeRange},
+    history::{Frame, TimeRange},
 };
 
 /// `24h`, `7d`, `90m`: the time before now; or two times with `..` between them.
@@ -35,16 +35,6 @@ pub fn shortfall(range: TimeRange, frames: &[Frame]) -> Option<String> {
     let asked = (range.to_unix_ms - range.from_unix_ms) as f64 / 3.6e6;
     let there = frames.iter().map(|frame| frame.seconds).sum::<f64>() / 3_600.0;
     (there < 0.9 * asked).then(|| format!("{there:.1} h of the {asked:.1} h that were asked for are there"))
-}
-
-/// Frames of every server within a range.
-pub fn all_within(asked: &Asked<'_>, range: TimeRange) -> Result<Vec<(String, Vec<Frame>)>, Failure> {
-    let mut all = Vec::new();
-    for server in asked.servers()? {
-        let frames = asked.frames(&server, Some(range), Resolution::Fitting)?;
-        all.push((server, frames));
-    }
-    Ok(all)
 }
 
 /// `0.90 (0.85 to 0.95) % of a core`.

@@ -1,5 +1,6 @@
 //! `gsmon fleet --config F`: reads agents and serves all hosts. `gsmon fleet top|health|servers|players`: clients of it.
 
+mod hosts;
 mod show;
 
 use std::{
@@ -14,6 +15,7 @@ use tokio::{
     sync::watch,
 };
 
+pub use self::hosts::FleetHosts;
 use super::{Failure, Outcome, runtime};
 use crate::{
     config::{DEFAULT_FLEET_SOCKET, FleetConfig},

@@ -3,7 +3,13 @@
 use std::{str::FromStr, sync::Arc};
 
 use super::{HostName, SourceBoard, ask, named};
-use crate::history::{HistorySource, Resolution, ServerFrames, SourceError, TimeRange};
+use crate::{
+    history::{
+        Frame, HistorySource, Mark, Resolution, ServerFrames, SourceError, TimeRange, UnknownServer,
+        prometheus::PrometheusSource,
+    },
+    questions,
+};
 
 pub use super::ask::AskError;
 
@@ -60,17 +66,70 @@ fn names(hosts: &[HostName], told: &[String]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The past of all hosts, by the names that the fleet has for them.
+#[derive(Debug)]
+pub struct FleetPast<'a> {
+    source: &'a PrometheusSource,
+    names: Vec<(String, String)>,
+}
+
+impl questions::Past for FleetPast<'_> {
+    type Error = SourceError;
+
+    fn servers(&self) -> Result<Vec<String>, SourceError> {
+        Ok(self.names.iter().map(|(name, _)| name.clone()).collect())
+    }
+
+    fn each_frame(
+        &self,
+        server: &str,
+        range: Option<TimeRange>,
+        resolution: Resolution,
+        take: &mut dyn FnMut(Frame),
+    ) -> Result<(), SourceError> {
+        let exact = self.names.iter().find(|(name, _)| name == server);
+        // A name without its host is the source's to find, or to refuse where several have it.
+        let called = exact.map_or(server, |(_, called)| called.as_str());
+        match questions::Past::each_frame(self.source, called, range, resolution, take) {
+            Err(SourceError::Unknown(_)) => Err(SourceError::Unknown(UnknownServer {
+                name: server.to_owned(),
+                known: questions::Past::servers(self)?,
+            })),
+            told => told,
+        }
+    }
+
+    fn marks(&self, server: &str) -> Result<Vec<Mark>, SourceError> {
+        questions::Past::marks(self.source, server)
+    }
+}
+
 impl SourceBoard {
+    /// Asks the past of all hosts, when it is its turn, on a thread that may wait.
+    ///
+    /// # Errors
+    /// When there is no source, or it does not answer.
+    pub async fn past<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&FleetPast<'_>) -> T + Send + 'static,
+    ) -> Result<T, PastError> {
+        let settings = self.settings().ok_or(PastError::NoSource)?;
+        let hosts = self.kept().names.clone();
+        let told = ask::ask(self.gate.clone(), settings, move |source| {
+            let names = names(&hosts, &HistorySource::servers(source)?);
+            Ok(question(&FleetPast { source, names }))
+        });
+        Ok(told.await?)
+    }
+
     /// Names of all servers of the last 35 days: `host/server`, the host as in the fleet's configuration where it is there,
     /// else as the source has it.
     ///
     /// # Errors
     /// When there is no source, or it does not answer.
     pub async fn servers(self: &Arc<Self>) -> Result<Vec<String>, PastError> {
-        let settings = self.settings().ok_or(PastError::NoSource)?;
-        let hosts = self.kept().names.clone();
-        let told = ask::ask(self.gate.clone(), settings, |source| Ok(source.servers()?)).await?;
-        Ok(names(&hosts, &told).into_iter().map(|(name, _)| name).collect())
+        let names = self.past(|past| questions::Past::servers(past)).await?;
+        Ok(names.map_err(AskError::from)?)
     }
 
     /// Frames of a server.
@@ -78,36 +137,24 @@ impl SourceBoard {
     /// # Errors
     /// As [`Self::servers`], and when there is no such server, or too much of it.
     pub async fn frames(self: &Arc<Self>, past: Past) -> Result<ServerFrames, PastError> {
-        let settings = self.settings().ok_or(PastError::NoSource)?;
-        let hosts = self.kept().names.clone();
         let (asked, mut more) = (past.server.clone(), false);
-        let found =
-            ask::ask(self.gate.clone(), settings, move |source| {
-                let names = names(&hosts, &source.servers()?);
-                let exact = names.iter().find(|(name, _)| *name == past.server);
-                let known = || names.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-                // A name without its host is the source's to find, or to refuse where several have it.
-                let called = exact.map_or(past.server.as_str(), |(_, called)| called.as_str());
-                let mut frames = Vec::new();
-                let read = source.each_frame(called, past.range, past.resolution, &mut |frame| match frames
-                    .len()
-                    < MOST_FRAMES
-                {
-                    true => frames.push(frame),
-                    false => more = true,
-                });
-                match read {
-                    Err(SourceError::Unknown(_)) => Ok(Err(PastError::Unknown {
-                        name: past.server.clone(),
-                        known: known(),
-                    })),
-                    Err(error) => Err(error.into()),
-                    Ok(()) if more => Ok(Err(PastError::TooMany)),
-                    Ok(()) => Ok(Ok(frames)),
-                }
-            })
-            .await??;
-        Ok(ServerFrames::of(&asked, &found))
+        let found = self.past(move |of| {
+            let mut frames = Vec::new();
+            let mut take = |frame| match frames.len() < MOST_FRAMES {
+                true => frames.push(frame),
+                false => more = true,
+            };
+            questions::Past::each_frame(of, &past.server, Some(past.range), past.resolution, &mut take)?;
+            Ok(if more { None } else { Some(frames) })
+        });
+        match found.await? {
+            Ok(Some(frames)) => Ok(ServerFrames::of(&asked, &frames)),
+            Ok(None) => Err(PastError::TooMany),
+            Err(SourceError::Unknown(UnknownServer { name, known })) => {
+                Err(PastError::Unknown { name, known })
+            }
+            Err(error) => Err(PastError::Ask(error.into())),
+        }
     }
 }
 

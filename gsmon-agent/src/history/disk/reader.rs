@@ -13,7 +13,7 @@ use super::{
     code,
     file::{GROUPS, group_of},
     names::Names,
-    rollups::{self, Sketches},
+    rollups,
     samples::{self, JournalRow},
     schema::{self, HistoryError},
 };
@@ -21,6 +21,7 @@ use crate::{
     history::{
         Frame, StoredSpike, UnknownServer,
         events::{Event, EventKind},
+        plain::PlainRows,
         rollup::{Rollup, Span, roll_frames, roll_rows},
         source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
     },
@@ -41,6 +42,14 @@ struct Which {
     server: u32,
     after_seq: i64,
     range: TimeRange,
+}
+
+/// A part of what rows are made of.
+enum Part<'a> {
+    /// A block of roll-ups of this span.
+    Rolled(&'a [u8], Span),
+    /// A sample.
+    Frame(Frame),
 }
 
 impl HistoryReader {
@@ -100,8 +109,12 @@ impl HistoryReader {
         span: Span,
         take: &mut dyn FnMut(Frame),
     ) -> Result<(), SourceError> {
-        let rows = self.read(|view| view.rolled(view.server(server)?, range, span, Sketches::Skip))?;
-        rows.iter().map(Rollup::frame).for_each(take);
+        let rows = self.read(|view| view.plain(view.server(server)?, range, span))?;
+        rows.each_frame(&mut |frame| {
+            if range.touches(frame.unix_ms - span.ms() + 1, frame.unix_ms) {
+                take(frame);
+            }
+        });
         Ok(())
     }
 }
@@ -223,49 +236,74 @@ impl View<'_> {
     }
 
     /// Roll-ups, those that are not written yet included.
-    fn rolled(
+    fn rolled(&self, server: u32, range: TimeRange, span: Span) -> Result<Vec<Rollup>, SourceError> {
+        let names = &self.names.dictionary;
+        let mut rows = BTreeMap::new();
+        self.each_part(server, range, span, &mut |part| {
+            match part {
+                Part::Frame(frame) => roll_frames(&mut rows, [&frame], span),
+                Part::Rolled(data, of) if span == Span::Minute => {
+                    roll_rows(&mut rows, &rollups::unpack_rollups(data, names, of)?, span);
+                }
+                Part::Rolled(data, of) => {
+                    let (_, sketched) = rollups::unpack_sketched(data, names, of)?;
+                    roll_rows(&mut rows, &sketched, span);
+                }
+            }
+            Ok(())
+        })?;
+        let touched = |row: &Rollup| range.touches(row.from_unix_ms + 1, row.from_unix_ms + span.ms());
+        Ok(rows.into_values().filter(touched).collect())
+    }
+
+    /// The same without distributions.
+    fn plain(&self, server: u32, range: TimeRange, span: Span) -> Result<PlainRows, SourceError> {
+        let mut rows = PlainRows::new(span);
+        self.each_part(server, range, span, &mut |part| {
+            match part {
+                Part::Frame(frame) => rows.add_frame(&frame),
+                Part::Rolled(data, of) => {
+                    rollups::unpack_plain(data, &self.names.dictionary, of, &mut rows)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Whatever rows of a span are made of, in the order of its writing: blocks of hours or minutes, then samples that are in
+    /// no roll-up yet.
+    fn each_part(
         &self,
         server: u32,
         range: TimeRange,
         span: Span,
-        sketches: Sketches,
-    ) -> Result<Vec<Rollup>, SourceError> {
+        take: &mut dyn FnMut(Part<'_>) -> Result<(), code::CodeError>,
+    ) -> Result<(), SourceError> {
         let widened = TimeRange {
             from_unix_ms: range.from_unix_ms.saturating_sub(span.ms()),
             to_unix_ms: range.to_unix_ms.saturating_add(span.ms()),
         };
         let last = [self.newest_seq(1, server)?, self.newest_seq(2, server)?];
-        let names = &self.names.dictionary;
         let mut which = Which {
             tier: 2,
             server,
             after_seq: 0,
             range: widened,
         };
-        let unpack = |data: &[u8], of: Span| match sketches {
-            Sketches::Read if span != Span::Minute => {
-                rollups::unpack_sketched(data, names, of).map(|(_, sketched)| sketched)
-            }
-            _ => rollups::unpack_rollups(data, names, of),
-        };
-        let mut rows = BTreeMap::new();
         if span == Span::Hour {
-            self.each_block(which, &mut |data| {
-                roll_rows(&mut rows, &unpack(data, Span::Hour)?, span);
-                Ok(())
-            })?;
+            self.each_block(which, &mut |data| take(Part::Rolled(data, Span::Hour)))?;
             which.after_seq = last[1];
         }
         which.tier = 1;
-        self.each_block(which, &mut |data| {
-            roll_rows(&mut rows, &unpack(data, Span::Minute)?, span);
-            Ok(())
-        })?;
+        self.each_block(which, &mut |data| take(Part::Rolled(data, Span::Minute)))?;
+        let mut failed = Ok(());
         self.each_sample(server, last[0], widened, &mut |frame| {
-            roll_frames(&mut rows, [&frame], span);
+            if failed.is_ok() {
+                failed = take(Part::Frame(frame));
+            }
         })?;
-        let touched = |row: &Rollup| range.touches(row.from_unix_ms + 1, row.from_unix_ms + span.ms());
-        Ok(rows.into_values().filter(touched).collect())
+        Ok(failed.map_err(HistoryError::block(self.path))?)
     }
 }
 
@@ -307,7 +345,7 @@ impl HistorySource for HistoryReader {
     }
 
     fn rollups(&self, server: &str, range: TimeRange, span: Span) -> Result<Vec<Rollup>, SourceError> {
-        self.read(|view| view.rolled(view.server(server)?, range, span, Sketches::Read))
+        self.read(|view| view.rolled(view.server(server)?, range, span))
     }
 
     fn events(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<Event>, SourceError> {

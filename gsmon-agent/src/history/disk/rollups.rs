@@ -11,6 +11,8 @@ use super::{
 };
 use crate::history::{
     Measure,
+    measure::Merge,
+    plain::{Place, PlainRows, Setting},
     rollup::{Figure, Rollup, Span, roll_rows},
     sketch::{Sketch, key},
 };
@@ -21,15 +23,6 @@ pub trait Numbers {
     fn word(&self, word: Option<&Arc<str>>) -> u32;
     /// The number of a measure.
     fn measure(&self, measure: Measure) -> Option<u16>;
-}
-
-/// Is the distribution of values wanted as well?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sketches {
-    /// Yes.
-    Read,
-    /// Counts, sums, least and largest are enough.
-    Skip,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -236,6 +229,74 @@ fn read_sketches(block: &Block, names: &Dictionary, rows: &mut [Rollup]) -> Resu
     Ok(())
 }
 
+/// Adds rows of a block to rows that are frames in the end. Only what those need is unpacked: sums with counts, or least and
+/// largest.
+pub fn unpack_plain(
+    bytes: &[u8],
+    names: &Dictionary,
+    span: Span,
+    rows: &mut PlainRows,
+) -> Result<(), CodeError> {
+    let (_, block) = code::unseal_any::<Block>(bytes)?;
+    let count = block.rows as usize;
+    let begins = code::unpack(&block.places, count)?;
+    let covered = code::unpack(&block.covered_ms, count)?;
+    let frames = code::unpack(&block.frames, count)?;
+    let phases = samples::each(&block.phases, count)?;
+    let modes = samples::each(&block.modes, count)?;
+    let maps = samples::each(&block.maps, count)?;
+    let mut anew = vec![true; count];
+    for place in samples::places(&block.begins_anew, count)? {
+        anew[place] = false;
+    }
+    let places: Vec<Place> = (0..count)
+        .map(|index| {
+            let begin = block
+                .first_from_unix_ms
+                .saturating_add(i64::from(begins[index]).saturating_mul(span.ms()));
+            let setting = Setting {
+                seconds: f64::from(covered[index]) / 1e3,
+                begins_anew: anew[index],
+                phase: phase_of(phases[index]),
+                mode: names.word(modes[index]),
+                map: names.word(maps[index]),
+            };
+            rows.place(begin.saturating_add(1), setting)
+        })
+        .collect();
+    for (index, word, times) in &block.acted {
+        let place = places.get(*index as usize);
+        let place = place.ok_or(CodeError::Contradiction("an action of no row"))?;
+        if let Some(action) = names.word(*word) {
+            rows.act(*place, action, *times);
+        }
+    }
+    for (number, column) in &block.columns {
+        let Some(measure) = names.measures.get(number).copied() else {
+            continue;
+        };
+        let having = samples::places(&column.present, count)?;
+        let precision = Precision::of(measure);
+        if measure.merge() == Merge::Largest {
+            let mins = code::unpack(&column.mins, having.len())?;
+            let widths = code::unpack(&column.widths, having.len())?;
+            for ((index, min), width) in having.into_iter().zip(mins).zip(widths) {
+                let largest = f64::from(precision.value(min.saturating_add(width)));
+                rows.add(places[index], measure, largest, 1);
+            }
+            continue;
+        }
+        let missing = code::unpack(&column.missing, having.len())?;
+        let sums = code::unpack(&column.sums, having.len())?;
+        for ((index, missing), sum) in having.into_iter().zip(missing).zip(sums) {
+            let known = (i64::from(frames[index].max(0)) - i64::from(missing)).max(0) as u32;
+            let sum = f64::from(precision.of_sum().value(sum));
+            rows.add(places[index], measure, sum, known);
+        }
+    }
+    Ok(())
+}
+
 fn unpack_rows(block: &Block, names: &Dictionary, span: Span) -> Result<Vec<Rollup>, CodeError> {
     let count = block.rows as usize;
     let begins = code::unpack(&block.places, count)?;
@@ -395,6 +456,12 @@ pub mod tests {
                 prop_assert_eq!(rest(row), rest(again));
             }
             prop_assert_eq!(&unpack_rollups(&bytes, &dictionary(), Span::Minute).unwrap(), &again);
+            let mut plain = PlainRows::new(Span::Minute);
+            unpack_plain(&bytes, &dictionary(), Span::Minute, &mut plain).unwrap();
+            let mut read = Vec::new();
+            plain.each_frame(&mut |frame| read.push(format!("{frame:?}")));
+            let meant: Vec<String> = again.iter().map(|row| format!("{:?}", row.frame())).collect();
+            prop_assert_eq!(read, meant);
             let hours = rolled(&sketched, Span::Hour);
             let bytes = pack_rollups(&hours, &hours, &Known).unwrap();
             let (_, told) = unpack_sketched(&bytes, &dictionary(), Span::Hour).unwrap();

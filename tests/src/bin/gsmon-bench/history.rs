@@ -179,14 +179,12 @@ fn made(servers: usize) -> Vec<Made> {
     (0..servers).map(Made::new).collect()
 }
 
-pub fn run() -> Result<Vec<Row>> {
+/// Makes a file in a place of its own and measures with it.
+fn with_file(measure: impl FnOnce(&Path, &Retention) -> Result<Vec<Row>>) -> Result<Vec<Row>> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let directory = tempfile::Builder::new().prefix("history-").tempdir_in(target)?;
     let retention = Retention::of(&HistorySettings::default());
-    let mut rows = writing(&directory.path().join("writing.db"), &retention)?;
-    rows.extend(reading(&directory.path().join("reading.db"), &retention)?);
-    rows.extend(size(&directory.path().join("size.db"), &retention)?);
-    Ok(rows)
+    measure(&directory.path().join("history.db"), &retention)
 }
 
 fn row(what: &str, measured: f64, target: Option<f64>, unit: &'static str) -> Row {
@@ -194,7 +192,11 @@ fn row(what: &str, measured: f64, target: Option<f64>, unit: &'static str) -> Ro
 }
 
 /// Hours of 100 servers, second by second as the agent writes them.
-fn writing(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
+pub fn writing() -> Result<Vec<Row>> {
+    with_file(write_hours)
+}
+
+fn write_hours(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
     let mut servers = made(SERVERS);
     let mut file = HistoryFile::open(path)?;
     let (mut spent, mut longest) = (0.0, 0.0f64);
@@ -231,7 +233,11 @@ fn fill(path: &Path, retention: &Retention, servers: &mut [Made], seconds: i64) 
 }
 
 /// A day of a quarter of them, which is read once by one, and four times by all.
-fn reading(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
+pub fn reading() -> Result<Vec<Row>> {
+    with_file(read_a_day)
+}
+
+fn read_a_day(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
     fill(path, retention, &mut made(SERVERS / 4), READ_SECONDS)?;
     let reader = HistoryReader::open(path)?;
     let day = TimeRange {
@@ -366,7 +372,11 @@ fn analyses(path: &Path, day: TimeRange) -> Result<Vec<Row>> {
 }
 
 /// Thirty-five days of one server with all of its retention, times 100; and how much of it each kind of block is.
-fn size(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
+pub fn size() -> Result<Vec<Row>> {
+    with_file(fill_weeks)
+}
+
+fn fill_weeks(path: &Path, retention: &Retention) -> Result<Vec<Row>> {
     fill(path, retention, &mut made(1), DAYS * 86_400)?;
     let stats = HistoryReader::open(path)?.stats()?;
     let gibibytes = |bytes: u64| bytes as f64 * SERVERS as f64 / f64::from(1 << 30);

@@ -58,8 +58,8 @@ enum Needs {
     Nothing,
 }
 
-/// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 15] = [
+/// What can be asked for by name, or by what names begin with (`history`); everything when nothing is.
+const PARTS: [(&str, Part, Needs); 17] = [
     ("packets", programs::packets, Needs::Root),
     ("veth", veth::veth, Needs::Root),
     ("switches", programs::switches, Needs::Root),
@@ -74,12 +74,20 @@ const PARTS: [(&str, Part, Needs); 15] = [
     ("grammars", grammars::run, Needs::Nothing),
     ("grammars-b", grammars_b::lines, Needs::Nothing),
     ("logs", logs::run, Needs::Nothing),
-    ("history", history::run, Needs::Nothing),
+    ("history-writing", history::writing, Needs::Nothing),
+    ("history-reading", history::reading, Needs::Nothing),
+    ("history-size", history::size, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    let wanted = |name: &str| {
+        let begins = |asked: &String| {
+            let rest = name.strip_prefix(asked.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        asked.is_empty() || asked.iter().any(begins)
+    };
     let root = nix::unistd::geteuid().is_root();
     if !root
         && PARTS

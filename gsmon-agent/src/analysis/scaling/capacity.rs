@@ -9,7 +9,7 @@ use super::{
     choose::Tried,
     inference::Known,
     rows::Row,
-    shape::{cells, fit},
+    shape::{Grouped, fit},
 };
 use crate::{
     analysis::stats::robust::quantile,
@@ -206,7 +206,7 @@ fn crossing(known: &Known, most: f64, budget_ms: f64) -> Crossing {
 /// The interval of all shapes that the data allow.
 fn all_plausible(known: &Known, tried: &[Tried], rows: &[Row], most: f64, budget_ms: f64) -> Crossing {
     let mut all = crossing(known, most, budget_ms);
-    let cells = cells(rows.iter());
+    let cells = Grouped::of(rows).all();
     for tried in tried
         .iter()
         .filter(|tried| tried.plausible && tried.shape != known.model.shape)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     rows::Row,
-    shape::{Cell, Model, Shape, cells, fit},
+    shape::{Cell, Grouped, Model, Shape, fit},
 };
 
 /// Blocks of time.
@@ -32,14 +32,9 @@ pub struct Tried {
 pub fn choose(rows: &[Row], scale: f64) -> Option<(Model, Vec<Tried>)> {
     let blocks = BLOCKS.min(rows.len() / 4).max(FOLDS);
     let block_of = |index: usize| index * blocks / rows.len().max(1);
+    let grouped = Grouped::of(rows);
     let training: Vec<Vec<Cell>> = (0..FOLDS)
-        .map(|fold| {
-            let kept = rows.iter().enumerate();
-            cells(
-                kept.filter(|(index, _)| block_of(*index) % FOLDS != fold)
-                    .map(|(_, row)| row),
-            )
-        })
+        .map(|fold| grouped.cells(|index| block_of(index) % FOLDS != fold))
         .collect();
     // (shape, mean squared error of each block, rows weighed as they are when a shape is fitted)
     let mut tried: Vec<(Shape, Vec<f64>)> = Vec::new();
@@ -110,5 +105,5 @@ pub fn choose(rows: &[Row], scale: f64) -> Option<(Model, Vec<Tried>)> {
             .filter(|tried| tried.plausible && tried.shape > Shape::Linear)
             .min_by(|a, b| a.held_out_error.total_cmp(&b.held_out_error))?,
     };
-    Some((fit(taken.shape, &cells(rows.iter()), scale)?, out))
+    Some((fit(taken.shape, &grouped.all(), scale)?, out))
 }

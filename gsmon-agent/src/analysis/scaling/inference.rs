@@ -5,7 +5,7 @@
 use super::{
     choose::Tried,
     rows::Row,
-    shape::{Model, Shape, cells, fit},
+    shape::{Grouped, Model, Shape, fit},
 };
 use crate::analysis::stats::{Estimate, jackknife::Stretches, robust::effective_size};
 
@@ -40,11 +40,9 @@ impl Known {
         let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
         let effective = effective_size(&residuals);
         let stretches = Stretches::of(&residuals);
-        let without = stretches.each(|kept| {
-            let kept = rows.iter().enumerate().filter(|(index, _)| kept(*index));
-            fit(model.shape, &cells(kept.map(|(_, row)| row)), model.scale())
-        })?;
-        let all = cells(rows.iter());
+        let grouped = Grouped::of(rows);
+        let without = stretches.each(|kept| fit(model.shape, &grouped.cells(kept), model.scale()))?;
+        let all = grouped.all();
         // A line is taken where no curve is clearly better: how curves differ from it is mostly their own noise.
         let curved = model.shape > Shape::Linear;
         let others = tried

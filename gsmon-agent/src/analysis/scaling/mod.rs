@@ -274,15 +274,21 @@ pub fn analyze_player_scaling(
             Scope::All => "on any server".to_owned(),
         }));
     }
-    let answers = metrics.iter().map(|metric| {
-        let scaling = scaling_of(&frames, *metric).map(|(scaling, _, _)| scaling);
-        MetricAnswer {
+    // What is known of tick time tells how many fit as well.
+    let mut ticks: Option<TickTime> = None;
+    let mut answers = Vec::with_capacity(metrics.len());
+    for metric in metrics {
+        let scaling = scaling_of(&frames, *metric);
+        answers.push(MetricAnswer {
             metric: *metric,
             refused: scaling.as_ref().err().map(ToString::to_string),
-            scaling: scaling.ok(),
+            scaling: scaling.as_ref().ok().map(|(scaling, _, _)| scaling.clone()),
+        });
+        if *metric == TICK_TIME {
+            ticks = Some(scaling);
         }
-    });
-    let (capacity, no_capacity) = match capacity_of(&frames) {
+    }
+    let (capacity, no_capacity) = match capacity_of(&frames, ticks) {
         Ok(capacity) => (Some(capacity), None),
         Err(reason) => (None, Some(reason)),
     };
@@ -291,17 +297,23 @@ pub fn analyze_player_scaling(
         servers: count,
         from_unix_ms: frames.iter().map(|frame| frame.unix_ms).min().unwrap_or(0),
         to_unix_ms: frames.iter().map(|frame| frame.unix_ms).max().unwrap_or(0),
-        metrics: answers.collect(),
+        metrics: answers,
         capacity,
         no_capacity,
     })
 }
 
-fn capacity_of(frames: &[Frame]) -> Result<Capacity, String> {
-    let metric = ScalingMetric::Stored(Measure::TickP50Ms);
+/// By which it is told how many fit.
+const TICK_TIME: ScalingMetric = ScalingMetric::Stored(Measure::TickP50Ms);
+
+/// How it depends on players.
+type TickTime = Result<(MetricScaling, Known, Rows), ScalingRefusal>;
+
+fn capacity_of(frames: &[Frame], ticks: Option<TickTime>) -> Result<Capacity, String> {
     let budget = capacity::budget(frames)
         .ok_or("how many ticks per second there are to be is not known: set `tick_rate_hz` of the server")?;
-    let (scaling, known, rows) = scaling_of(frames, metric).map_err(|refusal| refusal.to_string())?;
+    let ticks = ticks.unwrap_or_else(|| scaling_of(frames, TICK_TIME));
+    let (scaling, known, rows) = ticks.map_err(|refusal| refusal.to_string())?;
     capacity::capacity(&known, &scaling.tried, &rows.rows, budget)
         .ok_or_else(|| "tick time does not suffice for it".to_owned())
 }
@@ -327,7 +339,7 @@ fn scaling_of(
     let known = Known::of(model, &tried, &rows.rows).ok_or_else(no_fit)?;
     // That a figure does not depend on players is known to an interval as well: the line's.
     let line = (model.shape == Shape::Constant)
-        .then(|| shape::fit(Shape::Linear, &shape::cells(rows.rows.iter()), scale))
+        .then(|| shape::fit(Shape::Linear, &shape::Grouped::of(&rows.rows).all(), scale))
         .flatten()
         .and_then(|line| Known::of(line, &[], &rows.rows));
     let slopes = line.as_ref().unwrap_or(&known);

@@ -79,19 +79,51 @@ pub struct Cell {
     pub rows: usize,
 }
 
-/// Adds rows up, by quarters of a player.
-pub fn cells<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Cell> {
-    let mut sums: std::collections::BTreeMap<i64, Cell> = std::collections::BTreeMap::new();
-    for row in rows.filter(|row| row.weight > 0.0) {
-        let cell = sums.entry((row.players * 4.0).round() as i64).or_default();
-        cell.players += row.players * row.weight;
-        cell.weight += row.weight;
-        cell.sum += row.value * row.weight;
-        cell.rows += 1;
+/// Which rows are of about one number of players: rows are added up again and again, with other rows left out each time.
+#[derive(Clone, Debug)]
+pub struct Grouped<'a> {
+    rows: &'a [Row],
+    /// The group of each row; `None` of those without weight.
+    group_of: Vec<Option<usize>>,
+    groups: usize,
+}
+
+impl<'a> Grouped<'a> {
+    /// Groups rows by quarters of a player.
+    pub fn of(rows: &'a [Row]) -> Self {
+        let key = |row: &Row| (row.weight > 0.0).then(|| (row.players * 4.0).round() as i64);
+        let mut keys: Vec<i64> = rows.iter().filter_map(key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let group_of = |row: &Row| keys.binary_search(&key(row)?).ok();
+        Self {
+            rows,
+            group_of: rows.iter().map(group_of).collect(),
+            groups: keys.len(),
+        }
     }
-    let mut cells: Vec<Cell> = sums.into_values().collect();
-    cells.iter_mut().for_each(|cell| cell.players /= cell.weight);
-    cells
+
+    /// Adds up the rows that are kept, by their places.
+    pub fn cells(&self, kept: impl Fn(usize) -> bool) -> Vec<Cell> {
+        let mut cells = vec![Cell::default(); self.groups];
+        for (index, (row, group)) in self.rows.iter().zip(&self.group_of).enumerate() {
+            let Some(cell) = group.filter(|_| kept(index)).map(|group| &mut cells[group]) else {
+                continue;
+            };
+            cell.players += row.players * row.weight;
+            cell.weight += row.weight;
+            cell.sum += row.value * row.weight;
+            cell.rows += 1;
+        }
+        cells.retain(|cell| cell.rows > 0);
+        cells.iter_mut().for_each(|cell| cell.players /= cell.weight);
+        cells
+    }
+
+    /// Adds up all rows.
+    pub fn all(&self) -> Vec<Cell> {
+        self.cells(|_| true)
+    }
 }
 
 /// Points of the grid.
@@ -126,11 +158,18 @@ pub fn fit(shape: Shape, cells: &[Cell], scale: f64) -> Option<Model> {
     let width = 1.0 / GRID as f64;
     let (mut left, mut right) = ((best.0 - width).max(0.0), (best.0 + width).min(1.0));
     let golden = 0.618_033_988_75;
+    let (mut a, mut b) = (right - golden * (right - left), left + golden * (right - left));
+    let (mut loss_a, mut loss_b) = (loss(a), loss(b));
     for _ in 0..REFINED {
-        let (a, b) = (right - golden * (right - left), left + golden * (right - left));
-        match loss(a) <= loss(b) {
-            true => right = b,
-            false => left = a,
+        // One of the two points is a point of the shorter stretch as well.
+        if loss_a <= loss_b {
+            (right, b, loss_b) = (b, a, loss_a);
+            a = right - golden * (right - left);
+            loss_a = loss(a);
+        } else {
+            (left, a, loss_a) = (a, b, loss_b);
+            b = left + golden * (right - left);
+            loss_b = loss(b);
         }
     }
     let middle = f64::midpoint(left, right);
@@ -173,17 +212,13 @@ fn solve(shape: Shape, cells: &[Cell], scale: f64, bend: f64) -> Option<(Model, 
         scale,
     };
     let columns = model.linear();
-    let mut gram = [[0.0; 3]; 3];
-    let mut against = [0.0; 3];
-    for cell in cells {
-        let row = model.basis(cell.players / scale);
-        for i in 0..columns {
-            against[i] += row[i] * cell.sum;
-            for j in 0..columns {
-                gram[i][j] += cell.weight * row[i] * row[j];
-            }
-        }
-    }
+    let (gram, against) = match shape {
+        Shape::Constant => sums(cells, scale, |_| [1.0]),
+        Shape::Linear => sums(cells, scale, |x| [1.0, x]),
+        Shape::Saturating => sums(cells, scale, |x| [1.0, saturated(x, bend)]),
+        Shape::Quadratic => sums(cells, scale, |x| [1.0, x, x * x]),
+        Shape::Piecewise => sums(cells, scale, |x| [1.0, x, (x - bend).max(0.0)]),
+    };
     model.coefficients = gauss(gram, against, columns)?;
     let loss: f64 = (0..columns).map(|i| -model.coefficients[i] * against[i]).sum();
     model
@@ -191,6 +226,35 @@ fn solve(shape: Shape, cells: &[Cell], scale: f64, bend: f64) -> Option<(Model, 
         .iter()
         .all(|value| value.is_finite())
         .then_some((model, loss))
+}
+
+/// Products of the curves with each other and with the figure.
+fn sums<const COLUMNS: usize>(
+    cells: &[Cell],
+    scale: f64,
+    basis: impl Fn(f64) -> [f64; COLUMNS],
+) -> ([[f64; 3]; 3], [f64; 3]) {
+    let mut gram = [[0.0; 3]; 3];
+    let mut against = [0.0; 3];
+    for cell in cells {
+        let row = basis(cell.players / scale);
+        for i in 0..COLUMNS {
+            against[i] += row[i] * cell.sum;
+            for j in i..COLUMNS {
+                gram[i][j] += cell.weight * row[i] * row[j];
+            }
+        }
+    }
+    for i in 0..COLUMNS {
+        for j in 0..i {
+            gram[i][j] = gram[j][i];
+        }
+    }
+    (gram, against)
+}
+
+fn saturated(x: f64, bend: f64) -> f64 {
+    -(-x / bend).exp_m1()
 }
 
 /// Solves a small symmetric system; `None` when it is singular.
@@ -230,7 +294,7 @@ impl Model {
         match self.shape {
             Shape::Constant => [1.0, 0.0, 0.0],
             Shape::Linear => [1.0, x, 0.0],
-            Shape::Saturating => [1.0, -(-x / self.bend).exp_m1(), 0.0],
+            Shape::Saturating => [1.0, saturated(x, self.bend), 0.0],
             Shape::Quadratic => [1.0, x, x * x],
             Shape::Piecewise => [1.0, x, (x - self.bend).max(0.0)],
         }
@@ -283,7 +347,7 @@ mod tests {
             (Shape::Piecewise, |n| 3.0 + 0.1 * n + 0.6 * (n - 22.0).max(0.0)),
         ];
         for (shape, of) in planted {
-            let model = fit(shape, &cells(rows(of).iter()), 40.0).unwrap();
+            let model = fit(shape, &Grouped::of(&rows(of)).all(), 40.0).unwrap();
             for players in [0.0, 7.0, 19.0, 30.0, 40.0] {
                 assert!(
                     (model.at(players) - of(players)).abs() < 1e-4,
@@ -291,16 +355,17 @@ mod tests {
                 );
             }
         }
-        let model = fit(Shape::Piecewise, &cells(rows(planted[4].1).iter()), 40.0).unwrap();
+        let model = fit(Shape::Piecewise, &Grouped::of(&rows(planted[4].1)).all(), 40.0).unwrap();
         assert!((model.knee().unwrap() - 22.0).abs() < 0.01);
     }
 
     #[test]
     fn too_few_numbers_of_players_are_refused() {
         let two: Vec<Row> = rows(|n| n).into_iter().filter(|row| row.players < 2.0).collect();
-        assert!(fit(Shape::Linear, &cells(two.iter()), 1.0).is_none() || cells(two.iter()).len() > 2);
+        let two = Grouped::of(&two).all();
+        assert!(fit(Shape::Linear, &two, 1.0).is_none() || two.len() > 2);
         for shape in [Shape::Saturating, Shape::Quadratic, Shape::Piecewise] {
-            assert_eq!(fit(shape, &cells(two.iter()), 1.0), None);
+            assert_eq!(fit(shape, &two, 1.0), None);
         }
         assert_eq!(fit(Shape::Constant, &[], 1.0), None);
     }

@@ -140,9 +140,17 @@ const MOST_LAGS: usize = 60;
 /// Independent values that would tell as much as these do: Geyer's initial positive sequence.
 pub fn effective_size(values: &[f64]) -> f64 {
     let size = values.len() as f64;
+    let mean = mean(values).unwrap_or(0.0);
+    let off: Vec<f64> = values.iter().map(|value| value - mean).collect();
+    let variance: f64 = off.iter().map(|off| off * off).sum();
+    let at = |lag: usize| -> f64 {
+        let pairs = off.iter().skip(lag).zip(&off);
+        pairs.map(|(later, earlier)| later * earlier).sum::<f64>() / variance
+    };
     let mut sum = 0.0;
-    for lag in (1..MOST_LAGS.min(values.len() / 2)).step_by(2) {
-        let pair = autocorrelation(values, lag) + autocorrelation(values, lag + 1);
+    let until = if variance > 0.0 { MOST_LAGS.min(values.len() / 2) } else { 0 };
+    for lag in (1..until).step_by(2) {
+        let pair = at(lag) + at(lag + 1);
         if pair <= 0.0 {
             break;
         }

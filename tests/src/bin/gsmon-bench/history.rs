@@ -62,6 +62,9 @@ struct Made {
     players: f64,
     rss: f64,
     slow: f64,
+    /// Of a tick, by one player: every other server has ticks that come near to what they may take, where it takes longest to
+    /// tell how many players fit.
+    tick_ms_per_player: f64,
 }
 
 impl Made {
@@ -72,6 +75,7 @@ impl Made {
             players: 10.0 + (number % 20) as f64,
             rss: 5e8,
             slow: 0.0,
+            tick_ms_per_player: if number % 2 == 1 { 1.5 } else { 0.1 },
         }
     }
 
@@ -86,7 +90,7 @@ impl Made {
             self.rss += (noise.normal() * 40.0).round() * 4_096.0;
         }
         self.slow = 0.9 * self.slow + 0.44 * noise.normal();
-        let players = self.players;
+        let (players, tick) = (self.players, self.tick_ms_per_player);
         let busy = 1.0 + 0.1 * self.slow;
         let mut frame = Frame::new(end_ms + (noise.uniform() * 3.0) as i64, 1.0);
         frame.phase = Some(match (end_ms / 1_000) % 900 {
@@ -99,8 +103,8 @@ impl Made {
         let figures = [
             (Measure::CpuCores, near(0.05 + 0.004 * players, 0.05)),
             (Measure::RunQueueWaitRatio, near(0.01, 0.15)),
-            (Measure::TickP50Ms, near(2.0 + 0.1 * players, 0.05)),
-            (Measure::TickP99Ms, near(4.0 + 0.2 * players, 0.15)),
+            (Measure::TickP50Ms, near(2.0 + tick * players, 0.05)),
+            (Measure::TickP99Ms, near(4.0 + 1.2 * tick * players, 0.15)),
             (Measure::RxPacketsPerSecond, near(30.0 * players, 0.03).round()),
             (Measure::RxBytesPerSecond, near(2_400.0 * players, 0.05).round()),
             (Measure::TxPacketsPerSecond, near(20.0 * players, 0.03).round()),

@@ -16,7 +16,7 @@ use gsmon_common::{
 use super::{
     Direction,
     account::{Load, Outside, account, add_outside},
-    netcode::{BenchPacket, Netcode, PreparedPacket},
+    netcode::{BenchPacket, Netcode},
     packet::{
         Headers, Packet, SkbPacket, Unparsed, XdpPacket, address, header_bytes, parse_ethernet, parse_ip,
         tcp_flags,
@@ -70,19 +70,11 @@ pub fn bench_flow_egress(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Never attached: ingress whose netcode is read as if each packet were the first of its kind.
+/// Never attached: ingress whose flow is put back before its netcode is read, as if each packet were the first of its kind.
 #[cgroup_skb]
 pub fn bench_netcode_ingress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
     at_cgroup_from(&ctx, skb, &BenchPacket(skb), Direction::Receive, |remote| remote);
-    1
-}
-
-/// Never attached: the same as far as the reading.
-#[cgroup_skb]
-pub fn bench_netcode_ingress_prepared(ctx: SkBuffContext) -> i32 {
-    let skb = ctx.skb.skb;
-    at_cgroup_from(&ctx, skb, &PreparedPacket, Direction::Receive, |remote| remote);
     1
 }
 
@@ -91,14 +83,6 @@ pub fn bench_netcode_ingress_prepared(ctx: SkBuffContext) -> i32 {
 pub fn bench_netcode_egress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
     at_cgroup_from(&ctx, skb, &BenchPacket(skb), Direction::Transmit, |remote| remote);
-    1
-}
-
-/// Never attached: the same as far as the reading.
-#[cgroup_skb]
-pub fn bench_netcode_egress_prepared(ctx: SkBuffContext) -> i32 {
-    let skb = ctx.skb.skb;
-    at_cgroup_from(&ctx, skb, &PreparedPacket, Direction::Transmit, |remote| remote);
     1
 }
 

@@ -281,23 +281,13 @@ pub struct BenchPacket(pub *mut __sk_buff);
 impl Netcode for BenchPacket {
     #[inline(always)]
     fn netcode(&self, place: Place, direction: Direction, now_ns: u64) {
-        PreparedPacket.netcode(place, direction, now_ns);
-        SkbPacket(self.0).netcode(place, direction, now_ns);
-    }
-}
-
-/// The same without the reading: what a bench subtracts.
-pub struct PreparedPacket;
-
-impl Netcode for PreparedPacket {
-    #[inline(always)]
-    fn netcode(&self, place: Place, _: Direction, now_ns: u64) {
         // SAFETY: called by a program.
         unsafe {
             netcode_bench_prepare(packed(place).1, now_ns);
-            // Nothing after it begins before the clock was read: else what comes next would run beside the preparation.
+            // Nothing after it begins before the clock was read: else the reading would run beside the preparation.
             bpf_ktime_get_ns();
         }
+        SkbPacket(self.0).netcode(place, direction, now_ns);
     }
 }
 

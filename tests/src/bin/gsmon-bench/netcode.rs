@@ -4,9 +4,13 @@
 //! ENet, RakNet, KCP, Luanti, QUIC and Teeworlds are captures of published implementations (of Teeworlds the end of loading
 //! and play, 25 snapshots and 22 inputs a second); the others are made here: 50 packets a second each way, 40 ms there and back.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use gsmon_agent::kernel::{Kernel, LayoutChoice, LayoutChoices, ServerSlotId, calm_one_in};
-use gsmon_common::netcode::{NetcodeSlot, Way, decode, layouts::Format, replay::Before};
+use gsmon_common::netcode::{
+    Layout, NetcodeSlot, Way, decode,
+    layouts::{Format, LayoutPlace},
+    replay::Before,
+};
 use gsmon_tests::{PORT, packet::Spec};
 
 use crate::{Row, programs::best_of};
@@ -29,29 +33,28 @@ struct Packet {
     payload: Vec<u8>,
 }
 
-/// Nanoseconds of a packet: with its reading, and without.
+/// Nanoseconds of a packet: read by its format, and by one that fits nothing. The program is the same: two programs differ
+/// by more than what is to be measured.
 struct Cost {
     way: Way,
-    gross: f64,
-    prepared: f64,
+    read: f64,
+    unread: f64,
 }
 
 impl Cost {
     fn net(&self) -> f64 {
-        self.gross - self.prepared
+        self.read - self.unread
     }
 }
 
 /// Nanoseconds per packet by format and way: the mean of the stream, and its dearest packet.
 pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
-    let hidden = hidden_by_preparation(kernel, server)?;
+    let nothing = LayoutPlace::custom(0).context("the table has no room for a layout that fits nothing")?;
+    kernel.set_layout(nothing, Layout::NONE)?;
+    let sought = sought_in_vain(kernel, server, nothing)?;
     let mut rows = Vec::new();
     for (format, stream) in streams()? {
-        let to_server = stream.iter().find(|packet| packet.way == Way::Up);
-        if let Some(packet) = to_server {
-            choose(kernel, server, format, &frame(packet))?;
-        }
-        let costs = measure(kernel, format, &stream)?;
+        let costs = measure(kernel, server, [format.into(), nothing], format, &stream)?;
         for (way, side) in [(Way::Up, "from"), (Way::Down, "to")] {
             let of_way: Vec<&Cost> = costs.iter().filter(|cost| cost.way == way).collect();
             let mean = |of: &dyn Fn(&Cost) -> f64| {
@@ -61,14 +64,11 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
                 continue;
             };
             let name = format.name();
-            let (gross, prepared) = (mean(&|cost| cost.gross), mean(&|cost| cost.prepared) - hidden);
+            let (read, unread) = (mean(&|cost| cost.read), mean(&|cost| cost.unread) - sought[way as usize]);
             rows.push(Row::net(
-                format!(
-                    "netcode: {name} {side} a player, while read, mean of {}",
-                    of_way.len()
-                ),
-                gross,
-                prepared,
+                format!("netcode: {name} {side} a player, while read, mean of {}", of_way.len()),
+                read,
+                unread,
                 None,
                 "ns",
             ));
@@ -76,15 +76,15 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
             let one_in = calm_one_in(&format.layout());
             rows.push(Row::net(
                 format!("netcode: {name} {side} a player, a calm line, read 1/{one_in} of the time"),
-                (gross - prepared) / f64::from(one_in),
+                (read - unread) / f64::from(one_in),
                 0.0,
                 Some(30.0),
                 "ns",
             ));
             rows.push(Row::net(
                 format!("netcode: {} {side} a player, dearest packet", format.name()),
-                worst.gross,
-                worst.prepared - hidden,
+                worst.read,
+                worst.unread - sought[way as usize],
                 None,
                 "ns",
             ));
@@ -93,65 +93,79 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What the preparation hides of the reading, since a CPU does part of both at once: a packet of which nothing is read, but
-/// that belongs to its format, with and without preparation. Without, nothing needs to be put back for it.
-fn hidden_by_preparation(kernel: &mut Kernel, server: ServerSlotId) -> Result<f64> {
-    let packet = Packet {
-        at_ns: 1_000_000_000,
-        way: Way::Down,
-        payload: source(Way::Down, 100, 0),
-    };
-    let frame = frame(&packet);
-    let program = "flow_cgroup_egress";
-    let unread = best_of(kernel, program, &frame, REPEAT, RUNS)?;
-    let to_server = Packet {
-        way: Way::Up,
-        payload: packet.payload.clone(),
-        ..packet
-    };
-    choose(kernel, server, Format::Quake3, &self::frame(&to_server))?;
-    let read = best_of(kernel, program, &frame, REPEAT, RUNS)?;
-    let prepared = measure(kernel, Format::Quake3, &[packet])?;
-    Ok(prepared.iter().map(|cost| read - unread - cost.net()).sum())
+/// What a format costs that fits nothing, by way: the same packet of a flow with it, and of one without any.
+fn sought_in_vain(kernel: &mut Kernel, server: ServerSlotId, nothing: LayoutPlace) -> Result<[f64; 2]> {
+    let mut costs = [0.0; 2];
+    for (way, program) in [(Way::Up, "flow_cgroup_ingress"), (Way::Down, "flow_cgroup_egress")] {
+        let packet = Packet {
+            at_ns: 1_000_000_000,
+            way,
+            payload: source(way, 100, 0),
+        };
+        let mut of = |kernel: &mut Kernel, choice| -> Result<f64> {
+            choose(kernel, server, choice)?;
+            Ok(best_of(kernel, program, &frame(&packet), REPEAT, RUNS)?)
+        };
+        let with = of(kernel, LayoutChoice::One(nothing))?;
+        costs[way as usize] = with - of(kernel, LayoutChoice::Off)?;
+    }
+    Ok(costs)
 }
 
-fn choose(kernel: &mut Kernel, server: ServerSlotId, format: Format, frame: &[u8]) -> Result<()> {
-    kernel.choose_layouts(server, &LayoutChoices::on(PORT, LayoutChoice::One(format.into())));
+fn choose(kernel: &mut Kernel, server: ServerSlotId, choice: LayoutChoice) -> Result<()> {
+    kernel.choose_layouts(server, &LayoutChoices::on(PORT, choice));
+    let packet = Packet {
+        at_ns: 0,
+        way: Way::Up,
+        payload: source(Way::Up, 0, 0),
+    };
     for _ in 0..2 {
-        kernel.test_run("flow_cgroup_ingress", frame, 1)?;
+        kernel.test_run("flow_cgroup_ingress", &frame(&packet), 1)?;
         kernel.drain();
     }
     Ok(())
 }
 
-fn measure(kernel: &mut Kernel, format: Format, stream: &[Packet]) -> Result<Vec<Cost>> {
+fn measure(
+    kernel: &mut Kernel,
+    server: ServerSlotId,
+    places: [LayoutPlace; 2],
+    format: Format,
+    stream: &[Packet],
+) -> Result<Vec<Cost>> {
+    let mut times = Vec::new();
+    for place in places {
+        choose(kernel, server, LayoutChoice::One(place))?;
+        times.push(time(kernel, format, stream)?);
+    }
+    let [read, unread] = &times[..] else { return Ok(Vec::new()) };
+    let costs = stream.iter().zip(read.iter().zip(unread));
+    Ok(costs
+        .map(|(packet, (read, unread))| Cost {
+            way: packet.way,
+            read: *read,
+            unread: *unread,
+        })
+        .collect())
+}
+
+/// Nanoseconds of each packet, each with its flow put back to what the packets before it had made of it.
+fn time(kernel: &mut Kernel, format: Format, stream: &[Packet]) -> Result<Vec<f64>> {
     let layout = format.layout();
     let mut slot = NetcodeSlot::EMPTY;
-    let mut costs = Vec::new();
+    let mut times = Vec::new();
     for packet in stream {
         let before = slot;
         let length = packet.payload.len() as u32;
-        decode(
-            &packet.payload[..],
-            length,
-            &layout,
-            packet.way,
-            packet.at_ns,
-            &mut slot,
-        );
+        decode(&packet.payload[..], length, &layout, packet.way, packet.at_ns, &mut slot);
         kernel.put_back_for_bench(Before::new(&before, &slot, packet.at_ns))?;
-        let (program, prepared) = match packet.way {
-            Way::Up => ("bench_netcode_ingress", "bench_netcode_ingress_prepared"),
-            Way::Down => ("bench_netcode_egress", "bench_netcode_egress_prepared"),
+        let program = match packet.way {
+            Way::Up => "bench_netcode_ingress",
+            Way::Down => "bench_netcode_egress",
         };
-        let frame = frame(packet);
-        costs.push(Cost {
-            way: packet.way,
-            gross: best_of(kernel, program, &frame, REPEAT, RUNS)?,
-            prepared: best_of(kernel, prepared, &frame, REPEAT, RUNS)?,
-        });
+        times.push(best_of(kernel, program, &frame(packet), REPEAT, RUNS)?);
     }
-    Ok(costs)
+    Ok(times)
 }
 
 fn frame(packet: &Packet) -> Vec<u8> {

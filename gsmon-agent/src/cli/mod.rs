@@ -7,6 +7,7 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod everywhere;
 mod fleet;
 mod forecast;
 mod history;

@@ -31,13 +31,25 @@ const ASSUMED_COOL_DOWN_SECONDS: f64 = 300.0;
 const STEP_MS: i64 = 300_000;
 const HOUR_MS: i64 = 3_600_000;
 
+/// Does a server run?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runs {
+    /// No.
+    #[default]
+    No,
+    /// Yes.
+    Yes,
+    /// Its host is silent: whatever it plays gets no advice, since nobody knows how many servers there are of it.
+    Unknown,
+}
+
 /// A server that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct SeenServer {
     /// Name.
     pub name: String,
-    /// It runs.
-    pub up: bool,
+    /// Does it run?
+    pub runs: Runs,
     /// Mode that it plays now.
     pub mode: Option<String>,
     /// Region that it is in.
@@ -52,6 +64,14 @@ pub struct SeenServer {
     pub cool_downs: Vec<f64>,
     /// Its history, oldest first.
     pub frames: Vec<Frame>,
+}
+
+impl SeenServer {
+    /// Has it played this, in any region? That of a silent one is not known.
+    fn plays(&self, mode: Option<&str>) -> bool {
+        let mut played = self.frames.iter();
+        played.any(|frame| frame.mode.as_deref().or(self.mode.as_deref()) == mode)
+    }
 }
 
 impl From<PriceSettings> for Prices {
@@ -95,7 +115,7 @@ pub fn gather(
     let mut groups: BTreeSet<Group> = BTreeSet::new();
     for server in servers {
         let region = server.region.as_deref();
-        groups.extend(server.up.then(|| Group::new(server.mode.as_deref(), region)));
+        groups.extend((server.runs == Runs::Yes).then(|| Group::new(server.mode.as_deref(), region)));
         for frame in &server.frames {
             let mode = frame.mode.as_deref().or(server.mode.as_deref());
             // Most frames are of the same: no new name for each of them.
@@ -152,6 +172,17 @@ fn of_group(
     costs: Costs,
 ) -> Result<GroupFacts, String> {
     let (mode, region) = (group.mode.as_deref(), group.region.as_deref());
+    let silent: Vec<&str> = servers
+        .iter()
+        .filter(|server| server.runs == Runs::Unknown && server.plays(mode))
+        .map(|server| server.name.as_str())
+        .collect();
+    if !silent.is_empty() {
+        return Err(format!(
+            "whether these run is not known, since their hosts are silent: {}",
+            silent.join(", ")
+        ));
+    }
     let there = || servers.iter().filter(|server| server.region.as_deref() == region);
     let long = there()
         .flat_map(|server| server.frames.last())
@@ -184,7 +215,7 @@ fn of_group(
         })
         .collect();
     let facts = mode_facts(&series, mode, None, None);
-    let of_mode = || there().filter(|server| server.up && server.mode.as_deref() == mode);
+    let of_mode = || there().filter(|server| server.runs == Runs::Yes && server.mode.as_deref() == mode);
     // The smallest limit: every server of the group holds as many.
     let limit = setting
         .and_then(|setting| setting.players_per_server)
@@ -271,7 +302,7 @@ mod tests {
         });
         SeenServer {
             name: name.into(),
-            up: true,
+            runs: Runs::Yes,
             mode: Some("duel".into()),
             region: Some("eu".into()),
             players: Some(20),
@@ -305,6 +336,24 @@ mod tests {
         assert_eq!(costs.plan.cost, None);
         assert_eq!(costs.missing, ["server_hour or host_hour", "egress_gb"]);
         assert!(costs.plan.server_hours > 10.0);
+    }
+
+    #[test]
+    fn what_runs_on_silent_hosts_is_not_known_and_so_not_advised() {
+        let targets = Experience::Responsive.targets();
+        let settings = AdviceSettings::default();
+        let mut silent = server("c/arena", 20, None);
+        (silent.runs, silent.region) = (Runs::Unknown, None);
+        let mut other = server("b/race", 20, Some(30));
+        other.mode = Some("race".into());
+        for frame in &mut other.frames {
+            frame.mode = Some("race".into());
+        }
+        let servers = [server("a/arena", 20, Some(30)), silent, other];
+        let (facts, left) = gather(&servers, &settings, HOURS, &targets, Costs::LeftOut);
+        assert_eq!(facts.len(), 1, "{left:?}");
+        assert_eq!(facts[0].demand.group.mode.as_deref(), Some("race"));
+        assert!(!left.is_empty() && left.iter().all(|left| left.why.contains("silent: c/arena")));
     }
 
     #[test]

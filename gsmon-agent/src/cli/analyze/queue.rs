@@ -3,20 +3,17 @@
 use std::{fmt::Write, io::Read, path::PathBuf, process::ExitCode, sync::Arc};
 
 use super::super::{
-    Failure, Outcome, SocketArg,
+    Failure, Outcome, SocketArg, everywhere,
     fleet::FleetHosts,
     print_json, run, runtime,
     source::{Asked, SourceArgs, told},
     times, unix_ms,
 };
 use crate::{
-    analysis::queue::{EntryForecast, Fits, Holds, Interval, Running, Waiting, facts::running},
+    analysis::queue::{EntryForecast, Fits, Interval, Waiting, facts::running},
     config::{Config, QueueMode},
     games::queue::{MOST_BYTES, parse},
-    history::{
-        TimeRange,
-        prometheus::{PrometheusSource, Row},
-    },
+    history::TimeRange,
     questions::{Analyses, QueueAnswer, QueueFacts},
     serve::{QueueTold, Route, fetch, fetch_snapshot},
     top::harmless::harmless,
@@ -66,7 +63,10 @@ pub fn run(args: &QueueArgs) -> Outcome {
             let snapshot = runtime()?.block_on(fetch_snapshot(&socket.socket))?;
             (snapshot.servers.iter().filter_map(running).collect(), Vec::new())
         }
-        Asked::Source(source) => (running_everywhere(source)?, Vec::new()),
+        Asked::Source(source) => {
+            let all = everywhere::servers(source)?;
+            (all.running(), all.silent_hosts())
+        }
         Asked::Fleet(socket) => {
             let hosts = FleetHosts::ask(socket)?;
             (hosts.running(), hosts.silent())
@@ -113,35 +113,6 @@ fn queue(args: &QueueArgs) -> Result<(Vec<Waiting>, Option<i64>), Failure> {
     read.map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
     let queue = parse(&body).map_err(|error| Failure::Usage(error.into()))?;
     Ok((queue, None))
-}
-
-/// Servers of all hosts that are up; which mode they play is not exported.
-fn running_everywhere(source: &PrometheusSource) -> Result<Vec<Running>, Failure> {
-    let now_ms = unix_ms();
-    let ask = |query: &str| source.instant(query.to_owned(), now_ms);
-    let up = ask("max by (instance, server) (gsmon_server_up) == 1")?;
-    let players = ask(
-        "sum by (instance, server) (max by (instance, server, kind) (gsmon_server_players{kind=~\"human|bot|unknown\"}))",
-    )?;
-    let most = ask("max by (instance, server) (gsmon_server_max_players)")?;
-    let regions = ask("max by (instance, server, region) (gsmon_server_region_info)")?;
-    let of = |rows: &[Row], server: &Row| -> Option<Row> {
-        let same = |row: &&Row| {
-            ["instance", "server"]
-                .iter()
-                .all(|label| row.label(label) == server.label(label))
-        };
-        rows.iter().find(same).cloned()
-    };
-    let value = |row: Option<Row>| row?.samples.last().map(|sample| sample.value);
-    let running = up.iter().map(|server| Running {
-        server: format!("{}/{}", server.label("instance"), server.label("server")),
-        mode: None,
-        region: of(&regions, server).map(|row| row.label("region").into()),
-        players: value(of(&players, server)),
-        capacity: value(of(&most, server)).map(Holds::exactly),
-    });
-    Ok(running.collect())
 }
 
 fn text(answer: &QueueAnswer) -> String {
@@ -239,7 +210,10 @@ fn needs(needs: &crate::analysis::queue::Needs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Frame, Measure};
+    use crate::{
+        analysis::queue::{Holds, Running},
+        history::{Frame, Measure},
+    };
 
     #[test]
     fn a_queue_is_told_with_what_is_known_and_what_is_not() {

@@ -9,6 +9,7 @@ pub mod netns;
 pub mod packet;
 pub mod planted;
 pub mod published;
+pub mod site;
 pub mod speakers;
 pub mod third_party;
 

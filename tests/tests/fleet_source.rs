@@ -19,6 +19,7 @@ use gsmon_agent::{
     },
     history::{
         HistorySource, Measure, Resolution, TimeRange,
+        events::EventKind,
         prometheus::{Credentials, PrometheusSource},
         rollup::Span,
     },
@@ -124,7 +125,7 @@ fn agent(directory: &Path, listen: u16, game: u16) -> Running {
     fs::write(directory.join("game.log"), "begin duel on dm6\n").unwrap();
     let config = format!(
         "[api]\nlisten = \"127.0.0.1:{listen}\"\nsocket = \"{at}/agent.sock\"\n[history]\nwrite = \"off\"\n\
-         [[server]]\nname = \"arena\"\ngame = \"custom\"\nport = {game}\n\
+         [metrics]\nsessions = \"on\"\n[[server]]\nname = \"arena\"\ngame = \"custom\"\nport = {game}\n\
          [server.log]\nfile = \"{at}/game.log\"\nfrom = \"beginning\"\n\
          [[server.grammar.rule]]\nevent = \"match-begun\"\npattern = 'begin (?<mode>\\S+) on (?<map>\\S+)'\n"
     );
@@ -219,6 +220,37 @@ fn lately() -> TimeRange {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     TimeRange::last(Duration::from_secs(900), now.as_millis() as i64)
+}
+
+/// The match that ended and the one that began are told, and so is what metrics do not have.
+fn what_happened(url: &str) {
+    let source = PrometheusSource::new(url, &Credentials::None).unwrap();
+    until("one session has ended and another begun", || {
+        let events = source.events(Some("arena"), lately()).unwrap();
+        let any = |kind| events.iter().any(|event| event.kind == kind);
+        any(EventKind::SessionBegun) && any(EventKind::SessionEnded)
+    });
+    let sessions = source.sessions(Some("arena"), lately()).unwrap();
+    assert_eq!(sessions.len(), 2, "{sessions:?}");
+    assert!(
+        sessions[0].ended_unix_ms.is_some() && sessions[1].ended_unix_ms.is_none(),
+        "{sessions:?}"
+    );
+    assert!(
+        sessions[1].begun_unix_ms >= sessions[0].ended_unix_ms.unwrap(),
+        "{sessions:?}"
+    );
+    assert!(sessions[0].used.cpu_ns.is_some_and(|cpu| cpu > 0), "{sessions:?}");
+    assert_eq!(sessions[0].joins, None, "nobody exports that");
+    let told = Command::new(gsmon().unwrap())
+        .args([
+            "history", "events", "arena", "--range", "15m", "--json", "--source", url,
+        ])
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert!(told["told"].to_string().contains("session_ended"), "{told:#}");
+    assert!(told["absent"].to_string().contains("marks"), "{told:#}");
 }
 
 fn a_fleet_over(store: Store) {
@@ -327,6 +359,8 @@ fn a_fleet_over(store: Store) {
     until("there is one host again", || {
         fleet.top()["agents"].as_array().is_some_and(|all| all.len() == 1)
     });
+
+    what_happened(&format!("http://127.0.0.1:{port}"));
 
     // Without a source nothing is made up.
     scraper.stop();

@@ -1,4 +1,4 @@
-//! `gsmon history export|stats|check|vacuum`: works on the file, with or without a running agent.
+//! `gsmon history export|events|sessions|stats|check|vacuum`: works on the file, with or without a running agent.
 
 use std::{
     io::{BufWriter, IsTerminal, Write},
@@ -6,7 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Failure, Outcome, StateArg, print_json, source::SourceArgs, times};
+use super::{
+    Failure, Outcome, StateArg,
+    happened::{self, HappenedArgs},
+    print_json,
+    source::SourceArgs,
+    times,
+};
 use crate::{
     config::Config,
     history::{
@@ -30,6 +36,16 @@ enum Action {
         after_help = "Examples:\n  sudo gsmon history export --range 24h -o day.csv\n  sudo gsmon history export --format parquet --range 7d --resolution minute --server arena -o week.parquet\n  sudo gsmon history export --range 2026-03-01T00:00:00Z..2026-03-02T00:00:00Z --resolution raw | gzip > day.csv.gz"
     )]
     Export(ExportArgs),
+    /// Joins, leaves, phases, sessions, actions, starts, marks.
+    #[command(
+        after_help = "Examples:\n  sudo gsmon history events arena --range 24h\n  gsmon history events --source http://prometheus:9090 --json | jq .absent"
+    )]
+    Events(HappenedArgs),
+    /// Sessions that ran, and what they used.
+    #[command(
+        after_help = "Examples:\n  sudo gsmon history sessions arena --range 7d\n  gsmon history sessions --source http://prometheus:9090"
+    )]
+    Sessions(HappenedArgs),
     /// What is in the file.
     Stats(FileArgs),
     /// Read everything and say what is damaged.
@@ -39,7 +55,7 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct FileArgs {
+pub struct FileArgs {
     /// The file [default: that of the configuration].
     #[arg(long)]
     file: Option<PathBuf>,
@@ -50,7 +66,7 @@ struct FileArgs {
     state: StateArg,
     /// One JSON document.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,7 +99,8 @@ enum Format {
 }
 
 impl FileArgs {
-    fn path(&self) -> Result<PathBuf, Failure> {
+    /// Where it is.
+    pub fn path(&self) -> Result<PathBuf, Failure> {
         if let Some(file) = &self.file {
             return Ok(file.clone());
         }
@@ -100,6 +117,8 @@ impl FileArgs {
 pub fn run(args: &HistoryArgs) -> Outcome {
     match &args.action {
         Action::Export(args) => export(args),
+        Action::Events(args) => happened::events(args),
+        Action::Sessions(args) => happened::sessions(args),
         Action::Stats(args) => {
             let stats = HistoryReader::open(&args.path()?)?.stats()?;
             match args.json {

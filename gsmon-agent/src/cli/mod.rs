@@ -10,6 +10,7 @@ mod doctor;
 mod everywhere;
 mod fleet;
 mod forecast;
+mod happened;
 mod history;
 mod mark;
 mod network;

@@ -189,15 +189,24 @@ pub struct StoredSession {
     /// Most players at once.
     pub players_peak: u32,
     /// Players who came.
-    pub joins: u64,
+    pub joins: Option<u64>,
     /// Players who left.
-    pub leaves: u64,
+    pub leaves: Option<u64>,
     /// How its CPU is known.
     pub cpu_basis: Option<CpuBasis>,
     /// Used in all.
     pub used: Resources,
     /// Largest resident memory of the process while it ran.
     pub peak_rss_bytes: Option<u64>,
+}
+
+/// Something that a source never has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Absent {
+    /// What.
+    pub what: &'static str,
+    /// Why.
+    pub why: &'static str,
 }
 
 /// Keeps history and answers for it.
@@ -239,6 +248,16 @@ pub trait HistorySource {
     /// # Errors
     /// As [`Self::each_frame`].
     fn sessions(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSession>, SourceError>;
+
+    /// What its events never have; nothing where they have all.
+    fn absent_events(&self) -> &'static [Absent] {
+        &[]
+    }
+
+    /// What its sessions never have; nothing where they have all.
+    fn absent_sessions(&self) -> &'static [Absent] {
+        &[]
+    }
 
     /// Spikes of a server, or of all, that began in a time, the oldest first.
     ///

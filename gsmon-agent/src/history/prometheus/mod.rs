@@ -2,14 +2,15 @@
 //!
 //! A server is called `host/server`: the label `instance` as the scraper has it, and its name. Samples of a second or
 //! however often it is scraped come whole, with the times of the scrapes, and `frames` makes frames of them; minutes and
-//! hours are worked out over there by `query_range`, a question per measure. What nobody exports is absent:
-//! players' own lines, events and sessions.
+//! hours are worked out over there by `query_range`, a question per measure. Events and sessions are made of counters and of
+//! series of sessions (`happened`), and say what they lack. What nobody exports is absent: players' own lines, marks, spikes.
 //!
 //! `table` says which metric is which measure, `web` talks HTTP and TLS, `answer` reads what comes. Not here: what an
 //! agent exports (`serve::metrics`).
 
 mod answer;
 mod frames;
+mod happened;
 mod rolled;
 pub mod table;
 pub mod web;
@@ -29,7 +30,7 @@ use super::{
     frame::Frame,
     measure::Measure,
     rollup::{Rollup, Span, roll_frames},
-    source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
+    source::{Absent, HistorySource, Resolution, SourceError, StoredSession, TimeRange},
     spikes::StoredSpike,
     store::UnknownServer,
 };
@@ -91,6 +92,14 @@ pub enum PrometheusError {
         most: i64,
         /// What to do.
         advice: &'static str,
+    },
+    /// Sessions ran, and nobody exported them.
+    #[error(
+        "sessions of `{server}` have no series of their own: set sessions = \"on\" under [metrics] of its agent; `history events` has how many began and ended"
+    )]
+    NoSessionSeries {
+        /// Whose.
+        server: String,
     },
     /// It is no time series.
     #[error("a Prometheus-compatible server keeps no {0}: ask the agent of that host, or its file")]
@@ -245,6 +254,14 @@ impl PrometheusSource {
         }
     }
 
+    /// One, or all.
+    fn asked_for(&self, name: Option<&str>) -> Result<Vec<&Known>, SourceError> {
+        match name {
+            Some(name) => Ok(vec![self.find(name)?]),
+            None => Ok(self.known()?.iter().collect()),
+        }
+    }
+
     /// Hands over frames of samples, hour by hour.
     fn scraped(
         &self,
@@ -367,12 +384,32 @@ impl HistorySource for PrometheusSource {
         Err(PrometheusError::NotKept("spikes").into())
     }
 
-    fn events(&self, _: Option<&str>, _: TimeRange) -> Result<Vec<Event>, SourceError> {
-        Err(PrometheusError::NotKept("events").into())
+    fn events(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<Event>, SourceError> {
+        let range = until_now(range);
+        let mut events = Vec::new();
+        for server in self.asked_for(server)? {
+            events.extend(self.happened(server, range)?);
+        }
+        events.sort_by(|a, b| (a.unix_ms, &a.server).cmp(&(b.unix_ms, &b.server)));
+        Ok(events)
     }
 
-    fn sessions(&self, _: Option<&str>, _: TimeRange) -> Result<Vec<StoredSession>, SourceError> {
-        Err(PrometheusError::NotKept("sessions").into())
+    fn sessions(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSession>, SourceError> {
+        let range = until_now(range);
+        let mut sessions = Vec::new();
+        for server in self.asked_for(server)? {
+            sessions.extend(self.ran(server, range)?);
+        }
+        sessions.sort_by(|a, b| (a.begun_unix_ms, &a.server).cmp(&(b.begun_unix_ms, &b.server)));
+        Ok(sessions)
+    }
+
+    fn absent_events(&self) -> &'static [Absent] {
+        happened::ABSENT_EVENTS
+    }
+
+    fn absent_sessions(&self) -> &'static [Absent] {
+        happened::ABSENT_SESSIONS
     }
 }
 

@@ -335,7 +335,11 @@ fn analyses(path: &Path, day: TimeRange) -> Result<Vec<Row>> {
         Ok(())
     })?;
     let leak = begun(&mut || Ok(analyses.leak(server, day, None).map(drop)?))?;
-    let network = begun(&mut || Ok(analyses.network(server, day, regions, &buckets).map(drop)?))?;
+    let network = begun(&mut || {
+        Ok(analyses
+            .network(Some(server), Some(day), regions, &buckets)
+            .map(drop)?)
+    })?;
     let (_, before) = usage(std::process::id())?;
     let all = begun(&mut || {
         for _ in 0..4 {

@@ -106,7 +106,7 @@ fn text(answer: &NetworkAnswer) -> String {
     if report.effects.is_empty() {
         let _ = writeln!(
             text,
-            "  less than a minute of packets and players: no links can be looked for yet"
+            "  fewer than 60 frames with packets and a number of players that keeps: no links can be looked for"
         );
     }
     for effect in &report.effects {

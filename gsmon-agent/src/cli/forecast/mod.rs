@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, fs::File, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 
 use super::{
-    Failure, Outcome, SocketArg, print_json, run, runtime,
+    Failure, Outcome, SocketArg, everywhere,
+    fleet::FleetHosts,
+    print_json, run, runtime,
     source::{Asked, SourceArgs},
     unix_ms,
 };
@@ -17,6 +19,7 @@ use crate::{
     config::Config,
     history::{Frame, Measure, Resolution, TimeRange, rollup::Span},
     serve::fetch_snapshot,
+    world::snapshot::ServerSnapshot,
 };
 
 /// Horizons of a back-test, in hours.
@@ -163,22 +166,40 @@ fn events(config: &Config, server: Option<&str>, region: Option<&str>) -> Vec<Ev
         .collect()
 }
 
-/// Servers of the agent and their regions.
+/// Servers and their regions; those of hosts that are silent are not known, which is said where a region is asked for.
 fn regions(args: &ForecastArgs, asked: &Asked<'_>) -> Result<BTreeMap<String, Option<String>>, Failure> {
-    match asked {
+    let of_agents = |servers: Vec<ServerSnapshot>| {
+        let servers = servers.into_iter();
+        servers.map(|server| (server.name, server.region)).collect()
+    };
+    let (regions, silent) = match asked {
         Asked::Agent(socket) => {
             let snapshot = runtime()?.block_on(fetch_snapshot(&socket.socket))?;
-            Ok(snapshot
-                .servers
-                .into_iter()
-                .map(|server| (server.name, server.region))
-                .collect())
+            (of_agents(snapshot.servers), Vec::new())
         }
-        Asked::Source(_) | Asked::Fleet(_) if args.region.is_some() => Err(Failure::Usage(anyhow::anyhow!(
-            "--region asks the agent of this host: leave --source and --fleet out, or name a server"
-        ))),
-        Asked::Source(_) | Asked::Fleet(_) => Ok(BTreeMap::new()),
+        // Where no region is meant, the past is all that is needed.
+        Asked::Source(_) | Asked::Fleet(_) if args.region.is_none() => (BTreeMap::new(), Vec::new()),
+        Asked::Fleet(socket) => {
+            let hosts = FleetHosts::ask(socket)?;
+            let silent = hosts.silent();
+            (of_agents(hosts.servers), silent)
+        }
+        Asked::Source(source) => {
+            let all = everywhere::servers(source)?;
+            let silent = all.silent_hosts();
+            let servers = all.servers.into_iter();
+            (
+                servers.map(|server| (server.name, server.region)).collect(),
+                silent,
+            )
+        }
+    };
+    for host in silent {
+        tracing::warn!(
+            "{host} is silent: in which region its servers are is not known, and they are left out"
+        );
     }
+    Ok(regions)
 }
 
 /// Counts of all these servers together, and the step that fits: quarters of an hour where there are three days at most,

@@ -82,7 +82,9 @@ fn series(rows: Vec<Row>) -> Series {
             }
             _ => String::new(),
         };
-        let samples = std::mem::take(&mut row.samples);
+        let mut samples = std::mem::take(&mut row.samples);
+        // VictoriaMetrics hands out the mark of a series that has ended.
+        samples.retain(|sample| sample.value.is_finite());
         let kept = all.entry((name, label)).or_default();
         // Two jobs that scrape one agent: the one that was there more often.
         if samples.len() > kept.len() {

@@ -95,17 +95,23 @@ impl Ring {
 
     /// Frames that end in a time, oldest first.
     pub fn frames(&self, from_unix_ms: i64, to_unix_ms: i64) -> Vec<Frame> {
-        let mut frames: Vec<Frame> = Vec::new();
-        let within = |frame: &Frame| (from_unix_ms..=to_unix_ms).contains(&frame.unix_ms);
-        let pending = [self.coarser.frame.as_ref(), self.finest.frame.as_ref()];
-        frames.extend(self.coarse.iter().filter(within));
-        frames.extend(pending[0].filter(|frame| within(frame)).cloned());
-        frames.extend(self.fine.iter().filter(within));
-        frames.extend(pending[1].filter(|frame| within(frame)).cloned());
+        let mut frames = self.without_players(from_unix_ms, to_unix_ms);
         let players = self.points.at(frames.iter().map(|frame| frame.unix_ms));
         for (frame, players) in frames.iter_mut().zip(players) {
             frame.players = players;
         }
+        frames
+    }
+
+    /// The same without players' networks, which take longest to put together.
+    pub fn without_players(&self, from_unix_ms: i64, to_unix_ms: i64) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = Vec::new();
+        let within = |frame: &Frame| (from_unix_ms..=to_unix_ms).contains(&frame.unix_ms);
+        let pending = [self.coarser.frame.as_ref(), self.finest.frame.as_ref()];
+        frames.extend(self.coarse.between(from_unix_ms, to_unix_ms));
+        frames.extend(pending[0].filter(|frame| within(frame)).cloned());
+        frames.extend(self.fine.between(from_unix_ms, to_unix_ms));
+        frames.extend(pending[1].filter(|frame| within(frame)).cloned());
         frames
     }
 
@@ -254,8 +260,11 @@ impl Columns {
         Some(frame)
     }
 
-    fn iter(&self) -> impl Iterator<Item = Frame> {
-        (0..self.len()).filter_map(|index| self.get(index))
+    /// Frames that end in a time; their times rise.
+    fn between(&self, from_unix_ms: i64, to_unix_ms: i64) -> impl Iterator<Item = Frame> {
+        let from = self.times.partition_point(|time| *time < from_unix_ms);
+        let until = self.times.partition_point(|time| *time <= to_unix_ms);
+        (from..until).filter_map(|index| self.get(index))
     }
 
     fn bytes(&self) -> usize {

@@ -125,6 +125,27 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// The same with players' lines, where they are kept: the player that is named is called so in the answer, others by
+    /// pseudonym. Of a Prometheus-compatible server, and of a fleet, there are none.
+    pub fn frames_with_lines(
+        &self,
+        server: &str,
+        range: TimeRange,
+        resolution: Resolution,
+        player: Option<&str>,
+    ) -> Result<Vec<Frame>, Failure> {
+        let Self::Agent(socket) = self else {
+            return self.frames(server, Some(range), resolution);
+        };
+        let route = frames_route(server, Some(range), word(resolution));
+        let route = match player {
+            Some(player) => route.with("player", player),
+            None => route.with("lines", "all"),
+        };
+        let frames: ServerFrames = runtime()?.block_on(fetch(&socket.socket, &route))?;
+        Ok(frames.frames())
+    }
+
     /// Frames of a server: the last hour where no range is given.
     pub fn frames(
         &self,

@@ -20,7 +20,7 @@ use crate::{
 pub struct WhyArgs {
     /// Server.
     server: String,
-    /// Is it this player's own line? By name, platform id or address, as `gsmon players` has them.
+    /// Is it this player's own line? By name, platform id or address, as `gsmon players` has them, or by pseudonym.
     #[arg(long)]
     player: Option<String>,
     /// Around this time: 20:14, 2026-03-01T20:14 (local), or RFC 3339 [default: the last ten minutes].
@@ -64,7 +64,8 @@ pub fn run(args: &WhyArgs) -> Outcome {
             to_unix_ms: now,
         },
     };
-    // What is usual is told by the time around it. The last hour comes from memory, with the players' own lines.
+    // What is usual is told by the time around it. The last hour comes from memory, with
+    // the players' own lines; older lines from the file, by the minute.
     let around = TimeRange {
         from_unix_ms: window.from_unix_ms.saturating_sub(AROUND_MS),
         to_unix_ms: window.to_unix_ms.saturating_add(AROUND_MS / 2),
@@ -73,7 +74,10 @@ pub fn run(args: &WhyArgs) -> Outcome {
     let remembered = matches!(asked, Asked::Agent(_)) && window.from_unix_ms >= now - REMEMBERED_MS;
     let frames = match remembered {
         true => asked.frames(&args.server, None, Resolution::Fitting)?,
-        false => asked.frames(&args.server, Some(around), Resolution::Raw)?,
+        false => match &args.player {
+            Some(player) => asked.frames_with_lines(&args.server, around, Resolution::Raw, Some(player))?,
+            None => asked.frames(&args.server, Some(around), Resolution::Raw)?,
+        },
     };
     let mut report = why(&args.server, &frames, window, args.player.as_deref());
     if report.blame == [Blame::NotKnown] {

@@ -46,6 +46,9 @@ pub struct HistorySettings {
     /// How long events are kept, one hour to 10 years.
     #[serde(with = "duration")]
     pub events: Duration,
+    /// How long players' lines of a minute are kept, one hour to 10 years; 0 s where none are to be written.
+    #[serde(with = "duration")]
+    pub lines: Duration,
     /// How long sessions, transitions, starts and stops are kept, one hour to 10 years.
     #[serde(with = "duration")]
     pub sessions: Duration,
@@ -60,6 +63,7 @@ impl Default for HistorySettings {
             minutes: 35 * DAY,
             hours: 730 * DAY,
             events: 35 * DAY,
+            lines: 48 * HOUR,
             sessions: 730 * DAY,
         }
     }
@@ -91,6 +95,9 @@ impl HistorySettings {
             ("history.events", self.events, HOUR, "1h to 10years"),
             ("history.sessions", self.sessions, HOUR, "1h to 10years"),
         ];
+        let limits = limits.into_iter().chain(
+            (!self.lines.is_zero()).then_some(("history.lines", self.lines, HOUR, "0s, or 1h to 10years")),
+        );
         for (field, value, least, expected) in limits {
             if value < least || value > LONGEST {
                 return Err(FieldError::OutOfRange {
@@ -116,12 +123,13 @@ mod tests {
             ("[history]\nraw = \"1h\"", "2h to 10years"),
             ("[history]\nraw = \"40days\"", "history.raw to 10years"),
             ("[history]\nhours = \"30days\"", "history.minutes to 10years"),
+            ("[history]\nlines = \"5m\"", "1h to 10years"),
             ("[history]\nwrite = true", "line 2"),
         ] {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
-        let config = parse("[history]\nwrite = \"off\"\npath = \"/srv/h.db\"\nraw = \"6h\"\n").unwrap();
+        let config = parse("[history]\nwrite = \"off\"\npath = \"/srv/h.db\"\nraw = \"6h\"\nlines = \"0s\"\n").unwrap();
         assert_eq!(config.history.write, HistoryWriting::Off);
         assert_eq!(config.history.raw, 6 * HOUR);
         assert_eq!(config.history.minutes, HistorySettings::default().minutes);

@@ -2,7 +2,7 @@
 //!
 //! `measure` is what a frame can hold, `frame` makes frames of snapshots, `ring`, `points` (players' networks) and `scenes`
 //! (modes, maps, actions) keep an hour of them within bounds, `store` has one ring per server. `events` is what happened
-//! beside the figures, `spikes` the rows of spikes, `rollup` and `sketch` make one row of many frames, `plain` the same where no distribution is asked for, `disk` is the file. `source` is what can be asked,
+//! beside the figures, `spikes` the rows of spikes, `lines` players' networks by the minute, `rollup` and `sketch` make one row of many frames, `plain` the same where no distribution is asked for, `disk` is the file. `source` is what can be asked,
 //! `recorded` answers from memory and file as if they were one, `prometheus` from a server that scrapes many hosts, `export` writes frames for other programs.
 //!
 //! Not here: any judgement (the analysis room).
@@ -11,6 +11,7 @@ pub mod disk;
 pub mod events;
 pub mod export;
 pub mod frame;
+pub mod lines;
 mod marks;
 pub mod measure;
 pub mod plain;
@@ -27,6 +28,7 @@ mod store;
 
 pub use self::{
     frame::{Acted, Frame, HostFigures, PlayerPoint, shared_scene},
+    lines::{AskedPlayer, StoredLine},
     marks::{MOST_TEXT, Mark, MarkError, MarkedBy},
     measure::Measure,
     source::{HistorySource, Resolution, SourceError, TimeRange},

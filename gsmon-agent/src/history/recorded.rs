@@ -6,6 +6,7 @@ use super::{
     disk::{HistoryError, HistoryReader},
     events::Event,
     frame::Frame,
+    lines::{StoredLine, attach},
     marks::Mark,
     rollup::{Rollup, Span, roll_frames},
     source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
@@ -53,6 +54,34 @@ impl History {
         marks.sort_by(|a, b| (a.unix_ms, &a.text).cmp(&(b.unix_ms, &b.text)));
         marks.dedup();
         Ok(marks)
+    }
+}
+
+impl History {
+    /// Gives frames whose players are not in memory any more the lines that are kept of their minutes. The player that is
+    /// asked for (by name, platform id, address or pseudonym) is called so, all others by pseudonym.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn attach_lines(
+        &self,
+        server: &str,
+        frames: &mut [Frame],
+        player: Option<&str>,
+    ) -> Result<(), SourceError> {
+        let without = || frames.iter().filter(|frame| frame.players.is_empty());
+        let times = || without().map(|frame| frame.unix_ms);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else {
+            return Ok(());
+        };
+        let range = TimeRange {
+            from_unix_ms: first,
+            to_unix_ms: last,
+        };
+        let lines = self.lines(server, range)?;
+        let asked = player.and_then(|player| self.asked_player(player));
+        attach(frames, &lines, asked.as_ref());
+        Ok(())
     }
 }
 
@@ -156,6 +185,16 @@ impl HistorySource for History {
                 Ok(Vec::new())
             }
             (told, _) => told,
+        }
+    }
+
+    fn lines(&self, server: &str, range: TimeRange) -> Result<Vec<StoredLine>, SourceError> {
+        let told = self
+            .file()?
+            .map_or_else(|| Ok(Vec::new()), |file| file.lines(server, range));
+        match told {
+            Err(SourceError::Unknown(_)) if self.followed().iter().any(|known| known == server) => Ok(Vec::new()),
+            told => told,
         }
     }
 

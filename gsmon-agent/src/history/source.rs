@@ -8,6 +8,7 @@ use super::{
     disk::HistoryError,
     events::Event,
     frame::Frame,
+    lines::StoredLine,
     measure::Measure,
     prometheus::PrometheusError,
     rollup::{Figure, Rollup, Span},
@@ -264,6 +265,15 @@ pub trait HistorySource {
     /// # Errors
     /// As [`Self::each_frame`].
     fn spikes(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSpike>, SourceError>;
+
+    /// Players' lines of the minutes of a time, in no particular order. None where none are kept.
+    ///
+    /// # Errors
+    /// As [`Self::each_frame`].
+    fn lines(&self, server: &str, range: TimeRange) -> Result<Vec<StoredLine>, SourceError> {
+        let _ = (server, range);
+        Ok(Vec::new())
+    }
 
     /// All frames at once: only for ranges and resolutions whose frames fit into memory.
     ///

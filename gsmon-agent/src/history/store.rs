@@ -12,6 +12,7 @@ use super::{
     disk::{HistoryWriter, file::Interval},
     events::{Event, Watcher},
     frame::{Acted, Before, Frame, HostFigures, PlayerPoint, frame_of},
+    lines::{AskedPlayer, LineKeeper, LineKeys},
     marks::{Mark, Marks},
     measure::Measure,
     ring::Ring,
@@ -46,6 +47,8 @@ pub(super) struct Disk {
     /// What others told since the last interval.
     told: Mutex<Vec<Event>>,
     spikes: Mutex<Vec<StoredSpike>>,
+    /// Where players' lines are written.
+    lines: Option<Mutex<LineKeeper>>,
 }
 
 /// Events that others may tell in one interval; more are left out.
@@ -88,13 +91,12 @@ impl History {
         }
     }
 
-    /// Frames of a server that are in memory and end in a time, for whoever looks at them within the agent.
+    /// Frames of a server that are in memory and end in a time, without players' networks, for whoever looks at them within
+    /// the agent.
     pub fn recent_frames(&self, server: &str, from_unix_ms: i64, to_unix_ms: i64) -> Option<Vec<Frame>> {
-        let range = TimeRange {
-            from_unix_ms,
-            to_unix_ms,
-        };
-        self.remembered(server, range).map(|(frames, _)| frames)
+        let servers = self.lock();
+        let ring = &servers.get(server)?.ring;
+        Some(ring.without_players(from_unix_ms, to_unix_ms))
     }
 
     /// In memory and on disk.
@@ -107,8 +109,24 @@ impl History {
                 watcher: Mutex::default(),
                 told: Mutex::default(),
                 spikes: Mutex::default(),
+                lines: None,
             }),
         }
+    }
+
+    /// The same, with players' lines under pseudonyms of these keys.
+    pub fn with_lines(mut self, keys: LineKeys) -> Self {
+        if let Some(disk) = &mut self.disk {
+            disk.lines = Some(Mutex::new(LineKeeper::new(keys)));
+        }
+        self
+    }
+
+    /// A player whose line is asked for, by name, platform id, address or pseudonym; `None` where no lines are written.
+    pub fn asked_player(&self, player: &str) -> Option<AskedPlayer> {
+        let keeper = self.disk.as_ref()?.lines.as_ref()?;
+        let keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(keeper.asked(player))
     }
 
     /// How the history on disk goes; `None` where none is written.
@@ -148,6 +166,10 @@ impl History {
                 .look(snapshot);
             told.events.append(&mut disk.told());
             told.spikes.append(&mut disk.spikes());
+            if let Some(keeper) = &disk.lines {
+                let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+                told.lines = keeper.look(snapshot);
+            }
             disk.writer.record(Interval {
                 unix_ms: (snapshot.unix_time_seconds * 1e3).round() as i64,
                 frames: complete,

@@ -23,14 +23,19 @@ use std::{
 
 pub use self::analyses::AgentDesk;
 use self::engine::Engine;
-pub use self::engine::kernel_options;
+pub use self::{engine::kernel_options, spikes::SpikeSearch};
 pub use crate::questions::{Analyses, AnalysisError, QueueAnswer};
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},
     games::{push::PushSink, voices::VoicesError},
-    history::{History, disk::HistoryWriter},
+    history::{
+        History,
+        disk::{Forgetting, HistoryWriter},
+        lines::LineKeys,
+    },
     host::RegionError,
     kernel::KernelError,
+    privacy::{Archive, PseudonymKey},
     world::{
         cell::SnapshotCell,
         session::ask::{
@@ -168,8 +173,25 @@ fn written_history(config: &Config, state_directory: &Path) -> Result<History, M
         return Ok(History::default());
     }
     let path = settings.file(state_directory);
-    let writer = HistoryWriter::start(&path, settings).map_err(MonitorError::Thread)?;
-    Ok(History::written_by(writer))
+    let forgetting = Forgetting::of(Archive::new(state_directory));
+    let writer = HistoryWriter::start_forgetting(&path, settings, forgetting).map_err(MonitorError::Thread)?;
+    let history = History::written_by(writer);
+    if settings.lines.is_zero() {
+        return Ok(history);
+    }
+    let shared = config.api.remote.as_ref();
+    let shared = shared.and_then(|remote| remote.shared_key_file.as_deref());
+    let keys = PseudonymKey::load_or_create(state_directory).and_then(|own| {
+        let shared = shared.map(PseudonymKey::read_shared).transpose()?;
+        Ok(LineKeys { own, shared })
+    });
+    Ok(match keys {
+        Ok(keys) => history.with_lines(keys),
+        Err(error) => {
+            tracing::error!("players' lines are not written to the history, everything else is: {error}");
+            history
+        }
+    })
 }
 
 enum Command {

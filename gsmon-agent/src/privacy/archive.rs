@@ -57,7 +57,7 @@ impl Selector {
     }
 
     /// The pseudonyms that this player has if it was known by nothing else.
-    fn pseudonyms(&self, key: Option<&PseudonymKey>) -> BTreeSet<Pseudonym> {
+    pub(crate) fn pseudonyms(&self, key: Option<&PseudonymKey>) -> BTreeSet<Pseudonym> {
         let mut pseudonyms: BTreeSet<Pseudonym> = self.pseudonym.into_iter().collect();
         // Nobody is called by a pseudonym.
         if let (Some(key), None) = (key, self.pseudonym) {

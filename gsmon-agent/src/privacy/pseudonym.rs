@@ -58,6 +58,18 @@ const LENGTH: usize = 20;
 pub struct BadPseudonym;
 
 impl Pseudonym {
+    /// Its 100 bits, for whoever writes many.
+    pub fn to_bytes(self) -> [u8; 13] {
+        let [_, _, _, bytes @ ..] = self.0.to_be_bytes();
+        bytes
+    }
+
+    /// From what [`Self::to_bytes`] gave; more than 100 bits are cut off.
+    pub fn from_bytes(bytes: [u8; 13]) -> Self {
+        let bits = bytes.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+        Self(bits & ((1 << 100) - 1))
+    }
+
     /// The first 100 bits of a MAC.
     pub(super) fn from_mac(mac: &[u8; 32]) -> Self {
         let first = mac[..13]

@@ -172,8 +172,7 @@ impl<'a, P: Past> Analyses<'a, P> {
         Ok(find_leak(&self.frames(server, range)?, limit)?)
     }
 
-    /// What players' networks do to a server, or to each of all: `gsmon analyze network`. Without a range, the last hour;
-    /// players' own round trips are known of no other.
+    /// What players' networks do to a server, or to each of all: `gsmon analyze network`. Without a range, the last hour.
     ///
     /// # Errors
     /// When nothing can be read.
@@ -191,7 +190,9 @@ impl<'a, P: Past> Analyses<'a, P> {
         let mut told = Vec::with_capacity(servers.len());
         for server in servers {
             let frames = self.past.frames(&server, range, Resolution::Fitting);
-            let frames = frames.map_err(AnalysisError::Source)?;
+            let mut frames = frames.map_err(AnalysisError::Source)?;
+            let lines = self.past.give_lines(&server, &mut frames);
+            lines.map_err(AnalysisError::Source)?;
             told.push(NetworkAnswer::of(&server, &frames, regions, buckets));
         }
         Ok(told)
@@ -304,7 +305,11 @@ impl Analyses<'_, History> {
             to_unix_ms: window.to_unix_ms.saturating_add(AROUND_MS / 2),
         };
         let frames = Past::frames(self.past, server, Some(around), Resolution::Raw);
-        let frames = frames.map_err(AnalysisError::Source)?;
+        let mut frames = frames.map_err(AnalysisError::Source)?;
+        if player.is_some() {
+            let attached = self.past.attach_lines(server, &mut frames, player);
+            attached.map_err(AnalysisError::Source)?;
+        }
         let report = why(server, &frames, window, player);
         if report.seconds > 0.0 {
             return Ok(report);

@@ -63,6 +63,14 @@ pub trait Past {
         Ok(frames)
     }
 
+    /// Gives frames of a server players' own lines, where they are kept of a time that is in memory no more.
+    ///
+    /// # Errors
+    /// As [`Self::each_frame`].
+    fn give_lines(&self, _server: &str, _frames: &mut [Frame]) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// All frames of all servers.
     ///
     /// # Errors
@@ -100,6 +108,10 @@ impl Past for History {
                 Ok(())
             }
         }
+    }
+
+    fn give_lines(&self, server: &str, frames: &mut [Frame]) -> Result<(), SourceError> {
+        self.attach_lines(server, frames, None)
     }
 
     fn marks(&self, server: &str) -> Result<Vec<Mark>, SourceError> {
@@ -254,6 +266,11 @@ impl<P: Past> Past for Bounded<'_, P> {
             true => Err(BoundError::TooMany(self.most)),
             false => self.in_time(),
         }
+    }
+
+    fn give_lines(&self, server: &str, frames: &mut [Frame]) -> Result<(), Self::Error> {
+        self.in_time()?;
+        self.past.give_lines(server, frames).map_err(BoundError::Past)
     }
 
     fn marks(&self, server: &str) -> Result<Vec<Mark>, Self::Error> {

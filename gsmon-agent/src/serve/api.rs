@@ -88,6 +88,8 @@ enum Refusal {
     Prometheus(#[from] PrometheusError),
     #[error(transparent)]
     Resolution(#[from] UnknownResolution),
+    #[error("`{0}` as `lines` is nothing that is known: it can be all")]
+    Lines(String),
     #[error("more than {most} frames: ask for less time, or for resolution=minute or hour")]
     TooMany { most: usize },
     #[error(transparent)]

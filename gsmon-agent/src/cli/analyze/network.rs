@@ -31,8 +31,8 @@ pub const USUAL_BUCKETS_MS: [f64; 5] = [0.0, 50.0, 100.0, 200.0, 500.0];
 pub struct NetworkArgs {
     /// This server only.
     pub server: Option<String>,
-    /// 24h, 7d, or two times with `..` between them [default: the last hour]. Players' own round trips are known of the
-    /// last hour only: a longer range has no latency buckets.
+    /// 24h, 7d, or two times with `..` between them [default: the last hour]. Players' own round trips are known
+    /// for as long as `[history] lines` says, by the minute: a range of hours has no latency buckets.
     #[arg(long, value_parser = times::parse_range)]
     pub range: Option<TimeRange>,
     /// By region as well.
@@ -61,13 +61,18 @@ pub fn run(args: &NetworkArgs) -> Outcome {
         false => Regions::LeftOut,
     };
     let asked = Asked::of(&args.source, &args.socket)?;
-    let all = match &args.server {
-        Some(server) => vec![(
-            server.clone(),
-            asked.frames(server, args.range, Resolution::Fitting)?,
-        )],
-        None => asked.all_frames(args.range)?,
+    let servers = match &args.server {
+        Some(server) => vec![server.clone()],
+        None => asked.servers()?,
     };
+    let mut all = Vec::with_capacity(servers.len());
+    for server in servers {
+        let frames = match args.range {
+            Some(range) => asked.frames_with_lines(&server, range, Resolution::Fitting, None)?,
+            None => asked.frames(&server, None, Resolution::Fitting)?,
+        };
+        all.push((server, frames));
+    }
     let answers: Vec<NetworkAnswer> = all
         .iter()
         .map(|(server, frames)| NetworkAnswer::of(server, frames, regions, &buckets))

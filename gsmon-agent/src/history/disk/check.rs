@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::{
     code,
+    lines,
     names::Names,
+    packing, past,
     reader::HistoryReader,
     rollups,
     samples::{self, JournalRow},
@@ -81,7 +83,13 @@ impl HistoryReader {
         let number = |pragma: &str| view.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         let page = number("page_size")?;
         let mut tables = Vec::new();
-        for (tier, name) in [(0, "samples"), (1, "minutes"), (2, "hours")] {
+        for (tier, name) in [
+            (0, "samples"),
+            (1, "minutes"),
+            (2, "hours"),
+            (packing::EVENTS, "events of past days"),
+            (packing::LINES, "players' lines"),
+        ] {
             let query = "SELECT count(*), sum(frames), sum(length(data)), min(from_ms), max(to_ms) FROM block WHERE tier = ?1";
             tables.push(view.query_row(query, [tier], |row| table(name, row))?);
         }
@@ -89,6 +97,10 @@ impl HistoryReader {
             (
                 "journal",
                 "SELECT count(*), NULL, sum(length(samples)), min(unix_ms), max(unix_ms) FROM journal",
+            ),
+            (
+                "lines of this hour",
+                "SELECT count(*), sum(lines), sum(length(data)), min(from_ms), max(from_ms) FROM line",
             ),
             (
                 "events",
@@ -112,7 +124,12 @@ impl HistoryReader {
             ),
         ] {
             // A file that no newer gsmon has written since.
-            if name == "spikes" && number("user_version")? < i64::from(schema::WITH_SPIKES) {
+            let since = match name {
+                "spikes" => schema::WITH_SPIKES,
+                "lines of this hour" => schema::WITH_LINES,
+                _ => 0,
+            };
+            if number("user_version")? < i64::from(since) {
                 continue;
             }
             tables.push(view.query_row(query, [], |row| table(name, row))?);
@@ -159,6 +176,8 @@ impl HistoryReader {
             let frames = match tier {
                 0 => samples::unpack_block(&data, names).map(|frames| frames.len() as i64),
                 1 => rolled(Span::Minute),
+                packing::EVENTS => past::unpack_events(&data).map(|rows| rows.len() as i64),
+                packing::LINES => lines::unpack_lines(&data).map(|rows| rows.len() as i64),
                 _ => rolled(Span::Hour),
             };
             let expected: i64 = row.get(3)?;
@@ -169,7 +188,8 @@ impl HistoryReader {
             };
             report.read += 1;
             match wrong {
-                None => report.frames += expected as u64,
+                // Events and lines are no frames.
+                None => report.frames += if tier < packing::EVENTS { expected as u64 } else { 0 },
                 Some(wrong) => report.blocks.push(format!(
                     "block of tier {tier}, server {}, number {}: {wrong}",
                     row.get::<_, i64>(1)?,
@@ -188,7 +208,20 @@ impl HistoryReader {
                     .push(format!("journal row {}: {error}", row.get::<_, i64>(0)?)),
             }
         }
-        if schema::version(&view, &self.path).is_ok_and(|version| version >= schema::WITH_SPIKES) {
+        let version = schema::version(&view, &self.path).unwrap_or_default();
+        if version >= schema::WITH_LINES {
+            let mut query = view.prepare("SELECT server, seq, data FROM line")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                report.read += 1;
+                if let Err(error) = lines::unpack_lines(&row.get::<_, Vec<u8>>(2)?) {
+                    let (server, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
+                    let wrong = format!("lines of server {server}, number {seq}: {error}");
+                    report.blocks.push(wrong);
+                }
+            }
+        }
+        if version >= schema::WITH_SPIKES {
             let mut query = view.prepare("SELECT server, began_ms, causes, not_measured FROM spike")?;
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {

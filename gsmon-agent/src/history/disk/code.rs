@@ -91,6 +91,8 @@ pub struct Precision(u32);
 const MEASURED: Precision = Precision(8);
 /// Exact to 131,072: counts, and bytes within 8 in a million.
 const COUNTED: Precision = Precision(16);
+/// Within 0.8 %: players' lines.
+pub const LINE: Precision = Precision(6);
 /// Lengths of intervals, within 8 in a million.
 pub const LENGTH: Precision = Precision(16);
 

@@ -14,6 +14,7 @@ use rusqlite::{Connection, params};
 use super::{
     code,
     names::Names,
+    packing,
     rollups::Numbers,
     samples::{JournalRow, Sample, phase_code},
     schema::{self, HistoryError},
@@ -73,6 +74,8 @@ pub struct HistoryFile {
     next_seq: i64,
     /// By group, oldest first.
     pub(super) journal: BTreeMap<u32, VecDeque<Waiting>>,
+    /// Rows of players' lines by server, oldest first.
+    pub(super) lines: BTreeMap<u32, VecDeque<Waiting>>,
     /// By tier and server, oldest first.
     pub(super) unrolled: HashMap<(u8, u32), VecDeque<Unrolled>>,
     /// Where retention goes on.
@@ -102,6 +105,7 @@ impl HistoryFile {
             identity: identity(&metadata),
             next_seq: 1,
             journal: BTreeMap::new(),
+            lines: BTreeMap::new(),
             unrolled: HashMap::new(),
             retained: 0,
             damaged_blocks: 0,
@@ -126,6 +130,16 @@ impl HistoryFile {
                 .or_default()
                 .push_back(Waiting { seq, unix_ms });
         }
+        let mut rows = self
+            .connection
+            .prepare("SELECT server, seq, from_ms FROM line ORDER BY seq")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let (server, seq, unix_ms): (u32, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            newest = newest.max(seq);
+            let waiting = self.lines.entry(server).or_default();
+            waiting.push_back(Waiting { seq, unix_ms });
+        }
         let mut last = self
             .connection
             .prepare("SELECT max(seq) FROM block WHERE tier = ?1 AND server = ?2")?;
@@ -137,6 +151,7 @@ impl HistoryFile {
                 last.query_row(params![tier, server], |row| row.get::<_, Option<i64>>(0))
                     .map(Option::unwrap_or_default)
             };
+            newest = newest.max(newest_of(packing::LINES, &mut last)?);
             for tier in [0, 1] {
                 newest = newest.max(newest_of(tier, &mut last)?);
                 let rolled = newest_of(tier + 1, &mut last)?;
@@ -168,6 +183,9 @@ impl HistoryFile {
         if written.is_err() {
             self.next_seq = first_seq;
             for rows in self.journal.values_mut() {
+                rows.retain(|row| row.seq < first_seq);
+            }
+            for rows in self.lines.values_mut() {
                 rows.retain(|row| row.seq < first_seq);
             }
             // Names that were given numbers in there have none.
@@ -206,6 +224,9 @@ impl HistoryFile {
                 });
             }
             tell(&mut self.names, &transaction, &interval.told)?;
+            for (server, row) in packing::write_lines(&mut self.names, &transaction, seq, &interval.told.lines)? {
+                self.lines.entry(server).or_default().push_back(row);
+            }
         }
         transaction.commit()
     }

@@ -2,15 +2,21 @@
 //! file.
 //!
 //! `writer` is the thread and what it does when something fails, `file` writes intervals into the journal, `upkeep` makes
-//! blocks and roll-ups of them and removes what is old, `reader` reads; `code`, `samples` and `rollups` are the bytes,
-//! `names` the tables of names, `schema` the file as such.
+//! blocks and roll-ups of them and removes what is old, `packing` makes blocks of events and players' lines, `forgetting` sees to
+//! players who are to be forgotten, `reader` reads;
+//! `code`, `samples`, `rollups`, `past` (events) and `lines` are the bytes, `names` the tables of names, `schema` the file as
+//! such.
 //!
 //! Not here: the last hour in memory, and which of both answers (`recorded`).
 
 pub mod check;
 pub mod code;
 pub mod file;
+mod forgetting;
+pub mod lines;
 pub mod names;
+mod packing;
+pub mod past;
 pub mod reader;
 pub mod rollups;
 pub mod samples;
@@ -23,6 +29,7 @@ pub mod writer;
 pub use self::{
     check::{CheckReport, HistoryStats, TableStats, vacuum},
     file::Interval,
+    forgetting::Forgetting,
     reader::HistoryReader,
     schema::HistoryError,
     writer::HistoryWriter,

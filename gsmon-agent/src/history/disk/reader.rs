@@ -12,14 +12,16 @@ use rusqlite::{Connection, params};
 use super::{
     code,
     file::{GROUPS, group_of},
+    lines,
     names::Names,
+    packing, past,
     rollups,
     samples::{self, JournalRow},
     schema::{self, HistoryError},
 };
 use crate::{
     history::{
-        Frame, StoredSpike, UnknownServer,
+        Frame, StoredLine, StoredSpike, UnknownServer,
         events::{Event, EventKind},
         plain::PlainRows,
         rollup::{Rollup, Span, roll_frames, roll_rows},
@@ -235,6 +237,83 @@ impl View<'_> {
         Ok(())
     }
 
+    /// Events of past days.
+    fn past_events(
+        &self,
+        server: Option<u32>,
+        range: TimeRange,
+        names: &BTreeMap<u32, Arc<str>>,
+    ) -> Result<Vec<Event>, HistoryError> {
+        let mut events = Vec::new();
+        let servers = names.iter().filter(|(number, _)| server.is_none_or(|server| server == **number));
+        for (number, name) in servers {
+            let which = Which {
+                tier: packing::EVENTS,
+                server: *number,
+                after_seq: 0,
+                range,
+            };
+            self.each_block(which, &mut |data| {
+                let rows = past::unpack_events(data)?.into_iter();
+                for row in rows.filter(|row| range.contains(row.unix_ms)) {
+                    // Of a newer gsmon, where it is none.
+                    let Some(kind) = EventKind::ALL.get(usize::from(row.kind).wrapping_sub(1)) else {
+                        continue;
+                    };
+                    events.push(Event {
+                        server: name.clone(),
+                        unix_ms: row.unix_ms,
+                        kind: *kind,
+                        word: self.names.dictionary.word(row.word),
+                        times: row.times,
+                    });
+                }
+                Ok(())
+            })?;
+        }
+        Ok(events)
+    }
+
+    /// Players' lines of minutes that a time has anything of.
+    fn each_lines(
+        &self,
+        server: u32,
+        range: TimeRange,
+        take: &mut dyn FnMut(lines::LineRow),
+    ) -> Result<(), HistoryError> {
+        let mut some = |data: &[u8]| {
+            let minute = |row: &lines::LineRow| {
+                range.touches(row.from_unix_ms + 1, row.from_unix_ms + Span::Minute.ms())
+            };
+            let rows = lines::unpack_lines(data)?;
+            rows.into_iter().filter(minute).for_each(&mut *take);
+            Ok(())
+        };
+        let which = Which {
+            tier: packing::LINES,
+            server,
+            after_seq: 0,
+            range,
+        };
+        self.each_block(which, &mut some)?;
+        let mut query = self
+            .connection
+            .prepare_cached(
+                "SELECT data FROM line WHERE server = ?1 AND from_ms <= ?2 AND from_ms >= ?3 ORDER BY seq",
+            )
+            .map_err(self.sql())?;
+        let from_ms = range.from_unix_ms.saturating_sub(Span::Minute.ms());
+        let mut rows = query
+            .query(params![server, range.to_unix_ms, from_ms])
+            .map_err(self.sql())?;
+        while let Some(row) = rows.next().map_err(self.sql())? {
+            let data = row.get_ref(0).map_err(self.sql())?;
+            let data = data.as_blob().map_err(|error| self.sql()(error.into()))?;
+            some(data).map_err(HistoryError::block(self.path))?;
+        }
+        Ok(())
+    }
+
     /// Roll-ups, those that are not written yet included.
     fn rolled(&self, server: u32, range: TimeRange, span: Span) -> Result<Vec<Rollup>, SourceError> {
         let names = &self.names.dictionary;
@@ -367,7 +446,8 @@ impl HistorySource for HistoryReader {
                     Ok(known.zip(server).map(|(kind, server)| (kind, server, row.get(1), row.get(3), row.get(4))))
                 })
                 .map_err(view.sql())?;
-            let mut events = Vec::new();
+            let mut events = view.past_events(server, range, &names)?;
+            let packed = events.len();
             for row in rows {
                 // Of a newer gsmon, where it is none.
                 let Some((kind, server, unix_ms, word, times)) = row.map_err(view.sql())? else {
@@ -381,7 +461,37 @@ impl HistorySource for HistoryReader {
                     times: times.map_err(view.sql())?,
                 });
             }
+            if packed > 0 {
+                events.sort_by(|a, b| (a.unix_ms, &a.server, a.kind).cmp(&(b.unix_ms, &b.server, b.kind)));
+            }
             Ok(events)
+        })
+    }
+
+    fn lines(&self, server: &str, range: TimeRange) -> Result<Vec<StoredLine>, SourceError> {
+        self.read(|view| {
+            let number = view.server(server)?;
+            // Written by an older gsmon, and by no newer one since.
+            if schema::version(view.connection, &self.path)? < schema::WITH_LINES {
+                return Ok(Vec::new());
+            }
+            let mut lines = Vec::new();
+            view.each_lines(number, range, &mut |row| {
+                let [rtt_p50_ms, rtt_p95_ms, jitter_ms, loss_up_ratio, loss_down_ratio] = row.figures;
+                lines.push(StoredLine {
+                    server: server.into(),
+                    from_unix_ms: row.from_unix_ms,
+                    player: row.player,
+                    also: row.also,
+                    region: view.names.dictionary.word(row.region),
+                    rtt_p50_ms,
+                    rtt_p95_ms,
+                    jitter_ms,
+                    loss_up_ratio,
+                    loss_down_ratio,
+                });
+            })?;
+            Ok(lines)
         })
     }
 

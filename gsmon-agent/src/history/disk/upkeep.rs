@@ -24,7 +24,7 @@ use crate::{
 pub const BLOCK_MS: i64 = 600_000;
 /// A block that ends an hour is followed by another soon, unless its server has gone: then it waits so long.
 const ROLL_ANYWAY_MS: i64 = 900_000;
-const DAY_MS: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 /// Blocks of minutes are joined to this length: each ends within a page, and half a page of many small ones is much.
 const JOINED_MS: i64 = 6 * 3_600_000;
 /// Rows that go at a time.
@@ -37,7 +37,8 @@ const FREED_AT_ONCE: i64 = 512;
 /// How long everything is kept, milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    tiers: [i64; 3],
+    /// Samples, minutes, hours, events of past days, players' lines.
+    tiers: [i64; 5],
     events: i64,
     sessions: i64,
 }
@@ -47,7 +48,14 @@ impl Retention {
     pub fn of(settings: &HistorySettings) -> Self {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self {
-            tiers: [ms(settings.raw), ms(settings.minutes), ms(settings.hours)],
+            tiers: [
+                settings.raw,
+                settings.minutes,
+                settings.hours,
+                settings.events,
+                settings.lines,
+            ]
+            .map(ms),
             events: ms(settings.events),
             sessions: ms(settings.sessions),
         }
@@ -88,6 +96,9 @@ impl HistoryFile {
         }
         if let Some((tier, server, blocks)) = self.rollable(now_ms) {
             return self.roll(tier, server, &blocks).map_err(sql).map(|()| true);
+        }
+        if let Some(server) = self.packable_lines(now_ms) {
+            return self.pack_waiting_lines(server).map_err(sql).map(|()| true);
         }
         if removal == Removal::Allowed {
             self.remove_some(now_ms, retention).map_err(sql)?;
@@ -268,6 +279,9 @@ impl HistoryFile {
         let Some(server) = servers.get(self.retained % servers.len().max(1)).copied() else {
             return Ok(());
         };
+        if self.pack_past_events(server, now_ms)? {
+            return Ok(());
+        }
         self.retained = self.retained.wrapping_add(1);
         let before = |kept: i64| now_ms.saturating_sub(kept);
         let transaction = self.connection.unchecked_transaction()?;
@@ -285,6 +299,10 @@ impl HistoryFile {
                 )?
                 .execute(params![tier, server, end, AT_ONCE, before(kept)])?;
         }
+        // Lines that wait are of the last hours: only a clock that was wrong leaves any behind.
+        transaction
+            .prepare_cached("DELETE FROM line WHERE server = ?1 AND from_ms < ?2")?
+            .execute(params![server, before(retention.tiers[4])])?;
         transaction
             .prepare_cached(
                 "DELETE FROM event WHERE server = ?1 AND unix_ms <= (
@@ -400,7 +418,8 @@ fn insert_samples(
     Ok(Unrolled { seq, to_ms })
 }
 
-fn insert(
+/// Inserts a block.
+pub fn insert(
     connection: &Connection,
     (tier, server, seq): (u8, u32, i64),
     (from_ms, to_ms): (i64, i64),

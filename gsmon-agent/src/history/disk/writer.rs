@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     file::{HistoryFile, Interval},
+    forgetting::Forgetting,
     schema::{HistoryError, Trouble},
     upkeep::{Removal, Retention},
 };
@@ -57,6 +58,18 @@ impl HistoryWriter {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(path: &Path, settings: &HistorySettings) -> io::Result<Self> {
+        Self::start_forgetting(path, settings, Forgetting::default())
+    }
+
+    /// The same, and it lets go of players who are on the list of the forgotten.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_forgetting(
+        path: &Path,
+        settings: &HistorySettings,
+        forgetting: Forgetting,
+    ) -> io::Result<Self> {
         let (inbox, messages) = mpsc::sync_channel(QUEUE);
         let told = Arc::new(Mutex::new(HistorySnapshot::waiting(path)));
         let thread = Thread {
@@ -68,6 +81,7 @@ impl HistoryWriter {
             retry_at: Instant::now(),
             look_at: Instant::now() + LOOK_EVERY,
             clock: Clock::default(),
+            forgetting,
         };
         let thread = thread::Builder::new()
             .name("gsmon-history".into())
@@ -140,6 +154,7 @@ struct Thread {
     retry_at: Instant,
     look_at: Instant,
     clock: Clock,
+    forgetting: Forgetting,
 }
 
 impl Thread {
@@ -201,6 +216,7 @@ impl Thread {
         let Some(file) = &mut self.file else { return };
         match file.step(now_ms, &self.retention, removal) {
             Ok(_) => {
+                self.forgetting.go_on(file, now_ms);
                 let (bytes, damaged) = (file.bytes(), file.damaged_blocks);
                 self.succeeded(bytes, damaged);
             }

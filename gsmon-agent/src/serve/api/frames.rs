@@ -13,7 +13,7 @@ use axum::{
 use super::{Answer, Parameters, REQUEST_TIMEOUT, Refusal, read};
 use crate::history::{History, HistorySource, Resolution, ServerFrames, TimeRange};
 
-const PARAMETERS: &[&str] = &["server", "from", "to", "resolution"];
+const PARAMETERS: &[&str] = &["server", "from", "to", "resolution", "player", "lines"];
 
 /// Frames in one answer: five and a half hours of seconds, or two weeks of minutes. An answer is made in memory.
 const MOST_FRAMES: usize = 20_000;
@@ -43,11 +43,17 @@ async fn frames(State(history): State<Arc<History>>, query: Parameters) -> Answe
         None => Resolution::Fitting,
         Some(word) => Resolution::from_str(&word)?,
     };
+    let lines = match (value("player"), value("lines").as_deref()) {
+        (Some(player), _) => Lines::With(player),
+        (None, Some("all")) => Lines::All,
+        (None, None) => Lines::LeftOut,
+        (None, Some(other)) => return Err(Refusal::Lines(other.to_owned())),
+    };
     // Copying and writing an hour takes a while: not on the thread that accepts connections.
     let work = tokio::task::spawn_blocking(move || {
         let frames = match from == i64::MIN && resolution == Resolution::Fitting {
             true => history.frames(&server, from, to)?,
-            false => kept(&history, &server, from, to, resolution)?,
+            false => kept(&history, &server, (from, to), resolution, &lines)?,
         };
         serde_json::to_vec(&frames).map_err(|_| Refusal::Answer)
     });
@@ -59,12 +65,22 @@ async fn frames(State(history): State<Arc<History>>, query: Parameters) -> Answe
     }
 }
 
+/// Which of the players' lines that are on disk go with the frames.
+enum Lines {
+    /// None: most questions are not about them.
+    LeftOut,
+    /// All, by pseudonym.
+    All,
+    /// All, and this player is called as in the question.
+    With(String),
+}
+
 fn kept(
     history: &History,
     server: &str,
-    from_unix_ms: i64,
-    to_unix_ms: i64,
+    (from_unix_ms, to_unix_ms): (i64, i64),
     resolution: Resolution,
+    lines: &Lines,
 ) -> Result<ServerFrames, Refusal> {
     let range = TimeRange {
         from_unix_ms,
@@ -83,7 +99,15 @@ fn kept(
     )?;
     match more {
         true => Err(Refusal::TooMany { most: MOST_FRAMES }),
-        false => Ok(ServerFrames::of(server, &frames)),
+        false => {
+            let player = match lines {
+                Lines::LeftOut => return Ok(ServerFrames::of(server, &frames)),
+                Lines::All => None,
+                Lines::With(player) => Some(player.as_str()),
+            };
+            history.attach_lines(server, &mut frames, player)?;
+            Ok(ServerFrames::of(server, &frames))
+        }
     }
 }
 

@@ -38,9 +38,14 @@ const BATCH: i64 = 120;
 const DAYS: i64 = 35;
 
 /// splitmix64.
-struct Noise(u64);
+pub struct Noise(u64);
 
 impl Noise {
+    /// From a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -50,7 +55,7 @@ impl Noise {
     }
 
     /// Nearly normal, and cheap: the frames must not cost more than what is measured.
-    fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         (self.uniform() + self.uniform() + self.uniform() - 1.5) * 2.0
     }
 }
@@ -71,7 +76,7 @@ impl Made {
     fn new(number: usize) -> Self {
         Self {
             name: format!("server-{number}").into(),
-            noise: Noise(number as u64 * 977 + 1),
+            noise: Noise::new(number as u64 * 977 + 1),
             players: 10.0 + (number % 20) as f64,
             rss: 5e8,
             slow: 0.0,
@@ -174,7 +179,7 @@ fn interval(servers: &mut [Made], end_ms: i64) -> Interval {
 }
 
 /// CPU time of this thread.
-fn cpu_seconds() -> Result<f64> {
+pub fn cpu_seconds() -> Result<f64> {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     Ok(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
 }

@@ -14,6 +14,7 @@ mod programs;
 mod queries;
 mod sockets;
 mod softirqs;
+mod spikes;
 mod veth;
 
 use anyhow::Result;
@@ -59,7 +60,7 @@ enum Needs {
 }
 
 /// What can be asked for by name, or by what names begin with (`history`); everything when nothing is.
-const PARTS: [(&str, Part, Needs); 17] = [
+const PARTS: [(&str, Part, Needs); 18] = [
     ("packets", programs::packets, Needs::Root),
     ("veth", veth::veth, Needs::Root),
     ("switches", programs::switches, Needs::Root),
@@ -76,6 +77,7 @@ const PARTS: [(&str, Part, Needs); 17] = [
     ("logs", logs::run, Needs::Nothing),
     ("history-writing", history::writing, Needs::Nothing),
     ("history-reading", history::reading, Needs::Nothing),
+    ("history-spikes", spikes::run, Needs::Nothing),
     ("history-size", history::size, Needs::Nothing),
 ];
 

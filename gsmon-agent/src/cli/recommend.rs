@@ -15,7 +15,7 @@ use crate::{
         GroupAdvice, GroupFacts, ScalingAdvice,
         demand::Group,
         experience::Experience,
-        gather::{self, Costs, Hours, SeenServer},
+        gather::{self, Costs, Hours, SeenServer, Settings},
         placement::{self, Distance, Origin, Placement, Question, Site},
         plan::{Action, TakeAway, TimeBasis},
         recommend_scaling,
@@ -89,7 +89,8 @@ struct Simulated {
 }
 
 pub fn run(args: &RecommendArgs) -> Outcome {
-    let settings = settings(args)?;
+    let config = settings(args)?;
+    let settings = &config.advice;
     let asked = Asked::of(&args.source, &args.socket)?;
     let snapshot = match &asked {
         Asked::Agent(socket) => runtime()?.block_on(fetch_snapshot(&socket.socket))?,
@@ -112,9 +113,9 @@ pub fn run(args: &RecommendArgs) -> Outcome {
         ahead: hours,
     };
     let targets = args.experience.targets();
-    let (facts, left_alone) = gather::gather(&servers, &settings, span, &targets, costs);
+    let (facts, left_alone) = gather::gather(&servers, &Settings::of(&config), span, &targets, costs);
     if args.placement {
-        return placed(args, &snapshot, &facts, &settings);
+        return placed(args, &snapshot, &facts, settings);
     }
     let mut advice = recommend_scaling(&facts, hours, args.experience);
     advice.left_alone.extend(left_alone);
@@ -136,17 +137,13 @@ pub fn run(args: &RecommendArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(args: &RecommendArgs) -> Result<AdviceSettings, Failure> {
+fn settings(args: &RecommendArgs) -> Result<Config, Failure> {
     let usual = std::path::Path::new(run::DEFAULT_CONFIG);
     let path = args.config.as_deref().or_else(|| usual.exists().then_some(usual));
-    Ok(match path {
-        Some(path) => {
-            Config::read(path)
-                .map_err(|error| Failure::Usage(error.into()))?
-                .advice
-        }
-        None => AdviceSettings::default(),
-    })
+    match path {
+        Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into())),
+        None => Ok(Config::default()),
+    }
 }
 
 fn seen(server: &ServerSnapshot) -> SeenServer {

@@ -7,8 +7,9 @@ use super::{
     GroupFacts, LeftAlone,
     capacity::{HostRoom, server_size},
     cost::Prices,
-    demand::Group,
+    demand::{Demand, Group},
     experience::Targets,
+    foreseen::{Calendar, by_forecast, hours_to_ask},
     plan::{Bounds, Known, ServerNow, TimeBasis},
     profile::Profile,
 };
@@ -18,7 +19,7 @@ use crate::{
         series::Series,
         stats::robust::quantile,
     },
-    config::{AdviceSettings, PriceSettings},
+    config::{AdviceSettings, Config, PriceSettings},
     history::{Frame, Measure},
 };
 
@@ -66,6 +67,28 @@ impl From<PriceSettings> for Prices {
     }
 }
 
+/// What the configuration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// `[advice]`
+    pub advice: &'a AdviceSettings,
+    /// `[forecast]` and `[[event]]`
+    pub calendar: Calendar<'a>,
+}
+
+impl<'a> Settings<'a> {
+    /// Of a whole configuration.
+    pub fn of(config: &'a Config) -> Self {
+        Self {
+            advice: &config.advice,
+            calendar: Calendar {
+                forecast: &config.forecast,
+                events: &config.events,
+            },
+        }
+    }
+}
+
 /// The time that advice is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hours {
@@ -87,7 +110,7 @@ pub enum Costs {
 /// What is known of every group that is played, and the groups of which it is not enough.
 pub fn gather(
     servers: &[SeenServer],
-    settings: &AdviceSettings,
+    settings: &Settings<'_>,
     hours: Hours,
     targets: &Targets,
     costs: Costs,
@@ -143,10 +166,40 @@ pub fn players(group: &Group, servers: &[SeenServer], step_ms: i64) -> Vec<(i64,
     sums.into_iter().collect()
 }
 
+/// Who will come: by a forecast where history is long enough for one, else by the profile.
+///
+/// # Errors
+/// When there is too little of it, or it is too old, in words.
+pub fn demand_of(
+    group: &Group,
+    seen: &[(i64, f64)],
+    step_ms: i64,
+    calendar: &Calendar<'_>,
+    hours: Hours,
+) -> Result<Demand, String> {
+    let profile = Profile::of(seen, step_ms).map_err(|error| error.to_string())?;
+    let steps = (hours.ahead.max(0.0) * 3.6e6 / step_ms as f64).ceil() as usize + 3;
+    let own = profile
+        .demand(group.clone(), steps, &LEVELS)
+        .map_err(|error| error.to_string())?
+        .finer(STEP_MS);
+    let told = calendar.forecast(
+        seen,
+        step_ms,
+        hours.now_unix_ms,
+        hours_to_ask(hours.ahead),
+        group.region.as_deref(),
+    );
+    let foreseen = told.ok().and_then(|told| by_forecast(&own, &profile, &told));
+    foreseen.unwrap_or(own).since(hours.now_unix_ms).ok_or_else(|| {
+        "the newest history is older than a forecast reaches: is the agent recording, and are its clock and this one right?".to_owned()
+    })
+}
+
 fn of_group(
     group: &Group,
     servers: &[SeenServer],
-    settings: &AdviceSettings,
+    settings: &Settings<'_>,
     hours: Hours,
     targets: &Targets,
     costs: Costs,
@@ -158,14 +211,8 @@ fn of_group(
         .any(|frame| frame.seconds > 600.0);
     let step_ms = if long { HOUR_MS } else { STEP_MS };
     let seen = players(group, servers, step_ms);
-    let profile = Profile::of(&seen, step_ms).map_err(|error| error.to_string())?;
-    let steps = (hours.ahead.max(0.0) * 3.6e6 / step_ms as f64).ceil() as usize + 3;
-    let demand = profile
-        .demand(group.clone(), steps, &LEVELS)
-        .map_err(|error| error.to_string())?
-        .finer(STEP_MS)
-        .since(hours.now_unix_ms)
-        .ok_or("the newest history is older than a forecast reaches: is the agent recording, and are its clock and this one right?")?;
+    let demand = demand_of(group, &seen, step_ms, &settings.calendar, hours)?;
+    let settings = settings.advice;
     let setting = settings.group(mode, region);
     let place = settings.region(region);
     let host = HostRoom {
@@ -253,7 +300,7 @@ fn per_player(facts: &ModeFacts) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::{
-        analysis::advice::{experience::Experience, recommend_scaling},
+        analysis::advice::{demand::DemandBasis, experience::Experience, recommend_scaling},
         config::AdviceGroup,
     };
 
@@ -286,7 +333,8 @@ mod tests {
     fn groups_are_found_summed_and_advised() {
         let servers = [server("a", 20, Some(30)), server("b", 20, Some(40))];
         let targets = Experience::Responsive.targets();
-        let settings = AdviceSettings::default();
+        let config = Config::default();
+        let settings = Settings::of(&config);
         let (facts, left) = gather(&servers, &settings, HOURS, &targets, Costs::Told);
         assert_eq!((facts.len(), left.len()), (1, 0), "{left:?}");
         assert_eq!(facts[0].size.players, 30);
@@ -299,6 +347,7 @@ mod tests {
         );
         let advice = recommend_scaling(&facts, 6.0, Experience::Responsive);
         let group = &advice.groups[0];
+        assert_eq!(group.basis, DemandBasis::Forecast);
         assert_eq!(group.demand.steps(), 72);
         assert!((2..=3).contains(&group.wanted_now), "{}", group.wanted_now);
         let costs = group.costs.as_ref().unwrap();
@@ -310,7 +359,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_alone_with_its_reason() {
         let targets = Experience::Smooth.targets();
-        let settings = AdviceSettings::default();
+        let config = Config::default();
+        let settings = Settings::of(&config);
         let mut new = server("a", 20, Some(30));
         new.frames.clear();
         let (_, left) = gather(&[new], &settings, HOURS, &targets, Costs::LeftOut);
@@ -332,7 +382,8 @@ mod tests {
         gaps.frames[200].set(Measure::Players, None);
         let (facts, _) = gather(&[gaps], &settings, HOURS, &targets, Costs::LeftOut);
         assert_eq!(facts.len(), 1);
-        let bounds = AdviceSettings {
+        let mut bounds = Config::default();
+        bounds.advice = AdviceSettings {
             groups: vec![AdviceGroup {
                 mode: None,
                 region: None,
@@ -344,7 +395,13 @@ mod tests {
             }],
             ..AdviceSettings::default()
         };
-        let (facts, _) = gather(&[server("a", 20, None)], &bounds, HOURS, &targets, Costs::LeftOut);
+        let (facts, _) = gather(
+            &[server("a", 20, None)],
+            &Settings::of(&bounds),
+            HOURS,
+            &targets,
+            Costs::LeftOut,
+        );
         let advice = recommend_scaling(&facts, 6.0, Experience::Smooth);
         assert!(advice.left_alone[0].why.contains("correct `least` and `most`"));
     }

@@ -1,6 +1,7 @@
 //! How many servers, where and when, and what that costs. Pure: demand, facts and prices in, advice out.
 //!
-//! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a forecast, `capacity` what a
+//! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a
+//! forecast, `foreseen` a forecast in its place, `capacity` what a
 //! server holds, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
 //! players go to, `quiet` when a restart disturbs the fewest; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
 
@@ -8,6 +9,7 @@ pub mod capacity;
 pub mod cost;
 pub mod demand;
 pub mod experience;
+pub mod foreseen;
 pub mod gather;
 pub mod packing;
 pub mod placement;

@@ -83,7 +83,7 @@ pub fn run(args: &ForecastArgs) -> Outcome {
             .map_err(Failure::Usage)?;
         let grid = Grid::of_samples(&samples, 900, &zone(args.region.as_deref())?)
             .map_err(|error| Failure::Usage(error.into()))?;
-        let events = events(&config, None, args.region.as_deref());
+        let events = Event::announced(&config.events, None, args.region.as_deref());
         return if args.backtest {
             tested(args, &grid, &events)
         } else {
@@ -120,7 +120,7 @@ pub fn run(args: &ForecastArgs) -> Outcome {
     }
     let (samples, step_seconds) = counts(args, &asked, &names)?;
     let grid = Grid::of_samples(&samples, step_seconds, &zone(region.as_deref())?)?;
-    let events = events(&config, args.server.as_deref(), region.as_deref());
+    let events = Event::announced(&config.events, args.server.as_deref(), region.as_deref());
     let title = args
         .server
         .clone()
@@ -140,27 +140,6 @@ fn settings(args: &ForecastArgs) -> Result<Config, Failure> {
         Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into())),
         None => Ok(Config::default()),
     }
-}
-
-/// Events that this is touched by.
-fn events(config: &Config, server: Option<&str>, region: Option<&str>) -> Vec<Event> {
-    let held = |names: &[String], name: Option<&str>| {
-        names.is_empty() || name.is_some_and(|name| names.iter().any(|one| one == name))
-    };
-    config
-        .events
-        .iter()
-        .filter(|event| held(&event.servers, server) && held(&event.regions, region))
-        .filter_map(|event| {
-            let (from_unix_s, to_unix_s) = event.span_unix_s()?;
-            Some(Event {
-                name: event.name.clone(),
-                from_unix_s,
-                to_unix_s,
-                players_ratio: event.players_ratio,
-            })
-        })
-        .collect()
 }
 
 /// Servers of the agent and their regions.

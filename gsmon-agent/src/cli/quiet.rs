@@ -64,7 +64,13 @@ pub fn run(args: &QuietArgs) -> Outcome {
         .filter_map(|frame| Some((frame.unix_ms - 1, frame.get(Measure::Players)?)))
         .collect();
     let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let config = settings(args)?;
+    let mut config = settings(args)?;
+    // What is held on this server is held on all that is looked at.
+    for event in &mut config.events {
+        if event.servers.contains(&args.server) {
+            event.servers.clear();
+        }
+    }
     let calendar = Settings::of(&config).calendar;
     let span = Hours {
         now_unix_ms: unix_ms(),

@@ -1,36 +1,27 @@
-//! What is known of each group of servers, out of frames, running servers and the configuration. Not here: reading them (the
-//! cli room).
+//! Groups of servers, who will come to each, and all that is known of it, out of frames, running servers and the
+//! configuration. Not here: what a group is seen to be (`seen`), and reading frames (the cli and monitor rooms).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupFacts, LeftAlone,
-    capacity::{HostRoom, server_size},
     cost::Prices,
     demand::{Demand, Group},
     experience::Targets,
     foreseen::{Calendar, by_forecast, hours_to_ask},
-    plan::{Bounds, Known, ServerNow, TimeBasis},
     profile::Profile,
+    seen::SeenGroup,
 };
 use crate::{
-    analysis::{
-        queue::{ModeFacts, facts::mode_facts},
-        series::Series,
-        stats::robust::quantile,
-    },
     config::{AdviceSettings, Config, PriceSettings},
     history::{Frame, Measure},
 };
 
 /// Quantiles that advice is made of.
 pub const LEVELS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99];
-/// Without measurement or configuration.
-const ASSUMED_WARM_UP_SECONDS: f64 = 120.0;
-const ASSUMED_COOL_DOWN_SECONDS: f64 = 300.0;
 /// Steps of the timetable.
-const STEP_MS: i64 = 300_000;
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const STEP_MS: i64 = 300_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 /// A server that was seen.
 #[derive(Clone, Debug, Default)]
@@ -107,14 +98,8 @@ pub enum Costs {
     Told,
 }
 
-/// What is known of every group that is played, and the groups of which it is not enough.
-pub fn gather(
-    servers: &[SeenServer],
-    settings: &Settings<'_>,
-    hours: Hours,
-    targets: &Targets,
-    costs: Costs,
-) -> (Vec<GroupFacts>, Vec<LeftAlone>) {
+/// Every group that is played or was.
+pub fn see(servers: &[SeenServer], advice: &AdviceSettings, targets: &Targets) -> Vec<SeenGroup> {
     let mut groups: BTreeSet<Group> = BTreeSet::new();
     for server in servers {
         let region = server.region.as_deref();
@@ -130,9 +115,23 @@ pub fn gather(
             }
         }
     }
+    let seen = groups.into_iter();
+    seen.map(|group| SeenGroup::of(group, servers, advice, targets))
+        .collect()
+}
+
+/// What is known of every group that is played, and the groups of which it is not enough.
+pub fn gather(
+    servers: &[SeenServer],
+    settings: &Settings<'_>,
+    hours: Hours,
+    targets: &Targets,
+    costs: Costs,
+) -> (Vec<GroupFacts>, Vec<LeftAlone>) {
     let (mut told, mut left) = (Vec::new(), Vec::new());
-    for group in groups {
-        match of_group(&group, servers, settings, hours, targets, costs) {
+    for seen in see(servers, settings.advice, targets) {
+        let group = seen.group.clone();
+        match seen.facts(settings, hours, costs) {
             Ok(facts) => told.push(facts),
             Err(why) => left.push(LeftAlone { group, why }),
         }
@@ -196,111 +195,13 @@ pub fn demand_of(
     })
 }
 
-fn of_group(
-    group: &Group,
-    servers: &[SeenServer],
-    settings: &Settings<'_>,
-    hours: Hours,
-    targets: &Targets,
-    costs: Costs,
-) -> Result<GroupFacts, String> {
-    let (mode, region) = (group.mode.as_deref(), group.region.as_deref());
-    let there = || servers.iter().filter(|server| server.region.as_deref() == region);
-    let long = there()
-        .flat_map(|server| server.frames.last())
-        .any(|frame| frame.seconds > 600.0);
-    let step_ms = if long { HOUR_MS } else { STEP_MS };
-    let seen = players(group, servers, step_ms);
-    let demand = demand_of(group, &seen, step_ms, &settings.calendar, hours)?;
-    let settings = settings.advice;
-    let setting = settings.group(mode, region);
-    let place = settings.region(region);
-    let host = HostRoom {
-        cores: place.and_then(|place| place.host_cores),
-        memory_bytes: place
-            .and_then(|place| place.host_memory_gib)
-            .map(|gib| gib * 1_073_741_824.0),
-        transmit_bytes_per_second: place
-            .and_then(|place| place.host_transmit_mbit)
-            .map(|mbit| mbit * 125_000.0),
-    };
-    let series: Vec<Series<'_>> = there()
-        .map(|server| Series {
-            server: &server.name,
-            frames: &server.frames,
-        })
-        .collect();
-    let facts = mode_facts(&series, mode, None, None);
-    let of_mode = || there().filter(|server| server.up && server.mode.as_deref() == mode);
-    // The smallest limit: every server of the group holds as many.
-    let limit = setting
-        .and_then(|setting| setting.players_per_server)
-        .or_else(|| {
-            of_mode()
-                .filter_map(|server| server.most_players)
-                .filter(|most| *most > 0)
-                .min()
-        });
-    let size = server_size(limit, Some(&facts), &host, targets).map_err(|error| error.to_string())?;
-    let known =
-        |configured: Option<std::time::Duration>, seen: Vec<f64>, assumed: f64| match (configured, seen) {
-            (Some(time), _) => Known {
-                seconds: time.as_secs_f64(),
-                basis: TimeBasis::Configured,
-            },
-            // A slow start is as usual as a fast one; the slowest of all is not.
-            (None, seen) => quantile(&seen, 0.9).map_or(
-                Known {
-                    seconds: assumed,
-                    basis: TimeBasis::Assumed,
-                },
-                |seconds| Known {
-                    seconds,
-                    basis: TimeBasis::Measured,
-                },
-            ),
-        };
-    let all = |of: fn(&SeenServer) -> &Vec<f64>| of_mode().flat_map(of).copied().collect::<Vec<f64>>();
-    Ok(GroupFacts {
-        demand,
-        size,
-        host,
-        transmit_per_player: per_player(&facts),
-        servers: of_mode()
-            .map(|server| ServerNow {
-                name: server.name.clone(),
-                players: server.players,
-            })
-            .collect(),
-        warm_up: known(
-            setting.and_then(|setting| setting.warm_up),
-            all(|server| &server.warm_ups),
-            ASSUMED_WARM_UP_SECONDS,
-        ),
-        cool_down: known(
-            setting.and_then(|setting| setting.cool_down),
-            all(|server| &server.cool_downs),
-            ASSUMED_COOL_DOWN_SECONDS,
-        ),
-        bounds: setting.map_or_else(Bounds::default, |setting| Bounds {
-            least: setting.least,
-            most: setting.most,
-        }),
-        prices: (costs == Costs::Told).then(|| settings.prices_in(region).into()),
-    })
-}
-
-fn per_player(facts: &ModeFacts) -> Option<f64> {
-    facts
-        .transmit_bytes_per_second
-        .map(|cost| cost.per_player.value.max(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        analysis::advice::{demand::DemandBasis, experience::Experience, recommend_scaling},
+        analysis::advice::{
+            demand::DemandBasis, experience::Experience, plan::TimeBasis, recommend_scaling,
+        },
         config::AdviceGroup,
     };
 

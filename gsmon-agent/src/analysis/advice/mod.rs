@@ -2,7 +2,7 @@
 //!
 //! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a
 //! forecast, `foreseen` a forecast in its place, `capacity` what a
-//! server holds, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
+//! server holds, `seen` is what one or many hosts tell of a group, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
 //! players go to, `quiet` when a restart disturbs the fewest; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
 
 pub mod capacity;
@@ -16,6 +16,7 @@ pub mod placement;
 pub mod plan;
 pub mod profile;
 pub mod quiet;
+pub mod seen;
 pub mod simulate;
 
 use serde::{Deserialize, Serialize};

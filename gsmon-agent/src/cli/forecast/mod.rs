@@ -13,9 +13,9 @@ use super::{
     unix_ms,
 };
 use crate::{
-    analysis::forecast::{Event, Grid, back_test::back_test, forecast, table},
+    analysis::forecast::{Event, Grid, back_test::back_test, counts, forecast, table},
     config::Config,
-    history::{Frame, Measure, Resolution, TimeRange, rollup::Span},
+    history::{Frame, Resolution, TimeRange, rollup::Span},
     serve::fetch_snapshot,
 };
 
@@ -182,33 +182,9 @@ fn counts(
         all = of(3, Span::Minute)?;
         step_seconds = 900;
     }
-    let mut sums: BTreeMap<i64, f64> = BTreeMap::new();
-    for frames in &all {
-        // The mean of a step, by the time that each frame covers.
-        let mut steps: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-        for frame in frames {
-            let Some(players) = frame.get(Measure::Players) else {
-                continue;
-            };
-            let step = (frame.unix_ms - 1).div_euclid(step_seconds * 1_000);
-            let other = args
-                .mode
-                .as_deref()
-                .is_some_and(|mode| frame.mode.as_deref() != Some(mode));
-            let sum = steps.entry(step).or_default();
-            sum.0 += if other { 0.0 } else { players * frame.seconds };
-            sum.1 += frame.seconds;
-        }
-        for (step, (sum, seconds)) in steps {
-            *sums.entry(step).or_default() += sum / seconds.max(1e-9);
-        }
-    }
-    let current = now_ms.div_euclid(step_seconds * 1_000);
+    let frames = all.iter().map(Vec::as_slice);
     Ok((
-        sums.into_iter()
-            .filter(|(step, _)| *step < current)
-            .map(|(step, players)| (step * step_seconds, players))
-            .collect(),
+        counts::counts(frames, args.mode.as_deref(), step_seconds, now_ms),
         step_seconds,
     ))
 }

@@ -27,12 +27,10 @@ use crate::{
     },
     config::{AdviceSettings, Config},
     history::{Resolution, TimeRange},
-    serve::fetch_snapshot,
+    monitor::figures_of,
+    serve::{fetch_snapshot, metrics::encode_outlook},
     top::harmless::harmless,
-    world::{
-        session::transitions::LifeKind,
-        snapshot::{ServerSnapshot, ServerState, Snapshot},
-    },
+    world::snapshot::Snapshot,
 };
 
 #[derive(Debug, clap::Args)]
@@ -102,7 +100,7 @@ pub fn run(args: &RecommendArgs) -> Outcome {
     };
     let mut servers = Vec::with_capacity(snapshot.servers.len());
     for server in &snapshot.servers {
-        let mut seen = seen(server);
+        let mut seen = SeenServer::from(server);
         seen.frames = asked.frames(&server.name, Some(args.range), Resolution::Fitting)?;
         servers.push(seen);
     }
@@ -143,35 +141,6 @@ fn settings(args: &RecommendArgs) -> Result<Config, Failure> {
     match path {
         Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into())),
         None => Ok(Config::default()),
-    }
-}
-
-fn seen(server: &ServerSnapshot) -> SeenServer {
-    let game = &server.game_state;
-    let counts = [
-        game.player_counts.humans,
-        game.player_counts.bots,
-        game.player_counts.unknown,
-    ];
-    let mut modes = game.sessions.iter().map(|session| session.mode.as_deref());
-    let first = modes.next().flatten();
-    let took = |kind: LifeKind| {
-        let lives = game.starts_and_stops.iter().filter(|life| life.kind == kind);
-        lives.map(|life| life.took_ms as f64 / 1e3).collect()
-    };
-    let known = counts.iter().any(Option::is_some);
-    SeenServer {
-        name: server.name.clone(),
-        up: server.state == ServerState::Up,
-        mode: first
-            .filter(|first| modes.all(|mode| mode == Some(first)))
-            .map(str::to_owned),
-        region: server.region.clone(),
-        players: known.then(|| u32::try_from(counts.iter().flatten().sum::<u64>()).unwrap_or(u32::MAX)),
-        most_players: server.max_players,
-        warm_ups: took(LifeKind::WarmUp),
-        cool_downs: took(LifeKind::CoolDown),
-        frames: Vec::new(),
     }
 }
 
@@ -504,61 +473,7 @@ fn simulated_text(text: &mut String, simulated: &Simulated) {
 
 /// Written beside it first, so that nobody reads half a file.
 fn write_metrics(path: &std::path::Path, advice: &ScalingAdvice) -> Result<(), Failure> {
-    use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
-    let registry = Registry::new();
-    let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<GaugeVec, Failure> {
-        let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    };
-    let labels = ["mode", "region"];
-    let wanted = gauge(
-        "gsmon_recommended_servers",
-        "Servers that are wanted now.",
-        &labels,
-    )?;
-    let seats = gauge(
-        "gsmon_server_capacity_players",
-        "Players that a server holds.",
-        &labels,
-    )?;
-    let cost = gauge(
-        "gsmon_recommended_cost",
-        "Cost of the advised servers over the hours ahead.",
-        &labels,
-    )?;
-    let demand = gauge(
-        "gsmon_forecast_players",
-        "Players an hour from now, by quantile.",
-        &["mode", "region", "quantile"],
-    )?;
-    let told = gauge("gsmon_recommended_timestamp_seconds", "When this was told.", &[])?;
-    told.with_label_values::<&str>(&[]).set(unix_ms() as f64 / 1e3);
-    for group in &advice.groups {
-        let names = [
-            group.group.mode.as_deref().unwrap_or_default(),
-            group.group.region.as_deref().unwrap_or_default(),
-        ];
-        wanted.with_label_values(&names).set(f64::from(group.wanted_now));
-        seats.with_label_values(&names).set(f64::from(group.size.players));
-        if let Some(total) = group.costs.as_ref().and_then(|costs| costs.plan.cost) {
-            cost.with_label_values(&names).set(total);
-        }
-        let hour = usize::try_from(3_600_000 / group.demand.step_ms).unwrap_or(0);
-        for level in &group.demand.levels {
-            if let Some(players) = level
-                .players
-                .get(hour.min(group.demand.steps().saturating_sub(1)))
-            {
-                let quantile = level.quantile.to_string();
-                demand
-                    .with_label_values(&[names[0], names[1], quantile.as_str()])
-                    .set(*players);
-            }
-        }
-    }
-    let mut body = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut body)?;
+    let body = encode_outlook(&figures_of(advice, unix_ms()))?;
     let beside = path.with_extension("new");
     let wrote = std::fs::write(&beside, body).and_then(|()| std::fs::rename(&beside, path));
     wrote.map_err(|error| Failure::Failed(anyhow::anyhow!("cannot write {}: {error}", path.display())))

@@ -4,11 +4,14 @@
 //! `trust` checks who an agent is, `reader` reads it once, `follow` reads it again and again on a clock of its own,
 //! `board` keeps what came of that and how old it is, `view` makes documents of it, `verdict` judges each host,
 //! `serve` and `metrics` show them. `source` is the Prometheus-compatible server that has the past of all hosts, and
-//! `sourced` puts what it tells beside what agents say. Not here: measuring, history, and whoever plays by name.
+//! `sourced` puts what it tells beside what agents say. `plan` plans servers of all hosts and `agones` answers Agones by
+//! it. Not here: measuring, history, and whoever plays by name.
 
+pub mod agones;
 mod board;
 mod follow;
 mod metrics;
+pub mod plan;
 mod reader;
 mod serve;
 pub mod source;
@@ -39,6 +42,8 @@ pub struct Fleet {
     pub board: Arc<Board>,
     /// From the source.
     pub source: Arc<SourceBoard>,
+    /// What should run.
+    pub plans: Arc<plan::PlanBoard>,
 }
 
 impl Fleet {
@@ -47,6 +52,7 @@ impl Fleet {
         Self {
             board: Arc::new(Board::new(config)),
             source: Arc::new(SourceBoard::new(config)),
+            plans: Arc::new(plan::PlanBoard::new(config)),
         }
     }
 }
@@ -63,6 +69,7 @@ impl Following {
     pub fn start(config: &FleetConfig, fleet: &Fleet) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        tasks.spawn(plan::follow(config.clone(), fleet.plans.clone(), stopped.clone()));
         let (config, board) = (config.clone(), fleet.board.clone());
         let until = stopped.clone();
         tasks.spawn(async move { follow_all(&config, board, until).await });
@@ -75,6 +82,7 @@ impl Following {
         self.stop().await;
         fleet.board.adopt(config);
         fleet.source.adopt(config);
+        fleet.plans.adopt(config);
         Self::start(config, fleet)
     }
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Fleet,
+    Fleet, agones,
     board::HostPicture,
     metrics,
     source::{
@@ -30,13 +30,14 @@ use crate::{
     serve::{
         http::bind_socket,
         listener::{self, ConnectionLimits, Transport},
-        metrics::CONTENT_TYPE,
+        metrics::{CONTENT_TYPE, encode_outlook},
         remote::{RemoteError, RemoteFiles, RemoteListener},
     },
 };
 
 /// Every route, for whoever asks for another one.
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 8] = [
+    "/agones/v1/fleetautoscaler",
     "/healthz",
     "/metrics",
     "/api/v1/fleet",
@@ -144,7 +145,8 @@ impl FleetServers {
             .route("/api/v1/servers", get(servers))
             .route("/api/v1/players", get(players))
             .fallback(nothing_there)
-            .with_state(fleet.clone());
+            .with_state(fleet.clone())
+            .merge(agones::router(fleet.plans.clone()));
         let until = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
@@ -332,7 +334,12 @@ fn no_past(error: &PastError) -> Response {
 
 async fn metrics_page(State(fleet): State<Fleet>) -> Response {
     let now = Instant::now();
-    match metrics::encode(&fleet.board.picture(now), fleet.source.picture(now).as_ref()) {
+    let text = metrics::encode(&fleet.board.picture(now), fleet.source.picture(now).as_ref());
+    let text = text.and_then(|text| match fleet.plans.figures() {
+        Some(figures) => Ok(text + &encode_outlook(&figures)?),
+        None => Ok(text),
+    });
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

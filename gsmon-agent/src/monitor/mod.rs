@@ -9,6 +9,7 @@ mod engine;
 mod exits;
 mod found;
 mod moments;
+mod outlook;
 mod report;
 mod rooms;
 mod spikes;
@@ -24,6 +25,7 @@ use std::{
 pub use self::analyses::{Analyses, AnalysisError, QueueAnswer};
 use self::engine::Engine;
 pub use self::engine::kernel_options;
+pub use self::outlook::{HostOutlook, figures_of};
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},
     games::{push::PushSink, voices::VoicesError},
@@ -141,6 +143,7 @@ impl GameServerMonitorBuilder {
             WrittenHistory::AsConfigured => written_history(&self.config, &self.state_directory)?,
             WrittenHistory::None => History::default(),
         };
+        let config = self.config.clone();
         let mut engine = Engine::new(self.config, self.privilege, &self.state_directory, written)?;
         let cell = engine.cell.clone();
         let history = engine.history.clone();
@@ -152,6 +155,7 @@ impl GameServerMonitorBuilder {
             .spawn(move || engine.run(&inbox))
             .map_err(MonitorError::Thread)?;
         Ok(GameServerMonitor {
+            outlook: Arc::new(HostOutlook::new(cell.clone(), history.clone(), &config)),
             cell,
             history,
             pushes,
@@ -199,6 +203,7 @@ enum Command {
 pub struct GameServerMonitor {
     cell: Arc<SnapshotCell>,
     history: Arc<History>,
+    outlook: Arc<HostOutlook>,
     pushes: PushSink,
     commands: mpsc::Sender<Command>,
     thread: Option<JoinHandle<()>>,
@@ -316,7 +321,10 @@ impl GameServerMonitor {
     /// Takes over a new configuration; servers that stay keep their counters. Table sizes and interfaces need a
     /// restart and keep their values.
     pub fn reload(&self, config: Config) -> Result<(), MonitorError> {
-        self.ask(|reply| Command::Reload(Box::new(config), reply))
+        let changed = config.clone();
+        self.ask(|reply| Command::Reload(Box::new(config), reply))?;
+        self.outlook.adopt(&changed);
+        Ok(())
     }
 
     fn ask(

@@ -185,11 +185,7 @@ mod tests {
 
     #[test]
     fn an_announced_event_changes_demand_and_too_little_history_leaves_the_profile() {
-        let at = |hour: i64| {
-            jiff::Timestamp::from_second(hour * 3_600)
-                .unwrap()
-                .to_string()
-        };
+        let at = |hour: i64| jiff::Timestamp::from_second(hour * 3_600).unwrap().to_string();
         let event = AnnouncedEvent {
             name: "cup".into(),
             from: at(21 * 24 + 3),

@@ -15,6 +15,10 @@ use super::{
 use crate::{
     config::{AdviceSettings, Config, PriceSettings},
     history::{Frame, Measure},
+    world::{
+        session::transitions::LifeKind,
+        snapshot::{ServerSnapshot, ServerState},
+    },
 };
 
 /// Quantiles that advice is made of.
@@ -44,6 +48,38 @@ pub struct SeenServer {
     pub cool_downs: Vec<f64>,
     /// Its history, oldest first.
     pub frames: Vec<Frame>,
+}
+
+impl From<&ServerSnapshot> for SeenServer {
+    /// Without its history.
+    fn from(server: &ServerSnapshot) -> Self {
+        let game = &server.game_state;
+        let counts = [
+            game.player_counts.humans,
+            game.player_counts.bots,
+            game.player_counts.unknown,
+        ];
+        let mut modes = game.sessions.iter().map(|session| session.mode.as_deref());
+        let first = modes.next().flatten();
+        let took = |kind: LifeKind| {
+            let lives = game.starts_and_stops.iter().filter(|life| life.kind == kind);
+            lives.map(|life| life.took_ms as f64 / 1e3).collect()
+        };
+        let known = counts.iter().any(Option::is_some);
+        SeenServer {
+            name: server.name.clone(),
+            up: server.state == ServerState::Up,
+            mode: first
+                .filter(|first| modes.all(|mode| mode == Some(first)))
+                .map(str::to_owned),
+            region: server.region.clone(),
+            players: known.then(|| u32::try_from(counts.iter().flatten().sum::<u64>()).unwrap_or(u32::MAX)),
+            most_players: server.max_players,
+            warm_ups: took(LifeKind::WarmUp),
+            cool_downs: took(LifeKind::CoolDown),
+            frames: Vec::new(),
+        }
+    }
 }
 
 impl From<PriceSettings> for Prices {
@@ -199,9 +235,7 @@ pub fn demand_of(
 mod tests {
     use super::*;
     use crate::{
-        analysis::advice::{
-            demand::DemandBasis, experience::Experience, plan::TimeBasis, recommend_scaling,
-        },
+        analysis::advice::{demand::DemandBasis, experience::Experience, plan::TimeBasis, recommend_scaling},
         config::AdviceGroup,
     };
 

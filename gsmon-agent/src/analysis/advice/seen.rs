@@ -162,9 +162,7 @@ impl SeenGroup {
         let slowest = |of: fn(&Self) -> Known| {
             parts.iter().map(of).max_by(|a, b| {
                 let known = |one: &Known| one.basis != TimeBasis::Assumed;
-                known(a)
-                    .cmp(&known(b))
-                    .then(a.seconds.total_cmp(&b.seconds))
+                known(a).cmp(&known(b)).then(a.seconds.total_cmp(&b.seconds))
             })
         };
         let first = parts.first()?;
@@ -193,13 +191,7 @@ impl SeenGroup {
     /// # Errors
     /// When something is not known, in words.
     pub fn facts(self, settings: &Settings<'_>, hours: Hours, costs: Costs) -> Result<GroupFacts, String> {
-        let demand = demand_of(
-            &self.group,
-            &self.points,
-            self.step_ms,
-            &settings.calendar,
-            hours,
-        )?;
+        let demand = demand_of(&self.group, &self.points, self.step_ms, &settings.calendar, hours)?;
         let size = self.size.ok_or_else(|| {
             let why = self.no_size_because.clone();
             why.unwrap_or_else(|| super::capacity::CapacityError::Unknown.to_string())
@@ -236,31 +228,29 @@ mod tests {
 
     #[test]
     fn hosts_are_summed_on_the_longest_step_and_the_smallest_server_counts() {
-        let part = |step_ms: i64, points: Vec<(i64, f64)>, size: Option<u32>, warm_up: f64, basis| SeenGroup {
-            group: Group::new(Some("duel"), None),
-            step_ms,
-            points,
-            size: size.map(|players| ServerSize {
-                players,
-                bound_by: BoundBy::Limit,
-                takes: HostRoom::default(),
-            }),
-            no_size_because: size.is_none().then(|| "nobody told".to_owned()),
-            host: HostRoom::default(),
-            transmit_per_player: None,
-            servers: vec![ServerNow {
-                name: "a".into(),
-                players: Some(1),
-            }],
-            warm_up: Known {
-                seconds: warm_up,
-                basis,
-            },
-            cool_down: Known {
-                seconds: 1.0,
-                basis,
-            },
-        };
+        let part =
+            |step_ms: i64, points: Vec<(i64, f64)>, size: Option<u32>, warm_up: f64, basis| SeenGroup {
+                group: Group::new(Some("duel"), None),
+                step_ms,
+                points,
+                size: size.map(|players| ServerSize {
+                    players,
+                    bound_by: BoundBy::Limit,
+                    takes: HostRoom::default(),
+                }),
+                no_size_because: size.is_none().then(|| "nobody told".to_owned()),
+                host: HostRoom::default(),
+                transmit_per_player: None,
+                servers: vec![ServerNow {
+                    name: "a".into(),
+                    players: Some(1),
+                }],
+                warm_up: Known {
+                    seconds: warm_up,
+                    basis,
+                },
+                cool_down: Known { seconds: 1.0, basis },
+            };
         let hourly = part(
             HOUR_MS,
             vec![(0, 10.0), (HOUR_MS, 20.0)],

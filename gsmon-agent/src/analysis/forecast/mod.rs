@@ -211,7 +211,8 @@ pub fn as_it_went(grid: &Grid, hours: usize) -> Vec<(usize, usize, [f64; LEVELS.
     let learned = events::ordinary(grid, &[]);
     let walk = roll::walk(grid, &learned, hours * grid.hour(), 0);
     let said = walk.said.iter();
-    said.map(|said| (said.origin, said.target, said.quantiles)).collect()
+    said.map(|said| (said.origin, said.target, said.quantiles))
+        .collect()
 }
 
 fn told(walk: &roll::Walk) -> Vec<Part> {

@@ -40,7 +40,12 @@ impl HourAhead {
         let samples: Vec<(i64, f64)> = players
             .iter()
             .enumerate()
-            .map(|(step, players)| ((first_unix_ms + step as i64 * step_ms).div_euclid(1_000), *players))
+            .map(|(step, players)| {
+                (
+                    (first_unix_ms + step as i64 * step_ms).div_euclid(1_000),
+                    *players,
+                )
+            })
             .collect();
         let grid = Grid::of_samples(&samples, QUARTER_MS / 1_000, &jiff::tz::TimeZone::UTC).ok()?;
         let mut said = vec![None; players.len()];

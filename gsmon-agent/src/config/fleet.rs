@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgonesEntry, AnnouncedEvent, ConfigError, FieldError, FleetSourceSettings, ForecastSettings,
+    AdviceSettings, AgonesEntry, AnnouncedEvent, ConfigError, FieldError, FleetSourceSettings, ForecastSettings,
     RemoteSettings, ScalingSettings, agones, duration, forecast,
 };
 
@@ -32,6 +32,8 @@ pub struct FleetConfig {
     /// `[source]`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<FleetSourceSettings>,
+    /// `[advice]`, of which the prices count here.
+    pub advice: AdviceSettings,
     /// `[scaling]`
     pub scaling: ScalingSettings,
     /// `[forecast]`
@@ -276,6 +278,7 @@ impl FleetConfig {
         if let Some(source) = &self.source {
             source.check()?;
         }
+        self.advice.check()?;
         agones::check(&self.scaling, &self.agones)?;
         self.forecast.check()?;
         forecast::check(&self.events)?;

@@ -5,12 +5,13 @@
 //! `board` keeps what came of that and how old it is, `view` makes documents of it, `verdict` judges each host,
 //! `serve` and `metrics` show them. `source` is the Prometheus-compatible server that has the past of all hosts, and
 //! `sourced` puts what it tells beside what agents say. `plan` plans servers of all hosts and `agones` answers Agones by
-//! it. Not here: measuring, history, and whoever plays by name.
+//! it; `moves` sees who moves from host to host. Not here: measuring, history, and whoever plays by name.
 
 pub mod agones;
 mod board;
 mod follow;
 mod metrics;
+pub mod moves;
 pub mod plan;
 mod reader;
 mod serve;
@@ -44,6 +45,8 @@ pub struct Fleet {
     pub source: Arc<SourceBoard>,
     /// What should run.
     pub plans: Arc<plan::PlanBoard>,
+    /// Who moved.
+    pub moves: Arc<moves::MoveBoard>,
 }
 
 impl Fleet {
@@ -53,6 +56,7 @@ impl Fleet {
             board: Arc::new(Board::new(config)),
             source: Arc::new(SourceBoard::new(config)),
             plans: Arc::new(plan::PlanBoard::new(config)),
+            moves: Arc::new(moves::MoveBoard::new(config)),
         }
     }
 }
@@ -70,6 +74,12 @@ impl Following {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(plan::follow(config.clone(), fleet.plans.clone(), stopped.clone()));
+        tasks.spawn(moves::follow(
+            config.fleet.interval,
+            fleet.board.clone(),
+            fleet.moves.clone(),
+            stopped.clone(),
+        ));
         let (config, board) = (config.clone(), fleet.board.clone());
         let until = stopped.clone();
         tasks.spawn(async move { follow_all(&config, board, until).await });
@@ -83,6 +93,7 @@ impl Following {
         fleet.board.adopt(config);
         fleet.source.adopt(config);
         fleet.plans.adopt(config);
+        fleet.moves.adopt(config);
         Self::start(config, fleet)
     }
 

@@ -351,6 +351,7 @@ fn plan(
         });
     }
     let settings = Settings {
+        // Bounds are those of the entry, and nothing is told of costs.
         advice: &AdviceSettings::default(),
         calendar: Calendar {
             forecast: &config.forecast,

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Fleet, agones,
     board::HostPicture,
-    metrics,
+    metrics, moves,
     source::{
         SourcePicture,
         api::{self, Past, PastError},
@@ -36,13 +36,14 @@ use crate::{
 };
 
 /// Every route, for whoever asks for another one.
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 9] = [
     "/agones/v1/fleetautoscaler",
     "/healthz",
     "/metrics",
     "/api/v1/fleet",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/frames/servers",
+    "/api/v1/migrations",
     "/api/v1/players",
     "/api/v1/servers?host=",
 ];
@@ -146,7 +147,8 @@ impl FleetServers {
             .route("/api/v1/players", get(players))
             .fallback(nothing_there)
             .with_state(fleet.clone())
-            .merge(agones::router(fleet.plans.clone()));
+            .merge(agones::router(fleet.plans.clone()))
+            .merge(moves::router(fleet.board.clone(), fleet.moves.clone()));
         let until = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };

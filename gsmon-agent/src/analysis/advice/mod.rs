@@ -3,7 +3,7 @@
 //! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a
 //! forecast, `foreseen` a forecast in its place, `capacity` what a
 //! server holds, `seen` is what one or many hosts tell of a group, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
-//! players go to, `quiet` when a restart disturbs the fewest; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
+//! players go to, `quiet` when a restart disturbs the fewest, `waiting` adds those who queue; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
 
 pub mod capacity;
 pub mod cost;
@@ -18,6 +18,7 @@ pub mod profile;
 pub mod quiet;
 pub mod seen;
 pub mod simulate;
+pub mod waiting;
 
 use serde::{Deserialize, Serialize};
 

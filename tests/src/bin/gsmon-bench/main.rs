@@ -1,6 +1,7 @@
 //! What gsmon costs: `cargo xtask bench`. Every figure stands beside its baseline of the same run; of several runs the
 //! smallest counts, since a machine can only make a run slower.
 
+mod advice;
 mod agent;
 mod echo;
 mod games;
@@ -59,7 +60,7 @@ enum Needs {
 }
 
 /// What can be asked for by name; everything when nothing is.
-const PARTS: [(&str, Part, Needs); 15] = [
+const PARTS: [(&str, Part, Needs); 16] = [
     ("packets", programs::packets, Needs::Root),
     ("veth", veth::veth, Needs::Root),
     ("switches", programs::switches, Needs::Root),
@@ -75,6 +76,7 @@ const PARTS: [(&str, Part, Needs); 15] = [
     ("grammars-b", grammars_b::lines, Needs::Nothing),
     ("logs", logs::run, Needs::Nothing),
     ("history", history::run, Needs::Nothing),
+    ("advice", advice::run, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {

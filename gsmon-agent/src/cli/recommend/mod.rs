@@ -1,7 +1,10 @@
 //! `gsmon recommend`: how many servers, where and when. Asks the agent or a Prometheus-compatible server; advice itself is
 //! `analysis::advice`.
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+mod plot;
+mod show;
+
+use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
@@ -12,12 +15,12 @@ use super::{
 };
 use crate::{
     analysis::advice::{
-        GroupAdvice, GroupFacts, ScalingAdvice,
+        GroupFacts, ScalingAdvice,
         demand::Group,
         experience::Experience,
         gather::{self, Costs, Hours, SeenServer, Settings},
-        placement::{self, Distance, Origin, Placement, Question, Site},
-        plan::{Action, TakeAway, TimeBasis},
+        placement::{self, Distance, Origin, Question, Site},
+        waiting,
         recommend_scaling,
         simulate::{
             Rules,
@@ -28,10 +31,12 @@ use crate::{
     config::{AdviceSettings, Config},
     history::{Resolution, TimeRange},
     monitor::figures_of,
-    serve::{fetch_snapshot, metrics::encode_outlook},
-    top::harmless::harmless,
+    serve::{QueueTold, Route, fetch, fetch_snapshot, metrics::encode_outlook},
     world::snapshot::Snapshot,
 };
+
+/// A queue that is older says nothing of those who wait now.
+const OLDEST_QUEUE_MS: i64 = 900_000;
 
 #[derive(Debug, clap::Args)]
 pub struct RecommendArgs {
@@ -50,6 +55,12 @@ pub struct RecommendArgs {
     /// Which region players who are here now should go to, instead of a timetable.
     #[arg(long, conflicts_with_all = ["costs", "simulate"])]
     placement: bool,
+    /// Players who wait in the matchmaking queue come within the next hour, beside whom the forecast expects.
+    #[arg(long, conflicts_with = "placement")]
+    queue: bool,
+    /// Draw demand and seats here, as SVG.
+    #[arg(long, value_name = "FILE", conflicts_with = "placement")]
+    plot: Option<PathBuf>,
     /// Write recommended servers, forecast and costs as metrics into this file, for node_exporter's textfile collector.
     #[arg(long, value_name = "FILE", conflicts_with = "placement")]
     textfile: Option<PathBuf>,
@@ -111,9 +122,20 @@ pub fn run(args: &RecommendArgs) -> Outcome {
         ahead: hours,
     };
     let targets = args.experience.targets();
-    let (facts, left_alone) = gather::gather(&servers, &Settings::of(&config), span, &targets, costs);
+    let (mut facts, mut left_alone) = gather::gather(&servers, &Settings::of(&config), span, &targets, costs);
     if args.placement {
         return placed(args, &snapshot, &facts, settings);
+    }
+    if args.queue {
+        let told: QueueTold = runtime()?.block_on(fetch(&args.socket.socket, &Route::to(&["queue"])))?;
+        let age_ms = span.now_unix_ms - told.told_unix_ms;
+        if age_ms > OLDEST_QUEUE_MS {
+            return Err(Failure::Failed(anyhow::anyhow!(
+                "the queue was told {} min ago, which says nothing of the next hour: send it again to POST /api/v1/queue",
+                age_ms / 60_000
+            )));
+        }
+        left_alone.extend(waiting::add(&mut facts, &told.queue));
     }
     let mut advice = recommend_scaling(&facts, hours, args.experience);
     advice.left_alone.extend(left_alone);
@@ -125,12 +147,17 @@ pub fn run(args: &RecommendArgs) -> Outcome {
         false => Vec::new(),
     };
     let answer = Answer { advice, simulated };
+    if let Some(path) = &args.plot {
+        let picture = plot::svg(&answer.advice)?;
+        std::fs::write(path, picture)
+            .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
+    }
     if let Some(path) = &args.textfile {
         write_metrics(path, &answer.advice)?;
     }
     match args.json {
         true => print_json(&answer)?,
-        false => print!("{}", text(&answer)),
+        false => print!("{}", show::advice(&answer)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -262,213 +289,9 @@ fn placed(
     let placement = placement::place(&question, &args.experience.targets())?;
     match args.json {
         true => print_json(&placement)?,
-        false => print!("{}", placement_text(&placement)),
+        false => print!("{}", show::placement(&placement)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn placement_text(placement: &Placement) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    for placed in &placement.placed {
-        let _ = writeln!(
-            text,
-            "{}: {} servers for {} players",
-            harmless(&placed.region),
-            placed.servers,
-            placed.players
-        );
-    }
-    for sent in &placement.sent {
-        let _ = writeln!(
-            text,
-            "  {} players from {} to {}, {:.0} ms",
-            sent.players,
-            harmless(&sent.from),
-            harmless(&sent.to),
-            sent.rtt_ms
-        );
-    }
-    let _ = writeln!(text, "costs {:.2} an hour", placement.cost_per_hour);
-    for (from, to) in &placement.unknown_distances {
-        let _ = writeln!(
-            text,
-            "not used, since nobody says how far it is: from {} to {}",
-            harmless(from),
-            harmless(to)
-        );
-    }
-    text
-}
-
-fn text(answer: &Answer) -> String {
-    let mut text = String::new();
-    for group in &answer.advice.groups {
-        group_text(&mut text, group);
-    }
-    for left in &answer.advice.left_alone {
-        let _ = writeln!(
-            text,
-            "{}: no advice, keep what runs: {}",
-            harmless(&left.group.words()),
-            harmless(&left.why)
-        );
-    }
-    if answer.advice.groups.is_empty() && answer.advice.left_alone.is_empty() {
-        text.push_str("no servers are known: there is nothing to advise on\n");
-    }
-    for simulated in &answer.simulated {
-        simulated_text(&mut text, simulated);
-    }
-    text
-}
-
-fn known(basis: TimeBasis) -> &'static str {
-    match basis {
-        TimeBasis::Measured => "measured",
-        TimeBasis::Configured => "configured",
-        TimeBasis::Assumed => "assumed",
-    }
-}
-
-fn group_text(text: &mut String, group: &GroupAdvice) {
-    let _ = writeln!(
-        text,
-        "{}: {} servers run, {} are wanted now; {} players each ({})",
-        harmless(&group.group.words()),
-        group.running,
-        group.wanted_now,
-        group.size.players,
-        group.size.bound_by.words()
-    );
-    let _ = writeln!(
-        text,
-        "  demand by {}; warm-up {:.0} s ({}), cool-down {:.0} s ({})",
-        group.basis.words(),
-        group.warm_up.seconds,
-        known(group.warm_up.basis),
-        group.cool_down.seconds,
-        known(group.cool_down.basis)
-    );
-    if let (Some(hosts), Some(least)) = (group.hosts_at_peak, group.hosts_lower_bound) {
-        let _ = writeln!(
-            text,
-            "  at the peak on {hosts} hosts; fewer than {least} cannot do"
-        );
-    }
-    for change in &group.timetable.changes {
-        let what = match change.action {
-            Action::SpinUp => "start",
-            Action::SpinDown => "take away",
-        };
-        let _ = writeln!(
-            text,
-            "  {}  {what} {}, then {}: {} (sure: {})",
-            times::date_and_time(change.unix_ms),
-            change.count,
-            change.servers_after,
-            change.why,
-            change.sure.words()
-        );
-        for which in &change.which {
-            let _ = match which {
-                TakeAway::Stop { server } => writeln!(text, "    stop {}", harmless(server)),
-                TakeAway::Drain {
-                    server,
-                    players,
-                    fits_elsewhere,
-                } => writeln!(
-                    text,
-                    "    drain {} ({}{})",
-                    harmless(server),
-                    players.map_or("players unknown".to_owned(), |players| format!(
-                        "{players} players"
-                    )),
-                    if *fits_elsewhere {
-                        ", they fit on the others"
-                    } else {
-                        ""
-                    }
-                ),
-            };
-        }
-    }
-    if group.timetable.changes.is_empty() {
-        text.push_str("  nothing to change\n");
-    }
-    for note in &group.timetable.notes {
-        let _ = writeln!(text, "  {note}");
-    }
-    let Some(costs) = &group.costs else { return };
-    let currency = costs
-        .currency
-        .as_deref()
-        .map(|name| format!(" {}", harmless(name)))
-        .unwrap_or_default();
-    for (name, bill) in [
-        ("as advised", costs.plan),
-        ("nothing changed", costs.nothing),
-        ("for the peak", costs.peak),
-    ] {
-        let cost = bill
-            .cost
-            .map_or("cost unknown".to_owned(), |cost| format!("{cost:.2}{currency}"));
-        let _ = writeln!(
-            text,
-            "  {name:<16} {:>8.1} server-hours ({:.1} idle), {:.1} player-hours unserved, {cost}",
-            bill.server_hours, bill.idle_server_hours, bill.unserved_player_hours
-        );
-    }
-    for wrong in [costs.too_many, costs.too_few] {
-        let _ = writeln!(
-            text,
-            "  if demand is its {:.0} % quantile: {:.1} server-hours idle, {:.1} player-hours unserved",
-            100.0 * wrong.quantile,
-            wrong.idle_server_hours,
-            wrong.unserved_player_hours
-        );
-    }
-    if !costs.missing.is_empty() {
-        let _ = writeln!(
-            text,
-            "  no price for: {} ([advice.prices])",
-            costs.missing.join(", ")
-        );
-    }
-}
-
-fn simulated_text(text: &mut String, simulated: &Simulated) {
-    let name = simulated.group.words();
-    if let Some(error) = &simulated.error {
-        let _ = writeln!(text, "{}: no replay: {error}", harmless(&name));
-    }
-    let Some(comparison) = &simulated.comparison else {
-        return;
-    };
-    let _ = writeln!(
-        text,
-        "{}: the last {:.0} h replayed",
-        harmless(&name),
-        comparison.hours
-    );
-    for (name, outcome) in [
-        ("advice".to_owned(), comparison.advice),
-        (format!("buffer of {}", comparison.buffer_size), comparison.buffer),
-        ("oracle".to_owned(), comparison.oracle),
-    ] {
-        let _ = writeln!(
-            text,
-            "  {name:<16} {:>10.1} player-minutes unserved, {:>8.1} server-hours idle of {:.1}",
-            outcome.unserved_player_minutes, outcome.idle_server_hours, outcome.server_hours
-        );
-    }
-    if comparison.buffer_is_better() {
-        let _ = writeln!(
-            text,
-            "  a static buffer of {} would have done better: use that",
-            comparison.buffer_size
-        );
-    }
 }
 
 /// Written beside it first, so that nobody reads half a file.

@@ -130,6 +130,7 @@ shared_key_file = "{at}/shared.key"
 name = "arena"
 game = "custom"
 command_line = "demo-server .*--port 2850{index}"
+region = "region-{name}"
 [server.log]
 file = "{at}/{name}.log"
 from = "beginning"
@@ -138,6 +139,9 @@ from = "beginning"
 event = "join"
 kind = "human"
 pattern = 'join (?<name>\w+) (?<id>\w+)'
+[[server.grammar.rule]]
+event = "leave"
+pattern = 'leave (?<name>\w+) (?<id>\w+)'
 "#
         )
     }
@@ -230,6 +234,38 @@ ca_file = "{at}/ca.pem"
         }
     }
 
+    /// Asks what moves came to, until it is so.
+    fn migrations(&self, what: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let output = Command::new(self.path("gsmon"))
+                .args(["analyze", "migrations", "--json", "--fleet"])
+                .arg(self.path("fleet/api.sock"))
+                .output()
+                .unwrap();
+            let said: Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+            if what(&said) {
+                return said;
+            }
+            assert!(Instant::now() < end, "it never came to be: {said:#}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Announces a move; what was answered.
+    fn announce(&self, body: &str) -> String {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.path("fleet/api.sock")).unwrap();
+        let request = format!(
+            "POST /api/v1/migrations HTTP/1.1\r\nHost: fleet\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
     fn metrics(&self) -> String {
         self.site.inside(|| {
             let mut stream = TcpStream::connect(("127.0.0.1", METRICS_PORT)).unwrap();
@@ -320,6 +356,53 @@ fn three_agents_are_read_as_one_and_a_silent_one_is_unknown() {
     let text = players.to_string();
     assert!(!text.contains("Ann") && !text.contains("id1"), "{text}");
     assert_eq!(players["keys"].as_object().unwrap().len(), 1);
+
+    // Whoever came to a just now and leaves b has moved; Ann has been on both for longer than the fleet is unsure about.
+    thread::sleep(Duration::from_secs(6));
+    // Bob goes from a to c, Cid from c to b; Ann only leaves b, and stays on a.
+    append(&site.path("a.log"), "leave Bob id2");
+    append(&site.path("b.log"), "leave Anna id1");
+    append(&site.path("c.log"), "leave Cid id3");
+    append(&site.path("c.log"), "join Bobby id2");
+    append(&site.path("b.log"), "join Cid id3");
+    let moved = site.migrations(|said| said["migrations"].as_array().unwrap().len() >= 2);
+    let of = |player: &Value| {
+        let places = player["places"].as_array().unwrap().iter();
+        let hosts: Vec<&str> = places.map(|place| place["host"].as_str().unwrap()).collect();
+        (player["pseudonym"].as_str().unwrap().to_owned(), hosts)
+    };
+    let before: Vec<(String, Vec<&str>)> = joined.iter().map(of).collect();
+    let who = |hosts: &[&str]| &before.iter().find(|(_, at)| at == hosts).unwrap().0;
+    let mut pairs: Vec<[&str; 3]> = moved["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|migration| ["player", "from", "to"].map(|field| migration[field].as_str().unwrap()))
+        .collect();
+    pairs.sort_by_key(|pair| pair[1]);
+    assert_eq!(
+        pairs,
+        [
+            [who(&["a"]), "a/arena", "c/arena"],
+            [who(&["c"]), "c/arena", "b/arena"]
+        ],
+        "{moved:#}"
+    );
+    assert!(
+        moved["migrations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|migration| migration["by"] == "seen")
+    );
+    let ghost = site.announce(r#"{"from":"a/arena","to":"moon/arena"}"#);
+    assert!(ghost.contains("there is no server `moon/arena`"), "{ghost}");
+    let backwards = site.announce(r#"{"from":"a/arena","to":"a/arena"}"#);
+    assert!(backwards.contains("are one server"), "{backwards}");
+    assert!(site.announce(r#"{"from":"b/arena"}"#).contains("missing field"));
+    let accepted = site.announce(r#"{"from":"b/arena","to":"a/arena"}"#);
+    assert_eq!(accepted, r#"{"accepted":1}"#);
+    site.migrations(|said| said["announced_unseen"] == 1);
 
     // One falls silent.
     agents[2].0.kill().unwrap();

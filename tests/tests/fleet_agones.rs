@@ -13,7 +13,7 @@ use std::{
 };
 
 use gsmon_tests::{gsmon, netns::run, root_or_skip};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "agones-test-agones-test-agones-test-agones";
@@ -53,6 +53,8 @@ impl Site {
         fs::copy(gsmon().unwrap(), site.path("gsmon")).unwrap();
         let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Of another name than the certificate that it signs, which looks self-signed to OpenSSL otherwise.
+        authority.distinguished_name.push(DnType::CommonName, "authority");
         let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -63,7 +65,9 @@ impl Site {
         site.write("token", &format!("{TOKEN}\n"));
         site.write("game.log", "");
         fs::create_dir(site.path("state")).unwrap();
-        let tls = format!("certificate_file = \"{at}/tls.pem\"\nkey_file = \"{at}/tls.key\"\ntoken_file = \"{at}/token\"\n");
+        let tls = format!(
+            "certificate_file = \"{at}/tls.pem\"\nkey_file = \"{at}/tls.key\"\ntoken_file = \"{at}/token\"\n"
+        );
         site.write(
             "agent.toml",
             &format!(
@@ -156,7 +160,15 @@ maximum = 9
     /// Posts a body to the webhook; status and answer.
     fn post(&self, token: &str, body: &str) -> (u16, Value) {
         let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "10", "--cacert"])
+            .args([
+                "--silent",
+                "--show-error",
+                "--noproxy",
+                "*",
+                "--max-time",
+                "10",
+                "--cacert",
+            ])
             .arg(self.path("ca.pem"))
             .args(["--write-out", "\n%{http_code}", "--data-binary", body])
             .args(["--header", "Content-Type: application/json"])
@@ -170,7 +182,11 @@ maximum = 9
         let (body, status) = said.rsplit_once('\n').unwrap_or_else(|| {
             panic!("no answer: {}", String::from_utf8_lossy(&output.stderr));
         });
-        (status.parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+        assert_ne!(status, "000", "{}", String::from_utf8_lossy(&output.stderr));
+        (
+            status.parse().unwrap(),
+            serde_json::from_str(body).unwrap_or(Value::Null),
+        )
     }
 
     fn review(&self, fleet: &str, replicas: u32, allocated: u32) -> Value {
@@ -189,7 +205,11 @@ maximum = 9
         assert_eq!(answer["request"], asked["request"]);
         assert_eq!(answer["response"]["uid"], "0a-1b");
         let told = answer["response"]["replicas"].as_u64().unwrap();
-        assert_eq!(answer["response"]["scale"], told != u64::from(replicas), "{answer:#}");
+        assert_eq!(
+            answer["response"]["scale"],
+            told != u64::from(replicas),
+            "{answer:#}"
+        );
         answer["response"].clone()
     }
 }
@@ -215,7 +235,10 @@ fn agones_is_answered_from_the_plan_and_keeps_what_runs_without_one() {
     }
     let site = Site::new();
     let at = site.directory.path().display().to_string();
-    let _server = site.start(&format!("demo-server --port {} --lifetime-seconds 300", site.game_port));
+    let _server = site.start(&format!(
+        "demo-server --port {} --lifetime-seconds 300",
+        site.game_port
+    ));
     let mut fleet = site.start(&format!("fleet --config {at}/fleet.toml"));
     says(&mut fleet, "reads its agents");
 
@@ -228,7 +251,10 @@ fn agones_is_answered_from_the_plan_and_keeps_what_runs_without_one() {
         "run --allow-unprivileged --config {at}/agent.toml --state-dir {at}/state"
     ));
     says(&mut agent, "is measuring");
-    let mut log = fs::OpenOptions::new().append(true).open(site.path("game.log")).unwrap();
+    let mut log = fs::OpenOptions::new()
+        .append(true)
+        .open(site.path("game.log"))
+        .unwrap();
     for player in ["Ann id1", "Bob id2", "Cid id3"] {
         writeln!(log, "join {player}").unwrap();
     }
@@ -241,15 +267,25 @@ fn agones_is_answered_from_the_plan_and_keeps_what_runs_without_one() {
         thread::sleep(Duration::from_millis(300));
     }
     // Within bounds, and never down before the delay is over.
-    assert_eq!(site.review("arena-eu", 1, 1)["replicas"].as_u64().unwrap().max(3), 3);
+    assert_eq!(
+        site.review("arena-eu", 1, 1)["replicas"].as_u64().unwrap().max(3),
+        3
+    );
     assert_eq!(site.review("arena-eu", 3, 0)["replicas"], 3);
-    assert_eq!(site.review("moon", 5, 0)["replicas"], 5, "nobody plays there: no plan");
+    assert_eq!(
+        site.review("moon", 5, 0)["replicas"],
+        5,
+        "nobody plays there: no plan"
+    );
 
     // What cannot be meant is refused, and so is a stranger.
     for (body, part) in [
         ("{", "cannot be read"),
         ("{}", "no `request`"),
-        ("{\"request\":{\"uid\":\"1\",\"name\":\"arena-eu\",\"namespace\":\"games\",\"status\":{\"replicas\":-4}}}", "cannot be meant"),
+        (
+            "{\"request\":{\"uid\":\"1\",\"name\":\"arena-eu\",\"namespace\":\"games\",\"status\":{\"replicas\":-4}}}",
+            "cannot be meant",
+        ),
     ] {
         let (status, answer) = site.post(TOKEN, body);
         assert_eq!(status, 400, "{body}");
@@ -259,8 +295,14 @@ fn agones_is_answered_from_the_plan_and_keeps_what_runs_without_one() {
     let unknown = json!({ "request": { "uid": "1", "name": "other", "namespace": "games", "status": { "replicas": 3 } } });
     let (status, answer) = site.post(TOKEN, &unknown.to_string());
     assert_eq!(status, 404);
-    assert!(answer["known"].as_array().unwrap().contains(&"arena-eu".into()), "{answer}");
-    assert_eq!(site.post("wrong-wrong-wrong-wrong-wrong-wrong-wrong", "{}").0, 401);
+    assert!(
+        answer["known"].as_array().unwrap().contains(&"arena-eu".into()),
+        "{answer}"
+    );
+    assert_eq!(
+        site.post("wrong-wrong-wrong-wrong-wrong-wrong-wrong", "{}").0,
+        401
+    );
 
     // The agent falls silent: what runs stays.
     agent.0.kill().unwrap();
@@ -270,7 +312,9 @@ fn agones_is_answered_from_the_plan_and_keeps_what_runs_without_one() {
 
 /// Every document of every example; YAML that cannot be read fails.
 fn documents(file: &str) -> Vec<Value> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/kubernetes").join(file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples/kubernetes")
+        .join(file);
     let text = fs::read_to_string(path).unwrap();
     serde_saphyr::from_multiple(&text).unwrap()
 }
@@ -287,7 +331,10 @@ fn the_manifests_are_yaml_that_says_what_is_meant() {
     let query = keda["spec"]["triggers"][0]["metadata"]["query"].as_str().unwrap();
     assert!(query.contains("gsmon_recommended_servers"));
     let hpa = documents("hpa.yaml");
-    assert_eq!((&hpa[0]["kind"], &hpa[1]["kind"]), (&"ConfigMap".into(), &"HorizontalPodAutoscaler".into()));
+    assert_eq!(
+        (&hpa[0]["kind"], &hpa[1]["kind"]),
+        (&"ConfigMap".into(), &"HorizontalPodAutoscaler".into())
+    );
     let rules: Value = serde_saphyr::from_str(hpa[0]["data"]["config.yaml"].as_str().unwrap()).unwrap();
     let name = &rules["externalRules"][0]["name"]["as"];
     assert_eq!(*name, hpa[1]["spec"]["metrics"][0]["external"]["metric"]["name"]);

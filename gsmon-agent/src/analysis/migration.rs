@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::stats::{Estimate, robust::mean};
 
-/// A player may come this long before they are seen to have left: agents are read one after the other.
-const OVERLAP_MS: i64 = 30_000;
 /// Fewer moves tell no interval.
 const FEWEST: usize = 3;
 
@@ -102,6 +100,8 @@ pub struct Announced {
 pub struct Windows {
     /// A player who comes elsewhere later than this has not moved but come anew.
     pub within_ms: i64,
+    /// A player may come this long before they are seen to have left: agents are read one after the other.
+    pub overlap_ms: i64,
     /// So much before and after a move is compared.
     pub around_ms: i64,
 }
@@ -110,6 +110,7 @@ impl Default for Windows {
     fn default() -> Self {
         Self {
             within_ms: 300_000,
+            overlap_ms: 11_000,
             around_ms: 600_000,
         }
     }
@@ -151,7 +152,8 @@ pub fn pair(stays: &[Stay], announced: &[Announced], windows: Windows) -> Vec<Pa
             for to in places.iter().filter(|to| *to != from) {
                 let after = &stays[*to];
                 let gap = after.from_unix_ms - left;
-                if before.server == after.server || !(-OVERLAP_MS..=windows.within_ms).contains(&gap) {
+                if before.server == after.server || !(-windows.overlap_ms..=windows.within_ms).contains(&gap)
+                {
                     continue;
                 }
                 let told = announced.iter().any(|told| {
@@ -160,7 +162,8 @@ pub fn pair(stays: &[Stay], announced: &[Announced], windows: Windows) -> Vec<Pa
                         && told.player.as_ref().is_none_or(|player| *player == before.player)
                         && (left - told.unix_ms).abs() <= windows.within_ms
                 });
-                let other_region = before.region.is_some() && after.region.is_some() && before.region != after.region;
+                let other_region =
+                    before.region.is_some() && after.region.is_some() && before.region != after.region;
                 let by = match (told, other_region) {
                     (true, _) => KnownBy::Announced,
                     (false, true) => KnownBy::Seen,
@@ -280,7 +283,10 @@ pub fn report(stays: &[Stay], announced: &[Announced], windows: Windows) -> Migr
     });
     MigrationReport {
         announced_unseen: unseen.count(),
-        summed: Figure::ALL.into_iter().filter_map(|figure| summed(&migrations, figure)).collect(),
+        summed: Figure::ALL
+            .into_iter()
+            .filter_map(|figure| summed(&migrations, figure))
+            .collect(),
         migrations,
     }
 }
@@ -338,16 +344,22 @@ fn summed(migrations: &[Migration], figure: Figure) -> Option<Summed> {
         .flat_map(|migration| &migration.changed)
         .filter(|changed| changed.figure == figure)
         .collect();
-    let of = |value: fn(&Changed) -> f64| mean(&changed.iter().map(|changed| value(changed)).collect::<Vec<_>>());
+    let of =
+        |value: fn(&Changed) -> f64| mean(&changed.iter().map(|changed| value(changed)).collect::<Vec<_>>());
     let (before, after) = (of(|changed| changed.before)?, of(|changed| changed.after)?);
     let effects: Vec<f64> = changed.iter().filter_map(|changed| changed.effect).collect();
-    let effect = mean(&effects).filter(|_| effects.len() >= FEWEST).and_then(|value| {
-        let count = effects.len() as f64;
-        let spread = effects.iter().map(|effect| (effect - value).powi(2)).sum::<f64>() / (count - 1.0);
-        Estimate::from_error(value, (spread / count).sqrt(), count - 1.0, effects.len())
-    });
+    let effect = mean(&effects)
+        .filter(|_| effects.len() >= FEWEST)
+        .and_then(|value| {
+            let count = effects.len() as f64;
+            let spread = effects.iter().map(|effect| (effect - value).powi(2)).sum::<f64>() / (count - 1.0);
+            Estimate::from_error(value, (spread / count).sqrt(), count - 1.0, effects.len())
+        });
     let words = match effect {
-        None => format!("{}: too few moves beside players who stayed to tell what they did", figure.words()),
+        None => format!(
+            "{}: too few moves beside players who stayed to tell what they did",
+            figure.words()
+        ),
         Some(effect) if effect.excludes_zero() => format!(
             "{}: moves made it {} by {:.3} ({:.3} to {:.3}) beside those who stayed",
             figure.words(),
@@ -467,11 +479,19 @@ mod tests {
         let rtt = &report.summed[0];
         let effect = rtt.effect.unwrap();
         assert!((effect.value + 30.0).abs() < 1.0, "{effect:?}");
-        assert!(effect.low < -30.0 + 0.8 && effect.high > -30.0 - 0.8, "{effect:?}");
+        assert!(
+            effect.low < -30.0 + 0.8 && effect.high > -30.0 - 0.8,
+            "{effect:?}"
+        );
         assert!((rtt.after - rtt.before + 20.0).abs() < 1.0, "{rtt:?}");
         assert!(rtt.words.contains("better"), "{}", rtt.words);
         // Loss was never measured: it is not told.
-        assert!(report.summed.iter().all(|summed| summed.figure != Figure::LossRatio));
+        assert!(
+            report
+                .summed
+                .iter()
+                .all(|summed| summed.figure != Figure::LossRatio)
+        );
     }
 
     proptest! {

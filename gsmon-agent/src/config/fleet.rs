@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdviceSettings, AgonesEntry, AnnouncedEvent, ConfigError, FieldError, FleetSourceSettings, ForecastSettings,
-    RemoteSettings, ScalingSettings, agones, duration, forecast,
+    AdviceSettings, AgonesEntry, AnnouncedEvent, ConfigError, FieldError, FleetSourceSettings,
+    ForecastSettings, RemoteSettings, ScalingSettings, agones, duration, forecast,
 };
 
 /// Agents that one fleet reads at most.

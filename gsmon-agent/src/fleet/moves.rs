@@ -50,6 +50,7 @@ struct Kept {
     announced: VecDeque<Announced>,
     samples: usize,
     advice: AdviceSettings,
+    windows: Windows,
 }
 
 #[derive(Debug)]
@@ -73,9 +74,13 @@ impl MoveBoard {
         board
     }
 
-    /// Takes the prices of a changed configuration.
+    /// Takes the prices and the pace of a changed configuration.
     pub fn adopt(&self, config: &FleetConfig) {
-        self.kept().advice = config.advice.clone();
+        let mut kept = self.kept();
+        kept.advice = config.advice.clone();
+        // What two agents say is up to an interval old each, and agents have intervals of their own.
+        let interval_ms = i64::try_from(config.fleet.interval.as_millis()).unwrap_or(i64::MAX / 4);
+        kept.windows.overlap_ms = 2 * interval_ms + 1_000;
     }
 
     /// Looks who is where. Of a host that is not fresh nothing changes: its players have not left because it is silent.
@@ -90,10 +95,15 @@ impl MoveBoard {
             fresh.insert(&host.name);
             let at = now_unix_ms - i64::try_from(age.as_millis()).unwrap_or(0);
             for player in &report.players {
-                let (Some(pseudonym), None | Some(PlayerKind::Human)) = (player.pseudonym, player.kind) else {
+                let (Some(pseudonym), None | Some(PlayerKind::Human)) = (player.pseudonym, player.kind)
+                else {
                     continue;
                 };
-                let Some(server) = report.snapshot.servers.iter().find(|known| known.name == *player.server)
+                let Some(server) = report
+                    .snapshot
+                    .servers
+                    .iter()
+                    .find(|known| known.name == *player.server)
                 else {
                     continue;
                 };
@@ -107,7 +117,13 @@ impl MoveBoard {
                     tick_ms(server),
                     cost_per_hour(server, &kept.advice),
                 ];
-                kept.see(&key, host, server, at, figures.map(|figure| figure.map(|figure| figure as f32)));
+                kept.see(
+                    &key,
+                    host,
+                    server,
+                    at,
+                    figures.map(|figure| figure.map(|figure| figure as f32)),
+                );
                 there.insert(key);
             }
         }
@@ -126,12 +142,13 @@ impl MoveBoard {
 
     /// What moves did.
     pub fn report(&self) -> MigrationReport {
-        let (stays, announced): (Vec<Stay>, Vec<Announced>) = {
-            let kept = self.kept();
-            let stays = kept.ended.iter().chain(kept.open.values().map(|open| &open.stay));
-            (stays.cloned().collect(), kept.announced.iter().cloned().collect())
-        };
-        report(&stays, &announced, Windows::default())
+        let kept = self.kept();
+        let stays = kept.ended.iter().chain(kept.open.values().map(|open| &open.stay));
+        let stays: Vec<Stay> = stays.cloned().collect();
+        let announced: Vec<Announced> = kept.announced.iter().cloned().collect();
+        let windows = kept.windows;
+        drop(kept);
+        report(&stays, &announced, windows)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -166,10 +183,7 @@ impl Kept {
         open.last_seen_unix_ms = open.last_seen_unix_ms.max(at);
         let last = open.stay.samples.last().map_or(i64::MIN, |sample| sample.unix_ms);
         if at.saturating_sub(LEAST_EVERY_MS) >= last && figures.iter().any(Option::is_some) {
-            open.stay.samples.push(Sample {
-                unix_ms: at,
-                figures,
-            });
+            open.stay.samples.push(Sample { unix_ms: at, figures });
             self.samples += 1;
         }
     }
@@ -312,7 +326,12 @@ async fn announce(State(boards): State<Boards>, body: Bytes) -> Response {
         .agents
         .picture(Instant::now())
         .iter()
-        .flat_map(|host| host.servers.iter().map(|server| format!("{}/{server}", host.name)).collect::<Vec<_>>())
+        .flat_map(|host| {
+            host.servers
+                .iter()
+                .map(|server| format!("{}/{server}", host.name))
+                .collect::<Vec<_>>()
+        })
         .collect();
     for place in [&told.from, &told.to] {
         if !known.contains(place) {

@@ -84,16 +84,15 @@ impl AgentReport {
         let players = snapshot.servers.iter().flat_map(|server| {
             let name: Arc<str> = server.name.as_str().into();
             let lines = server.network.iter().flat_map(|network| network.lines.iter());
-            let lines: HashMap<SocketAddr, &LineSnapshot> = lines.map(|told| (told.remote, &told.line)).collect();
-            server
-                .game_state
-                .players
-                .told()
-                .iter()
-                .map(move |player| {
-                    let line = player.flow.as_ref().and_then(|flow| lines.get(&flow.remote).copied());
-                    reported(name.clone(), player, line, key)
-                })
+            let lines: HashMap<SocketAddr, &LineSnapshot> =
+                lines.map(|told| (told.remote, &told.line)).collect();
+            server.game_state.players.told().iter().map(move |player| {
+                let line = player
+                    .flow
+                    .as_ref()
+                    .and_then(|flow| lines.get(&flow.remote).copied());
+                reported(name.clone(), player, line, key)
+            })
         });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),

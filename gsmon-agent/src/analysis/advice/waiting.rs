@@ -32,7 +32,9 @@ pub fn add(groups: &mut [GroupFacts], queue: &[Waiting]) -> Vec<LeftAlone> {
             continue;
         };
         let demand = &mut facts.demand;
-        let steps = usize::try_from(HOUR_MS / demand.step_ms.max(1)).unwrap_or(0).max(1);
+        let steps = usize::try_from(HOUR_MS / demand.step_ms.max(1))
+            .unwrap_or(0)
+            .max(1);
         for level in &mut demand.levels {
             for players in level.players.iter_mut().take(steps) {
                 *players += f64::from(entry.players);
@@ -94,7 +96,11 @@ mod tests {
 
     #[test]
     fn who_waits_needs_servers_of_the_next_hour_and_no_others() {
-        let mut groups = [facts("duel", "eu", 5.0), facts("duel", "us", 15.0), facts("race", "eu", 1.0)];
+        let mut groups = [
+            facts("duel", "eu", 5.0),
+            facts("duel", "us", 15.0),
+            facts("race", "eu", 1.0),
+        ];
         let queue = [
             waiting(Some("duel"), Some("eu"), 20),
             waiting(Some("duel"), None, 10),

@@ -18,7 +18,10 @@ const HEIGHT: u32 = 260;
 pub(super) fn svg(advice: &ScalingAdvice) -> anyhow::Result<String> {
     let groups = &advice.groups[..advice.groups.len().min(MOST)];
     if groups.is_empty() {
-        let why = advice.left_alone.first().map_or("no servers are known", |left| &left.why);
+        let why = advice
+            .left_alone
+            .first()
+            .map_or("no servers are known", |left| &left.why);
         anyhow::bail!("there is nothing to draw: {why}");
     }
     let wrong = |error: &dyn std::fmt::Display| anyhow::anyhow!("cannot draw: {error}");
@@ -30,9 +33,12 @@ pub(super) fn svg(advice: &ScalingAdvice) -> anyhow::Result<String> {
         for (area, group) in root.split_evenly((groups.len(), 1)).iter().zip(groups) {
             let demand = &group.demand;
             let hours = |step: usize| step as f64 * demand.step_ms as f64 / 3.6e6;
-            let at = |quantile: f64| (0..demand.steps()).map(move |step| (hours(step), demand.at(quantile, step)));
+            let at =
+                |quantile: f64| (0..demand.steps()).map(move |step| (hours(step), demand.at(quantile, step)));
             let seats = seats(group, &hours);
-            let most = at(0.95).chain(seats.iter().copied()).fold(1.0, |most, point| point.1.max(most));
+            let most = at(0.95)
+                .chain(seats.iter().copied())
+                .fold(1.0, |most, point| point.1.max(most));
             let mut chart = ChartBuilder::on(area)
                 .caption(title(group), ("sans-serif", 15))
                 .margin(8)

@@ -109,7 +109,13 @@ pub fn run() -> Result<Vec<Row>> {
             Some(1.0),
             "s",
         ),
-        Row::net("the same: memory, history included", memory, 0.0, Some(200.0), "MiB"),
+        Row::net(
+            "the same: memory, history included",
+            memory,
+            0.0,
+            Some(200.0),
+            "MiB",
+        ),
         Row::net(
             "answer to Agones over a socket, slowest of 500",
             webhook()?.as_secs_f64() * 1e3,

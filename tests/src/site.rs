@@ -137,6 +137,7 @@ name = "arena"
 game = "custom"
 max_players = 16
 command_line = "demo-server .*--port 2850{index}"
+region = "region-{name}"
 [server.log]
 file = "{at}/{name}.log"
 from = "beginning"
@@ -145,6 +146,9 @@ from = "beginning"
 event = "join"
 kind = "human"
 pattern = 'join (?<name>\w+) (?<id>\w+)'
+[[server.grammar.rule]]
+event = "leave"
+pattern = 'leave (?<name>\w+) (?<id>\w+)'
 "#
         )
     }
@@ -246,6 +250,38 @@ ca_file = "{at}/ca.pem"
             assert!(Instant::now() < end, "{words:?} never came to be: {said:#}");
             thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Asks what moves came to, until it is so.
+    pub fn migrations(&self, what: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let output = Command::new(self.path("gsmon"))
+                .args(["analyze", "migrations", "--json", "--fleet"])
+                .arg(self.path("fleet/api.sock"))
+                .output()
+                .unwrap();
+            let said: Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+            if what(&said) {
+                return said;
+            }
+            assert!(Instant::now() < end, "it never came to be: {said:#}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Announces a move; what was answered.
+    pub fn announce(&self, body: &str) -> String {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.path("fleet/api.sock")).unwrap();
+        let request = format!(
+            "POST /api/v1/migrations HTTP/1.1\r\nHost: fleet\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     /// The page of the fleet.

@@ -63,6 +63,53 @@ fn three_agents_are_read_as_one_and_a_silent_one_is_unknown() {
     assert!(!text.contains("Ann") && !text.contains("id1"), "{text}");
     assert_eq!(players["keys"].as_object().unwrap().len(), 1);
 
+    // Whoever came to a just now and leaves b has moved; Ann has been on both for longer than the fleet is unsure about.
+    thread::sleep(Duration::from_secs(6));
+    // Bob goes from a to c, Cid from c to b; Ann only leaves b, and stays on a.
+    append(&site.path("a.log"), "leave Bob id2");
+    append(&site.path("b.log"), "leave Anna id1");
+    append(&site.path("c.log"), "leave Cid id3");
+    append(&site.path("c.log"), "join Bobby id2");
+    append(&site.path("b.log"), "join Cid id3");
+    let moved = site.migrations(|said| said["migrations"].as_array().unwrap().len() >= 2);
+    let of = |player: &Value| {
+        let places = player["places"].as_array().unwrap().iter();
+        let hosts: Vec<&str> = places.map(|place| place["host"].as_str().unwrap()).collect();
+        (player["pseudonym"].as_str().unwrap().to_owned(), hosts)
+    };
+    let before: Vec<(String, Vec<&str>)> = joined.iter().map(of).collect();
+    let who = |hosts: &[&str]| &before.iter().find(|(_, at)| at == hosts).unwrap().0;
+    let mut pairs: Vec<[&str; 3]> = moved["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|migration| ["player", "from", "to"].map(|field| migration[field].as_str().unwrap()))
+        .collect();
+    pairs.sort_by_key(|pair| pair[1]);
+    assert_eq!(
+        pairs,
+        [
+            [who(&["a"]), "a/arena", "c/arena"],
+            [who(&["c"]), "c/arena", "b/arena"]
+        ],
+        "{moved:#}"
+    );
+    assert!(
+        moved["migrations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|migration| migration["by"] == "seen")
+    );
+    let ghost = site.announce(r#"{"from":"a/arena","to":"moon/arena"}"#);
+    assert!(ghost.contains("there is no server `moon/arena`"), "{ghost}");
+    let backwards = site.announce(r#"{"from":"a/arena","to":"a/arena"}"#);
+    assert!(backwards.contains("are one server"), "{backwards}");
+    assert!(site.announce(r#"{"from":"b/arena"}"#).contains("missing field"));
+    let accepted = site.announce(r#"{"from":"b/arena","to":"a/arena"}"#);
+    assert_eq!(accepted, r#"{"accepted":1}"#);
+    site.migrations(|said| said["announced_unseen"] == 1);
+
     // One falls silent.
     agents[2].0.kill().unwrap();
     agents[2].0.wait().unwrap();

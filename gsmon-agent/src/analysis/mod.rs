@@ -3,7 +3,7 @@
 //! `stats` is the mathematics, `series` cuts frames where they may be compared; `network` asks what players' networks do
 //! to a server, `scaling` what players cost, `lag` what lag compensation costs, `spikes` what a spike came from, `netcode` whether a change of netcode
 //! changed anything, `change` whether an update did (both by `matched`), `forecast` how many players will come, `advice`
-//! how many servers that takes, `queue` what players who wait will need, `why` puts together what a ticket needs. Not
+//! how many servers that takes, `queue` what players who wait will need, `migration` what moving players did, `why` puts together what a ticket needs. Not
 //! here: measuring, keeping, showing.
 
 pub mod advice;
@@ -11,6 +11,7 @@ pub mod change;
 pub mod forecast;
 pub mod lag;
 pub mod matched;
+pub mod migration;
 pub mod netcode;
 pub mod network;
 pub mod queue;

@@ -1,18 +1,19 @@
 //! `gsmon quiet SERVER` and `gsmon wait-empty SERVER`: when to restart.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use super::{
-    Failure, Outcome, SocketArg, print_json, runtime,
+    Failure, Outcome, SocketArg, print_json, run, runtime,
     source::{Asked, SourceArgs},
     times, unix_ms,
 };
 use crate::{
     analysis::advice::{
         demand::Group,
-        profile::Profile,
+        gather::{Hours, Settings, demand_of},
         quiet::{QuietWindow, quietest},
     },
+    config::Config,
     history::{Measure, Resolution, TimeRange},
     serve::fetch_snapshot,
     top::harmless::harmless,
@@ -34,6 +35,9 @@ pub struct QuietArgs {
     /// History that is learnt from: 24h, 28d, or two times with `..` between them.
     #[arg(long, default_value = "28d", value_parser = times::parse_range)]
     range: TimeRange,
+    /// Configuration with [forecast] and [[event]] [default: /etc/gsmon.toml where there is one].
+    #[arg(long, short)]
+    config: Option<PathBuf>,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -59,19 +63,22 @@ pub fn run(args: &QuietArgs) -> Outcome {
         .iter()
         .filter_map(|frame| Some((frame.unix_ms - 1, frame.get(Measure::Players)?)))
         .collect();
-    let profile = Profile::of(&points, step_ms)?;
     let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let steps = usize::try_from(ms(args.within) / step_ms).unwrap_or(0) + 3;
-    let mut demand = profile
-        .demand(Group::default(), steps, &[0.5, 0.95])?
-        .finer(FINE_MS)
-        .since(unix_ms())
-        .ok_or_else(|| {
-            anyhow::anyhow!(
-                "the newest history of {} is too old: is the agent recording?",
-                args.server
-            )
-        })?;
+    let mut config = settings(args)?;
+    // What is held on this server is held on all that is looked at.
+    for event in &mut config.events {
+        if event.servers.contains(&args.server) {
+            event.servers.clear();
+        }
+    }
+    let calendar = Settings::of(&config).calendar;
+    let span = Hours {
+        now_unix_ms: unix_ms(),
+        ahead: args.within.as_secs_f64() / 3_600.0,
+    };
+    let group = Group::new(None, region(&asked, &args.server)?.as_deref());
+    let mut demand = demand_of(&group, &points, step_ms, &calendar, span)
+        .map_err(|why| anyhow::anyhow!("{}: {why}", args.server))?;
     for level in &mut demand.levels {
         level
             .players
@@ -87,6 +94,24 @@ pub fn run(args: &QuietArgs) -> Outcome {
         false => print!("{}", text(&args.server, &window, demand.basis.words())),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn settings(args: &QuietArgs) -> Result<Config, Failure> {
+    let usual = std::path::Path::new(run::DEFAULT_CONFIG);
+    match args.config.as_deref().or_else(|| usual.exists().then_some(usual)) {
+        Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into())),
+        None => Ok(Config::default()),
+    }
+}
+
+/// Where a server is, which decides whose days it has. Only an agent tells.
+fn region(asked: &Asked<'_>, server: &str) -> Result<Option<String>, Failure> {
+    let Asked::Agent(socket) = asked else {
+        return Ok(None);
+    };
+    let snapshot = runtime()?.block_on(fetch_snapshot(&socket.socket))?;
+    let known = snapshot.servers.into_iter().find(|known| known.name == server);
+    Ok(known.and_then(|known| known.region))
 }
 
 fn text(server: &str, window: &QuietWindow, basis: &str) -> String {

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use crate::{
     games::{event::PlayerRef, voices},
     host::{InstanceError, InstanceLock, Platform},
     kernel,
-    monitor::{GameServerMonitor, MonitorError, Privilege},
+    monitor::{GameServerMonitor, HostOutlook, MonitorError, Privilege},
     privacy::IdentityStore,
     questions,
     serve::{Servers, push::TokenBook, remote::RemoteFiles},
@@ -45,6 +46,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = read(args.config.as_deref()).map_err(Failure::Usage)?;
     runtime()?.block_on(serve(args, config))
 }
+
+/// Forecasts and advice for metrics are worked out this often.
+const LOOK_AHEAD: Duration = Duration::from_secs(300);
 
 /// Where the configuration is looked for when none is named.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/gsmon.toml";
@@ -104,10 +108,13 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     }
     let desk = monitor.desk(servers.queue(), config.queue.modes.clone());
     let servers = servers.with_routes(questions::serve::router(desk));
+    let servers = servers.with_outlook(monitor.outlook());
     let tokens = servers.push_tokens();
     let remote = servers.remote_files();
     let (stop, stopped) = watch::channel(false);
     let (queue, asking) = (servers.queue(), stopped.clone());
+    // Ends with `stop`, as the listeners do.
+    drop(tokio::spawn(look_ahead(monitor.outlook(), stopped.clone())));
     let (metrics, wanted) = watch::channel(config.metrics);
     let serving = tokio::spawn(servers.run(
         monitor.cell(),
@@ -170,6 +177,27 @@ async fn serve(args: &RunArgs, config: Config) -> Outcome {
     drop(monitor);
     drop(lock);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Works out forecasts and advice for metrics, again and again.
+async fn look_ahead(outlook: Arc<HostOutlook>, mut stop: watch::Receiver<bool>) {
+    // Not while the agent starts.
+    let mut every = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_AHEAD / 5, LOOK_AHEAD);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // An error means that the sender has gone, which is a stop as well.
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = every.tick() => {}
+        }
+        let outlook = outlook.clone();
+        if tokio::task::spawn_blocking(move || outlook.refresh())
+            .await
+            .is_err()
+        {
+            tracing::error!("forecasts for metrics have failed: this is a fault of gsmon");
+        }
+    }
 }
 
 fn reload(args: &RunArgs, monitor: &GameServerMonitor) -> Option<Config> {

@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, FieldError, FleetSourceSettings, RemoteSettings, duration};
+use super::{
+    AdviceSettings, AgonesEntry, AnnouncedEvent, ConfigError, FieldError, FleetSourceSettings,
+    ForecastSettings, RemoteSettings, ScalingSettings, agones, duration, forecast,
+};
 
 /// Agents that one fleet reads at most.
 pub const MOST_AGENTS: usize = 1_000;
@@ -29,9 +32,21 @@ pub struct FleetConfig {
     /// `[source]`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<FleetSourceSettings>,
+    /// `[advice]`, of which the prices count here.
+    pub advice: AdviceSettings,
+    /// `[scaling]`
+    pub scaling: ScalingSettings,
+    /// `[forecast]`
+    pub forecast: ForecastSettings,
+    /// `[[event]]`
+    #[serde(rename = "event", skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<AnnouncedEvent>,
     /// `[[agent]]`
     #[serde(rename = "agent")]
     pub agents: Vec<AgentEntry>,
+    /// `[[agones]]`
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agones: Vec<AgonesEntry>,
 }
 
 /// `[fleet]`
@@ -263,6 +278,10 @@ impl FleetConfig {
         if let Some(source) = &self.source {
             source.check()?;
         }
+        self.advice.check()?;
+        agones::check(&self.scaling, &self.agones)?;
+        self.forecast.check()?;
+        forecast::check(&self.events)?;
         match &self.listen.remote {
             Some(remote) if remote.listen == self.listen.metrics && remote.listen.port() != 0 => {
                 Err(FieldError::BadFleetListen {

@@ -7,6 +7,7 @@
 //! listener for other hosts; `fleet` the file of `gsmon fleet`.
 
 mod advice;
+mod agones;
 mod check;
 mod discovery;
 mod file;
@@ -25,6 +26,7 @@ mod shipped;
 mod sources;
 
 pub use advice::{AdviceGroup, AdviceRegion, AdviceSettings, PriceSettings};
+pub use agones::{AgonesEntry, ScalingSettings, WantedExperience};
 pub use discovery::{DiscoveryMode, DiscoverySettings};
 pub use file::{
     AgentSettings, ApiSettings, Config, ConfigError, FieldError, InterfaceSettings, Limits, MetricsSettings,

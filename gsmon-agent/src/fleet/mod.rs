@@ -3,13 +3,17 @@
 //!
 //! `trust` checks who an agent is, `reader` reads it once, `follow` reads it again and again on a clock of its own,
 //! `board` keeps what came of that and how old it is, `view` makes documents of it, `verdict` judges each host,
-//! `serve` and `metrics` show them, `desk` answers questions about all hosts. `source` is the Prometheus-compatible server that has the past of all hosts, and
+//! `serve` and `metrics` show them, `desk` answers questions about all hosts, `plan` plans servers of all of them, `agones`
+//! answers Agones by that, and `moves` sees who moves from host to host. `source` is the Prometheus-compatible server that has the past of all hosts, and
 //! `sourced` puts what it tells beside what agents say. Not here: measuring, history, and whoever plays by name.
 
+pub mod agones;
 mod board;
 mod desk;
 mod follow;
 mod metrics;
+pub mod moves;
+pub mod plan;
 mod reader;
 mod serve;
 pub mod source;
@@ -41,6 +45,10 @@ pub struct Fleet {
     pub board: Arc<Board>,
     /// From the source.
     pub source: Arc<SourceBoard>,
+    /// What should run.
+    pub plans: Arc<plan::PlanBoard>,
+    /// Who moved.
+    pub moves: Arc<moves::MoveBoard>,
 }
 
 impl Fleet {
@@ -49,6 +57,8 @@ impl Fleet {
         Self {
             board: Arc::new(Board::new(config)),
             source: Arc::new(SourceBoard::new(config)),
+            plans: Arc::new(plan::PlanBoard::new(config)),
+            moves: Arc::new(moves::MoveBoard::new(config)),
         }
     }
 }
@@ -65,6 +75,13 @@ impl Following {
     pub fn start(config: &FleetConfig, fleet: &Fleet) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        tasks.spawn(plan::follow(config.clone(), fleet.plans.clone(), stopped.clone()));
+        tasks.spawn(moves::follow(
+            config.fleet.interval,
+            fleet.board.clone(),
+            fleet.moves.clone(),
+            stopped.clone(),
+        ));
         let (config, board) = (config.clone(), fleet.board.clone());
         let until = stopped.clone();
         tasks.spawn(async move { follow_all(&config, board, until).await });
@@ -77,6 +94,8 @@ impl Following {
         self.stop().await;
         fleet.board.adopt(config);
         fleet.source.adopt(config);
+        fleet.plans.adopt(config);
+        fleet.moves.adopt(config);
         Self::start(config, fleet)
     }
 

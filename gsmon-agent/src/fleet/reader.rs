@@ -10,6 +10,7 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -19,6 +20,7 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::trust;
 use crate::{
+    analysis::advice::seen::SeenGroup,
     config::{AgentEntry, FieldError, FleetSettings},
     serve::{
         report::AgentReport,
@@ -216,10 +218,32 @@ impl AgentReader {
     /// # Errors
     /// Whatever the agent does, within the timeout.
     pub async fn read(&self) -> Result<AgentReport, ReadError> {
-        let deadline = Deadline {
+        let deadline = self.deadline();
+        let body = self.ask("/api/v1/report", deadline).await?;
+        let made = |report: AgentReport| check(&report).map(|()| report);
+        self.understand(body, deadline, made).await
+    }
+
+    /// Asks what it has seen of each mode and region, with capacities for an experience.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn demand(&self, experience: &str) -> Result<Vec<SeenGroup>, ReadError> {
+        let deadline = self.deadline();
+        let path = format!("/api/v1/demand?target_player_experience={experience}");
+        let body = self.ask(&path, deadline).await?;
+        let made = |groups: Vec<SeenGroup>| check_demand(&groups).map(|()| groups);
+        self.understand(body, deadline, made).await
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline {
             at: Instant::now() + self.limit,
             limit: self.limit,
-        };
+        }
+    }
+
+    async fn ask(&self, path: &str, deadline: Deadline) -> Result<Received, ReadError> {
         let place = self.agent.place()?;
         let token = self.token()?;
         let tls = TlsConnector::from(trust::client_config(&self.agent)?);
@@ -247,7 +271,7 @@ impl AgentReader {
             .map_err(protocol)?;
         // Ends with this reading, however that ends.
         let _connection = AbortOnDrop(tokio::spawn(connection));
-        let request = Request::get("/api/v1/report")
+        let request = Request::get(path)
             .header(header::HOST, place.host.as_str())
             .header(header::AUTHORIZATION, token)
             .body(Empty::<Bytes>::new())
@@ -261,7 +285,7 @@ impl AgentReader {
             .keep("receiving the answer", self.collect(response.into_body()))
             .await?;
         match status {
-            200 => self.understand(body?, deadline).await,
+            200 => body,
             401 => Err(ReadError::Unauthorized),
             _ => Err(ReadError::Status {
                 status,
@@ -311,7 +335,12 @@ impl AgentReader {
         Ok(received)
     }
 
-    async fn understand(&self, body: Received, deadline: Deadline) -> Result<AgentReport, ReadError> {
+    async fn understand<T: DeserializeOwned + Send + 'static>(
+        &self,
+        body: Received,
+        deadline: Deadline,
+        sense: impl FnOnce(T) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
         let turn = deadline
             .keep(
                 "waiting for its turn here",
@@ -321,10 +350,9 @@ impl AgentReader {
             .map_err(|_| ReadError::Busy)?;
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let report: AgentReport = serde_json::from_slice(&body.bytes)
+            let told: T = serde_json::from_slice(&body.bytes)
                 .map_err(|error| ReadError::Unreadable(place_of(&error)))?;
-            check(&report)?;
-            Ok(report)
+            sense(told)
         });
         deadline
             .keep("taking the answer apart", work)
@@ -426,6 +454,46 @@ fn check(report: &AgentReport) -> Result<(), ReadError> {
     Ok(())
 }
 
+/// What no agent has seen.
+fn check_demand(groups: &[SeenGroup]) -> Result<(), ReadError> {
+    const MOST_GROUPS: usize = 10_000;
+    const MOST_POINTS: usize = 500_000;
+    const LATEST_MS: i64 = 10_000 * 366 * 86_400_000;
+    let points = groups.iter().map(|group| group.points.len()).sum::<usize>();
+    let servers = groups.iter().map(|group| group.servers.len()).sum::<usize>();
+    if groups.len() > MOST_GROUPS || points > MOST_POINTS || servers > MOST_SERVERS {
+        return Err(ReadError::Senseless("it has seen more than a host can have"));
+    }
+    for group in groups {
+        if !(60_000..=86_400_000).contains(&group.step_ms) {
+            return Err(ReadError::Senseless("its steps are no steps"));
+        }
+        let good = |(at, players): &(i64, f64)| {
+            (0..LATEST_MS).contains(at) && players.is_finite() && (0.0..1e9).contains(players)
+        };
+        if !group.points.iter().all(good) {
+            return Err(ReadError::Senseless("its counts of players are none"));
+        }
+        let known = [group.warm_up.seconds, group.cool_down.seconds];
+        if known
+            .iter()
+            .any(|seconds| !(0.0..=7.0 * 86_400.0).contains(seconds))
+            || group.size.is_some_and(|size| size.players == 0)
+        {
+            return Err(ReadError::Senseless("its servers hold nobody, or never start"));
+        }
+        let names = group.servers.iter().map(|server| server.name.as_str());
+        let words = [group.group.mode.as_deref(), group.group.region.as_deref()];
+        if names
+            .chain(words.into_iter().flatten())
+            .any(|word| word.chars().count() > MOST_NAME)
+        {
+            return Err(ReadError::Senseless("a name is too long"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod properties {
     use super::*;
@@ -436,6 +504,9 @@ mod properties {
             let _ = beginning(&bytes);
             if let Ok(report) = serde_json::from_slice::<AgentReport>(&bytes) {
                 let _ = check(&report);
+            }
+            if let Ok(groups) = serde_json::from_slice::<Vec<SeenGroup>>(&bytes) {
+                let _ = check_demand(&groups);
             }
         }
     }

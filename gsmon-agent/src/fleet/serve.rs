@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use super::{
-    Fleet, FleetDesk,
+    Fleet, FleetDesk, agones,
     board::HostPicture,
-    metrics,
+    metrics, moves,
     source::{
         SourcePicture,
         api::{self, Past, PastError},
@@ -31,19 +31,21 @@ use crate::{
     serve::{
         http::bind_socket,
         listener::{self, ConnectionLimits, Transport},
-        metrics::CONTENT_TYPE,
+        metrics::{CONTENT_TYPE, encode_outlook},
         remote::{RemoteError, RemoteFiles, RemoteListener},
     },
 };
 
 /// Every route, for whoever asks for another one.
 const ROUTES: [&str; 9] = [
+    "/agones/v1/fleetautoscaler",
     "/healthz",
     "/metrics",
     "/api/v1/analyze/{actions|bots|mark|memory|netcode|network|players}?server=&range=",
     "/api/v1/fleet",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/frames/servers",
+    "/api/v1/migrations",
     "/api/v1/players",
     "/api/v1/queue/prediction?range=&per_match=",
     "/api/v1/servers?host=",
@@ -148,7 +150,9 @@ impl FleetServers {
             .route("/api/v1/players", get(players))
             .fallback(nothing_there)
             .with_state(fleet.clone())
-            .merge(questions::serve::router(FleetDesk::new(fleet.clone())));
+            .merge(questions::serve::router(FleetDesk::new(fleet.clone())))
+            .merge(agones::router(fleet.plans.clone()))
+            .merge(moves::router(fleet.board.clone(), fleet.moves.clone()));
         let until = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
@@ -336,7 +340,12 @@ fn no_past(error: &PastError) -> Response {
 
 async fn metrics_page(State(fleet): State<Fleet>) -> Response {
     let now = Instant::now();
-    match metrics::encode(&fleet.board.picture(now), fleet.source.picture(now).as_ref()) {
+    let text = metrics::encode(&fleet.board.picture(now), fleet.source.picture(now).as_ref());
+    let text = text.and_then(|text| match fleet.plans.figures() {
+        Some(figures) => Ok(text + &encode_outlook(&figures)?),
+        None => Ok(text),
+    });
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -9,6 +9,7 @@ mod engine;
 mod exits;
 mod found;
 mod moments;
+mod outlook;
 mod report;
 mod rooms;
 mod spikes;
@@ -23,7 +24,11 @@ use std::{
 
 pub use self::analyses::AgentDesk;
 use self::engine::Engine;
-pub use self::{engine::kernel_options, spikes::SpikeSearch};
+pub use self::{
+    engine::kernel_options,
+    outlook::{HostOutlook, figures_of},
+    spikes::SpikeSearch,
+};
 pub use crate::questions::{Analyses, AnalysisError, QueueAnswer};
 use crate::{
     config::{Config, DiscoveryMode, DiscoverySettings, FieldError, GameServer, HistoryWriting},
@@ -147,6 +152,7 @@ impl GameServerMonitorBuilder {
             WrittenHistory::AsConfigured => written_history(&self.config, &self.state_directory)?,
             WrittenHistory::None => History::default(),
         };
+        let config = self.config.clone();
         let mut engine = Engine::new(self.config, self.privilege, &self.state_directory, written)?;
         let cell = engine.cell.clone();
         let history = engine.history.clone();
@@ -158,6 +164,7 @@ impl GameServerMonitorBuilder {
             .spawn(move || engine.run(&inbox))
             .map_err(MonitorError::Thread)?;
         Ok(GameServerMonitor {
+            outlook: Arc::new(HostOutlook::new(cell.clone(), history.clone(), &config)),
             cell,
             history,
             pushes,
@@ -222,6 +229,7 @@ enum Command {
 pub struct GameServerMonitor {
     cell: Arc<SnapshotCell>,
     history: Arc<History>,
+    outlook: Arc<HostOutlook>,
     pushes: PushSink,
     commands: mpsc::Sender<Command>,
     thread: Option<JoinHandle<()>>,
@@ -339,7 +347,10 @@ impl GameServerMonitor {
     /// Takes over a new configuration; servers that stay keep their counters. Table sizes and interfaces need a
     /// restart and keep their values.
     pub fn reload(&self, config: Config) -> Result<(), MonitorError> {
-        self.ask(|reply| Command::Reload(Box::new(config), reply))
+        let changed = config.clone();
+        self.ask(|reply| Command::Reload(Box::new(config), reply))?;
+        self.outlook.adopt(&changed);
+        Ok(())
     }
 
     fn ask(

@@ -6,6 +6,7 @@
 
 pub mod frames;
 pub mod marks;
+pub mod outlook;
 pub mod spikes;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
@@ -35,16 +36,19 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 19] = [
     "/healthz",
     "/metrics",
     "/api/v1/analyze/{actions|bots|mark|memory|netcode|network|players}?server=&range=",
+    "/api/v1/demand?target_player_experience=",
     "/api/v1/events",
+    "/api/v1/forecast?server=&mode=&region=&hours=",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/marks?server=",
     "/api/v1/players",
     "/api/v1/queue",
     "/api/v1/queue/prediction?range=&per_match=",
+    "/api/v1/recommendation?forecast_hours=&target_player_experience=&include_cost_analysis=",
     "/api/v1/servers/{name}/players?session=",
     "/api/v1/servers/{name}/sessions?state=&phase=&room=",
     "/api/v1/servers/{name}/sessions/{id}?metrics=",

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    api,
+    api::{self, outlook::Outlook},
     listener::{self, ConnectionLimits, Transport},
     metrics,
     push::{self, Access, PushGate, RequestLimits, TokenBook, TokenError},
@@ -82,7 +82,6 @@ pub enum ServeError {
 }
 
 /// All listeners, bound.
-#[derive(Debug)]
 pub struct Servers {
     tcp: TcpListener,
     push: Option<(TcpListener, Arc<TokenBook>)>,
@@ -91,6 +90,16 @@ pub struct Servers {
     socket: PathBuf,
     queue: Arc<QueueBook>,
     further: Router,
+    outlook: Option<Arc<dyn Outlook>>,
+}
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Servers")
+            .field("tcp", &self.tcp)
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A snapshot older than so many intervals means that the agent hangs.
@@ -149,7 +158,16 @@ impl Servers {
             socket: path,
             queue: Arc::default(),
             further: Router::new(),
+            outlook: None,
         })
+    }
+
+    /// Lets forecasts and advice be asked for, and has their figures among the metrics.
+    pub fn with_outlook(self, outlook: Arc<dyn Outlook>) -> Self {
+        Self {
+            outlook: Some(outlook),
+            ..self
+        }
     }
 
     /// Where TCP listens.
@@ -202,6 +220,7 @@ impl Servers {
             metrics,
             pushes: pushes.clone(),
             scenes: Arc::default(),
+            outlook: self.outlook.clone(),
         };
         let gate = PushGate::new(pushes, RequestLimits::default());
         let public = Router::new()
@@ -217,6 +236,10 @@ impl Servers {
             .merge(queue::router(self.queue))
             .merge(self.further)
             .merge(gate.router(Access::Anyone));
+        let private = match &self.outlook {
+            Some(outlook) => private.merge(api::outlook::router(outlook.clone())),
+            None => private,
+        };
         let public = public.with_state(pages.clone());
         let until = |mut stop: watch::Receiver<bool>| async move {
             // An error means that the sender has gone, which is a stop as well.
@@ -235,6 +258,10 @@ impl Servers {
         let told = async {
             if let Some((listener, key)) = self.remote {
                 let router = public_for_fleets.merge(remote::report_router(pages.cell.clone(), key));
+                let router = match self.outlook {
+                    Some(outlook) => router.merge(api::outlook::fleet_router(outlook)),
+                    None => router,
+                };
                 listener.serve(router, stop.clone()).await;
             }
         };
@@ -294,6 +321,7 @@ struct Pages {
     metrics: watch::Receiver<MetricsSettings>,
     pushes: PushSink,
     scenes: Arc<metrics::SceneNames>,
+    outlook: Option<Arc<dyn Outlook>>,
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> Response {
@@ -302,7 +330,13 @@ async fn metrics_page(State(pages): State<Pages>) -> Response {
     };
     let settings = *pages.metrics.borrow();
     let text = metrics::encode(&snapshot, &settings, &pages.scenes)
-        .and_then(|text| Ok(text + &push::encode(&pages.pushes.counts())?));
+        .and_then(|text| Ok(text + &push::encode(&pages.pushes.counts())?))
+        .and_then(
+            |text| match pages.outlook.as_ref().and_then(|outlook| outlook.figures()) {
+                Some(figures) => Ok(text + &metrics::encode_outlook(&figures)?),
+                None => Ok(text),
+            },
+        );
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

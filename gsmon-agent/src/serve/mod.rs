@@ -14,6 +14,7 @@ pub mod secret;
 pub mod tls;
 
 pub use self::{
+    api::outlook::{CostsAsked, Outlook, OutlookError, RecommendationAsked, Whose},
     client::{ClientError, Route, fetch, fetch_patiently, fetch_snapshot, send},
     http::{ServeError, Servers},
     queue::{QueueBook, QueueTold},

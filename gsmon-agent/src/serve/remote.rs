@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use base64::Engine as _;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -173,10 +174,8 @@ impl RemoteListener {
 }
 
 async fn check(State(tokens): State<Arc<TokenBook>>, request: Request, next: Next) -> Response {
-    if tokens
-        .grant(request.headers().get(header::AUTHORIZATION))
-        .is_some()
-    {
+    let sent = request.headers().get(header::AUTHORIZATION);
+    if tokens.grant(sent).is_some() || tokens.grant(as_password(sent).as_ref()).is_some() {
         return next.run(request).await;
     }
     let body =
@@ -185,6 +184,22 @@ async fn check(State(tokens): State<Arc<TokenBook>>, request: Request, next: Nex
     let scheme = HeaderValue::from_static("Bearer");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     response
+}
+
+/// The token where it came as the password of a URL (`https://anybody:TOKEN@host`), for callers that can send no other
+/// header: Agones is one.
+fn as_password(sent: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let (scheme, word) = sent?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let told = base64::engine::general_purpose::STANDARD
+        .decode(word.trim())
+        .ok()?;
+    let (_, token) = std::str::from_utf8(&told).ok()?.split_once(':')?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// What reports are made of.

@@ -2,6 +2,8 @@
 //! read by `fleet`; names, ids and addresses of players never leave the host this way.
 
 use std::{
+    collections::HashMap,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,6 +14,7 @@ use crate::{
     games::event::PlayerKind,
     privacy::{Pseudonym, PseudonymKey, RawIdentity},
     world::{
+        network::LineSnapshot,
         region::Region,
         session::picture::{PlayerSnapshot, PlayerState},
         snapshot::Snapshot,
@@ -57,6 +60,12 @@ pub struct ReportedPlayer {
     pub in_game_ms: i64,
     /// Where it is, if that is known.
     pub region: Option<Region>,
+    /// Median round trip of its own line, milliseconds; absent where none was measured.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
+    /// Packets lost, the worse of both ways.
+    #[serde(default)]
+    pub loss_ratio: Option<f64>,
 }
 
 /// What a pseudonym stands for.
@@ -74,12 +83,16 @@ impl AgentReport {
     pub fn of(snapshot: &Snapshot, key: Option<&PseudonymKey>, now: Duration) -> Self {
         let players = snapshot.servers.iter().flat_map(|server| {
             let name: Arc<str> = server.name.as_str().into();
-            server
-                .game_state
-                .players
-                .told()
-                .iter()
-                .map(move |player| reported(name.clone(), player, key))
+            let lines = server.network.iter().flat_map(|network| network.lines.iter());
+            let lines: HashMap<SocketAddr, &LineSnapshot> =
+                lines.map(|told| (told.remote, &told.line)).collect();
+            server.game_state.players.told().iter().map(move |player| {
+                let line = player
+                    .flow
+                    .as_ref()
+                    .and_then(|flow| lines.get(&flow.remote).copied());
+                reported(name.clone(), player, line, key)
+            })
         });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -98,7 +111,12 @@ impl AgentReport {
     }
 }
 
-fn reported(server: Arc<str>, player: &PlayerSnapshot, key: Option<&PseudonymKey>) -> ReportedPlayer {
+fn reported(
+    server: Arc<str>,
+    player: &PlayerSnapshot,
+    line: Option<&LineSnapshot>,
+    key: Option<&PseudonymKey>,
+) -> ReportedPlayer {
     // Bots have the same names everywhere.
     let identity = match (player.kind, &player.platform_id, &player.name) {
         (Some(PlayerKind::Bot), ..) => None,
@@ -118,6 +136,11 @@ fn reported(server: Arc<str>, player: &PlayerSnapshot, key: Option<&PseudonymKey
         joined_unix_ms: player.joined_unix_ms,
         in_game_ms: player.in_game_ms,
         region: player.region.clone(),
+        rtt_ms: line.and_then(|line| line.rtt_p50_ns).map(|ns| ns / 1e6),
+        loss_ratio: line.and_then(|line| {
+            let ways = [line.loss_up_ratio, line.loss_down_ratio];
+            ways.into_iter().flatten().max_by(f64::total_cmp)
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use gsmon_agent::analysis::advice::{
     profile::Profile,
     simulate::{
         Outcome, Policy, Rules,
-        advised::{Ahead, SeatWishes, oracle, wishes},
+        advised::{Ahead, HourAhead, SeatWishes, oracle, wishes},
         replay,
         visits::{Visit, counts},
     },
@@ -203,13 +203,14 @@ pub fn grid(
         let Ok(profile) = Profile::learnt_until(population.first_unix_ms, 60_000, &players, learnt) else {
             return Vec::new();
         };
+        let hour = HourAhead::of(population.first_unix_ms, 60_000, &players);
         let mut cells = Vec::new();
         for warm_up in warm_ups {
             let ahead = Ahead {
                 warm_up_steps: *warm_up as usize,
                 hold_steps: HOLD_MINUTES,
             };
-            let wanted = wishes(&profile, &players, &QUANTILES, ahead);
+            let wanted = wishes(&profile, hour.as_ref(), &players, &QUANTILES, ahead);
             let known = oracle(&players, ahead);
             for seats in capacities {
                 let rules = Rules {

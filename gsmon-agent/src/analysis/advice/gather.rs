@@ -1,35 +1,31 @@
-//! What is known of each group of servers, out of frames, running servers and the configuration. Not here: reading them (the
-//! cli room).
+//! Groups of servers, who will come to each, and all that is known of it, out of frames, running servers and the
+//! configuration. Not here: what a group is seen to be (`seen`), and reading frames (the cli and monitor rooms).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GroupFacts, LeftAlone,
-    capacity::{HostRoom, server_size},
     cost::Prices,
-    demand::Group,
+    demand::{Demand, Group},
     experience::Targets,
-    plan::{Bounds, Known, ServerNow, TimeBasis},
+    foreseen::{Calendar, by_forecast, hours_to_ask},
     profile::Profile,
+    seen::SeenGroup,
 };
 use crate::{
-    analysis::{
-        queue::{ModeFacts, facts::mode_facts},
-        series::Series,
-        stats::robust::quantile,
-    },
-    config::{AdviceSettings, PriceSettings},
+    config::{AdviceSettings, Config, PriceSettings},
     history::{Frame, Measure},
+    world::{
+        session::transitions::LifeKind,
+        snapshot::{ServerSnapshot, ServerState},
+    },
 };
 
 /// Quantiles that advice is made of.
 pub const LEVELS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99];
-/// Without measurement or configuration.
-const ASSUMED_WARM_UP_SECONDS: f64 = 120.0;
-const ASSUMED_COOL_DOWN_SECONDS: f64 = 300.0;
 /// Steps of the timetable.
-const STEP_MS: i64 = 300_000;
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const STEP_MS: i64 = 300_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 /// Does a server run?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +62,51 @@ pub struct SeenServer {
     pub frames: Vec<Frame>,
 }
 
+impl From<&ServerSnapshot> for SeenServer {
+    /// Without its history.
+    fn from(server: &ServerSnapshot) -> Self {
+        let game = &server.game_state;
+        let counts = [
+            game.player_counts.humans,
+            game.player_counts.bots,
+            game.player_counts.unknown,
+        ];
+        let mut modes = game.sessions.iter().map(|session| session.mode.as_deref());
+        let first = modes.next().flatten();
+        let took = |kind: LifeKind| {
+            let lives = game.starts_and_stops.iter().filter(|life| life.kind == kind);
+            lives.map(|life| life.took_ms as f64 / 1e3).collect()
+        };
+        let known = counts.iter().any(Option::is_some);
+        SeenServer {
+            name: server.name.clone(),
+            runs: match server.state {
+                ServerState::Up => Runs::Yes,
+                _ => Runs::No,
+            },
+            mode: first
+                .filter(|first| modes.all(|mode| mode == Some(first)))
+                .map(str::to_owned),
+            region: server.region.clone(),
+            players: known.then(|| u32::try_from(counts.iter().flatten().sum::<u64>()).unwrap_or(u32::MAX)),
+            most_players: server.max_players,
+            warm_ups: took(LifeKind::WarmUp),
+            cool_downs: took(LifeKind::CoolDown),
+            frames: Vec::new(),
+        }
+    }
+}
+
 impl SeenServer {
+    /// Of a server of which nobody tells anything at the moment.
+    pub fn silent(name: String) -> Self {
+        Self {
+            name,
+            runs: Runs::Unknown,
+            ..Self::default()
+        }
+    }
+
     /// Has it played this, in any region? That of a silent one is not known.
     fn plays(&self, mode: Option<&str>) -> bool {
         let mut played = self.frames.iter();
@@ -82,6 +122,28 @@ impl From<PriceSettings> for Prices {
             host_hour: prices.host_hour,
             egress_gb: prices.egress_gb,
             lost_player_hour: prices.lost_player_hour,
+        }
+    }
+}
+
+/// What the configuration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// `[advice]`
+    pub advice: &'a AdviceSettings,
+    /// `[forecast]` and `[[event]]`
+    pub calendar: Calendar<'a>,
+}
+
+impl<'a> Settings<'a> {
+    /// Of a whole configuration.
+    pub fn of(config: &'a Config) -> Self {
+        Self {
+            advice: &config.advice,
+            calendar: Calendar {
+                forecast: &config.forecast,
+                events: &config.events,
+            },
         }
     }
 }
@@ -104,14 +166,8 @@ pub enum Costs {
     Told,
 }
 
-/// What is known of every group that is played, and the groups of which it is not enough.
-pub fn gather(
-    servers: &[SeenServer],
-    settings: &AdviceSettings,
-    hours: Hours,
-    targets: &Targets,
-    costs: Costs,
-) -> (Vec<GroupFacts>, Vec<LeftAlone>) {
+/// Every group that is played or was.
+pub fn see(servers: &[SeenServer], advice: &AdviceSettings, targets: &Targets) -> Vec<SeenGroup> {
     let mut groups: BTreeSet<Group> = BTreeSet::new();
     for server in servers {
         let region = server.region.as_deref();
@@ -127,9 +183,36 @@ pub fn gather(
             }
         }
     }
+    let seen = groups.into_iter();
+    seen.map(|group| SeenGroup::of(group, servers, advice, targets))
+        .collect()
+}
+
+/// What is known of every group that is played, and the groups of which it is not enough.
+pub fn gather(
+    servers: &[SeenServer],
+    settings: &Settings<'_>,
+    hours: Hours,
+    targets: &Targets,
+    costs: Costs,
+) -> (Vec<GroupFacts>, Vec<LeftAlone>) {
     let (mut told, mut left) = (Vec::new(), Vec::new());
-    for group in groups {
-        match of_group(&group, servers, settings, hours, targets, costs) {
+    for seen in see(servers, settings.advice, targets) {
+        let group = seen.group.clone();
+        let silent: Vec<&str> = servers
+            .iter()
+            .filter(|server| server.runs == Runs::Unknown && server.plays(group.mode.as_deref()))
+            .map(|server| server.name.as_str())
+            .collect();
+        if !silent.is_empty() {
+            let why = format!(
+                "whether these run is not known, since their hosts are silent: {}",
+                silent.join(", ")
+            );
+            left.push(LeftAlone { group, why });
+            continue;
+        }
+        match seen.facts(settings, hours, costs) {
             Ok(facts) => told.push(facts),
             Err(why) => left.push(LeftAlone { group, why }),
         }
@@ -163,128 +246,41 @@ pub fn players(group: &Group, servers: &[SeenServer], step_ms: i64) -> Vec<(i64,
     sums.into_iter().collect()
 }
 
-fn of_group(
+/// Who will come: by a forecast where history is long enough for one, else by the profile.
+///
+/// # Errors
+/// When there is too little of it, or it is too old, in words.
+pub fn demand_of(
     group: &Group,
-    servers: &[SeenServer],
-    settings: &AdviceSettings,
+    seen: &[(i64, f64)],
+    step_ms: i64,
+    calendar: &Calendar<'_>,
     hours: Hours,
-    targets: &Targets,
-    costs: Costs,
-) -> Result<GroupFacts, String> {
-    let (mode, region) = (group.mode.as_deref(), group.region.as_deref());
-    let silent: Vec<&str> = servers
-        .iter()
-        .filter(|server| server.runs == Runs::Unknown && server.plays(mode))
-        .map(|server| server.name.as_str())
-        .collect();
-    if !silent.is_empty() {
-        return Err(format!(
-            "whether these run is not known, since their hosts are silent: {}",
-            silent.join(", ")
-        ));
-    }
-    let there = || servers.iter().filter(|server| server.region.as_deref() == region);
-    let long = there()
-        .flat_map(|server| server.frames.last())
-        .any(|frame| frame.seconds > 600.0);
-    let step_ms = if long { HOUR_MS } else { STEP_MS };
-    let seen = players(group, servers, step_ms);
-    let profile = Profile::of(&seen, step_ms).map_err(|error| error.to_string())?;
+) -> Result<Demand, String> {
+    let profile = Profile::of(seen, step_ms).map_err(|error| error.to_string())?;
     let steps = (hours.ahead.max(0.0) * 3.6e6 / step_ms as f64).ceil() as usize + 3;
-    let demand = profile
+    let own = profile
         .demand(group.clone(), steps, &LEVELS)
         .map_err(|error| error.to_string())?
-        .finer(STEP_MS)
-        .since(hours.now_unix_ms)
-        .ok_or("the newest history is older than a forecast reaches: is the agent recording, and are its clock and this one right?")?;
-    let setting = settings.group(mode, region);
-    let place = settings.region(region);
-    let host = HostRoom {
-        cores: place.and_then(|place| place.host_cores),
-        memory_bytes: place
-            .and_then(|place| place.host_memory_gib)
-            .map(|gib| gib * 1_073_741_824.0),
-        transmit_bytes_per_second: place
-            .and_then(|place| place.host_transmit_mbit)
-            .map(|mbit| mbit * 125_000.0),
-    };
-    let series: Vec<Series<'_>> = there()
-        .map(|server| Series {
-            server: &server.name,
-            frames: &server.frames,
-        })
-        .collect();
-    let facts = mode_facts(&series, mode, None, None);
-    let of_mode = || there().filter(|server| server.runs == Runs::Yes && server.mode.as_deref() == mode);
-    // The smallest limit: every server of the group holds as many.
-    let limit = setting
-        .and_then(|setting| setting.players_per_server)
-        .or_else(|| {
-            of_mode()
-                .filter_map(|server| server.most_players)
-                .filter(|most| *most > 0)
-                .min()
-        });
-    let size = server_size(limit, Some(&facts), &host, targets).map_err(|error| error.to_string())?;
-    let known =
-        |configured: Option<std::time::Duration>, seen: Vec<f64>, assumed: f64| match (configured, seen) {
-            (Some(time), _) => Known {
-                seconds: time.as_secs_f64(),
-                basis: TimeBasis::Configured,
-            },
-            // A slow start is as usual as a fast one; the slowest of all is not.
-            (None, seen) => quantile(&seen, 0.9).map_or(
-                Known {
-                    seconds: assumed,
-                    basis: TimeBasis::Assumed,
-                },
-                |seconds| Known {
-                    seconds,
-                    basis: TimeBasis::Measured,
-                },
-            ),
-        };
-    let all = |of: fn(&SeenServer) -> &Vec<f64>| of_mode().flat_map(of).copied().collect::<Vec<f64>>();
-    Ok(GroupFacts {
-        demand,
-        size,
-        host,
-        transmit_per_player: per_player(&facts),
-        servers: of_mode()
-            .map(|server| ServerNow {
-                name: server.name.clone(),
-                players: server.players,
-            })
-            .collect(),
-        warm_up: known(
-            setting.and_then(|setting| setting.warm_up),
-            all(|server| &server.warm_ups),
-            ASSUMED_WARM_UP_SECONDS,
-        ),
-        cool_down: known(
-            setting.and_then(|setting| setting.cool_down),
-            all(|server| &server.cool_downs),
-            ASSUMED_COOL_DOWN_SECONDS,
-        ),
-        bounds: setting.map_or_else(Bounds::default, |setting| Bounds {
-            least: setting.least,
-            most: setting.most,
-        }),
-        prices: (costs == Costs::Told).then(|| settings.prices_in(region).into()),
+        .finer(STEP_MS);
+    let told = calendar.forecast(
+        seen,
+        step_ms,
+        hours.now_unix_ms,
+        hours_to_ask(hours.ahead),
+        group.region.as_deref(),
+    );
+    let foreseen = told.ok().and_then(|told| by_forecast(&own, &profile, &told));
+    foreseen.unwrap_or(own).since(hours.now_unix_ms).ok_or_else(|| {
+        "the newest history is older than a forecast reaches: is the agent recording, and are its clock and this one right?".to_owned()
     })
-}
-
-fn per_player(facts: &ModeFacts) -> Option<f64> {
-    facts
-        .transmit_bytes_per_second
-        .map(|cost| cost.per_player.value.max(0.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        analysis::advice::{experience::Experience, recommend_scaling},
+        analysis::advice::{demand::DemandBasis, experience::Experience, plan::TimeBasis, recommend_scaling},
         config::AdviceGroup,
     };
 
@@ -317,7 +313,8 @@ mod tests {
     fn groups_are_found_summed_and_advised() {
         let servers = [server("a", 20, Some(30)), server("b", 20, Some(40))];
         let targets = Experience::Responsive.targets();
-        let settings = AdviceSettings::default();
+        let config = Config::default();
+        let settings = Settings::of(&config);
         let (facts, left) = gather(&servers, &settings, HOURS, &targets, Costs::Told);
         assert_eq!((facts.len(), left.len()), (1, 0), "{left:?}");
         assert_eq!(facts[0].size.players, 30);
@@ -330,6 +327,7 @@ mod tests {
         );
         let advice = recommend_scaling(&facts, 6.0, Experience::Responsive);
         let group = &advice.groups[0];
+        assert_eq!(group.basis, DemandBasis::Forecast);
         assert_eq!(group.demand.steps(), 72);
         assert!((2..=3).contains(&group.wanted_now), "{}", group.wanted_now);
         let costs = group.costs.as_ref().unwrap();
@@ -341,7 +339,8 @@ mod tests {
     #[test]
     fn what_runs_on_silent_hosts_is_not_known_and_so_not_advised() {
         let targets = Experience::Responsive.targets();
-        let settings = AdviceSettings::default();
+        let config = Config::default();
+        let settings = Settings::of(&config);
         let mut silent = server("c/arena", 20, None);
         (silent.runs, silent.region) = (Runs::Unknown, None);
         let mut other = server("b/race", 20, Some(30));
@@ -359,7 +358,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_alone_with_its_reason() {
         let targets = Experience::Smooth.targets();
-        let settings = AdviceSettings::default();
+        let config = Config::default();
+        let settings = Settings::of(&config);
         let mut new = server("a", 20, Some(30));
         new.frames.clear();
         let (_, left) = gather(&[new], &settings, HOURS, &targets, Costs::LeftOut);
@@ -381,7 +381,8 @@ mod tests {
         gaps.frames[200].set(Measure::Players, None);
         let (facts, _) = gather(&[gaps], &settings, HOURS, &targets, Costs::LeftOut);
         assert_eq!(facts.len(), 1);
-        let bounds = AdviceSettings {
+        let mut bounds = Config::default();
+        bounds.advice = AdviceSettings {
             groups: vec![AdviceGroup {
                 mode: None,
                 region: None,
@@ -393,7 +394,13 @@ mod tests {
             }],
             ..AdviceSettings::default()
         };
-        let (facts, _) = gather(&[server("a", 20, None)], &bounds, HOURS, &targets, Costs::LeftOut);
+        let (facts, _) = gather(
+            &[server("a", 20, None)],
+            &Settings::of(&bounds),
+            HOURS,
+            &targets,
+            Costs::LeftOut,
+        );
         let advice = recommend_scaling(&facts, 6.0, Experience::Smooth);
         assert!(advice.left_alone[0].why.contains("correct `least` and `most`"));
     }

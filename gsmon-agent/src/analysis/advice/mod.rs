@@ -1,20 +1,24 @@
 //! How many servers, where and when, and what that costs. Pure: demand, facts and prices in, advice out.
 //!
-//! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a forecast, `capacity` what a
-//! server holds, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
-//! players go to, `quiet` when a restart disturbs the fewest; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
+//! `experience` says what is to be reached, `demand` is who will come, `profile` what stands in for a
+//! forecast, `foreseen` a forecast in its place, `capacity` what a
+//! server holds, `seen` is what one or many hosts tell of a group, `gather` puts together what is known of each group, `packing` puts servers on hosts, `plan` makes the timetable, `cost` the bill, `placement` says which region
+//! players go to, `quiet` when a restart disturbs the fewest, `waiting` adds those who queue; `simulate` replays the past. Not here: forecasting, reading history, telling anybody.
 
 pub mod capacity;
 pub mod cost;
 pub mod demand;
 pub mod experience;
+pub mod foreseen;
 pub mod gather;
 pub mod packing;
 pub mod placement;
 pub mod plan;
 pub mod profile;
 pub mod quiet;
+pub mod seen;
 pub mod simulate;
+pub mod waiting;
 
 use serde::{Deserialize, Serialize};
 

@@ -152,6 +152,11 @@ impl Profile {
         self.first_unix_ms + self.step_ms * (self.values.len() as i64 - 1)
     }
 
+    /// The middle of the last step: a value is the mean of its step, and so that of the middle.
+    pub fn middle_of_last_ms(&self) -> i64 {
+        self.last_unix_ms() + self.step_ms / 2
+    }
+
     fn steps_of(&self, ms: i64) -> usize {
         usize::try_from(ms / self.step_ms).unwrap_or(0)
     }
@@ -289,8 +294,7 @@ impl Profile {
         });
         Demand {
             group,
-            // A value is the mean of its step, and so that of the middle.
-            start_unix_ms: self.last_unix_ms() + self.step_ms / 2,
+            start_unix_ms: self.middle_of_last_ms(),
             step_ms: self.step_ms,
             levels: levels.collect(),
             basis: self.basis,

@@ -2,6 +2,7 @@
 //! it were an ordinary week. Not here: reading the configuration.
 
 use super::grid::Grid;
+use crate::config::AnnouncedEvent;
 
 /// An announced time that is unlike others: a tournament, a holiday, a release.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,27 @@ pub struct Event {
 }
 
 impl Event {
+    /// Those of the configuration by which a server or a region is touched. Times that cannot be read, which the
+    /// configuration refuses, are left out.
+    pub fn announced(events: &[AnnouncedEvent], server: Option<&str>, region: Option<&str>) -> Vec<Self> {
+        let held = |names: &[String], name: Option<&str>| {
+            names.is_empty() || name.is_some_and(|name| names.iter().any(|one| one == name))
+        };
+        events
+            .iter()
+            .filter(|event| held(&event.servers, server) && held(&event.regions, region))
+            .filter_map(|event| {
+                let (from_unix_s, to_unix_s) = event.span_unix_s()?;
+                Some(Self {
+                    name: event.name.clone(),
+                    from_unix_s,
+                    to_unix_s,
+                    players_ratio: event.players_ratio,
+                })
+            })
+            .collect()
+    }
+
     fn holds(&self, time: i64) -> bool {
         (self.from_unix_s..self.to_unix_s).contains(&time)
     }

@@ -4,11 +4,12 @@
 //! `grid` is a series on regular steps with its local time; `models` are simple seasonal ones and `direct` a regression on
 //! changes; `blend` weighs them by how they did; `conformal` makes intervals of past errors; `events` takes out what is no
 //! ordinary week; `roll` goes through a series as if each origin were the present; `back_test` scores that; `table` reads
-//! counts from CSV. Not here: where counts come from, and a clock.
+//! counts from CSV, `counts` makes them of frames. Not here: where those come from, and a clock.
 
 pub mod back_test;
 mod blend;
 mod conformal;
+pub mod counts;
 mod direct;
 mod events;
 mod grid;
@@ -202,6 +203,16 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
         level_shift_ratio,
         degraded,
     })
+}
+
+/// What was said at every step of a series of the step `hours` later, as if each were the present: its place, that of what
+/// it is about, and the quantiles. Nothing after a step is known at it.
+pub fn as_it_went(grid: &Grid, hours: usize) -> Vec<(usize, usize, [f64; LEVELS.len()])> {
+    let learned = events::ordinary(grid, &[]);
+    let walk = roll::walk(grid, &learned, hours * grid.hour(), 0);
+    let said = walk.said.iter();
+    said.map(|said| (said.origin, said.target, said.quantiles))
+        .collect()
 }
 
 fn told(walk: &roll::Walk) -> Vec<Part> {

@@ -3,6 +3,7 @@
 mod actions;
 mod bots;
 mod memory;
+mod migrations;
 pub mod netcode;
 pub mod network;
 mod players;
@@ -56,6 +57,11 @@ enum Question {
         after_help = "Examples:\n  gsmon analyze memory arena --range 24h\n  gsmon analyze memory arena --range 24h --limit 8192"
     )]
     Memory(memory::MemoryArgs),
+    /// What moving players between regions did.
+    #[command(
+        after_help = "Examples:\n  gsmon analyze migrations\n  gsmon analyze migrations --json | jq '.summed[].words'"
+    )]
+    Migrations(migrations::MigrationsArgs),
     /// What players who wait for a match will need.
     #[command(
         after_help = "Examples:\n  gsmon analyze queue\n  gsmon analyze queue --queue queue.json --per-match duel=2 --range 7d\n  gsmon analyze queue --json | jq '.forecast.entries[].new_servers'"
@@ -71,6 +77,7 @@ pub fn run(args: &AnalyzeArgs) -> Outcome {
         Question::Bots(args) => bots::run(args),
         Question::Actions(args) => actions::run(args),
         Question::Memory(args) => memory::run(args),
+        Question::Migrations(args) => migrations::run(args),
         Question::Queue(args) => queue::run(args),
     }
 }

@@ -15,9 +15,9 @@ use super::{
     unix_ms,
 };
 use crate::{
-    analysis::forecast::{Event, Grid, back_test::back_test, forecast, table},
+    analysis::forecast::{Event, Grid, back_test::back_test, counts, forecast, table},
     config::Config,
-    history::{Frame, Measure, Resolution, TimeRange, rollup::Span},
+    history::{Frame, Resolution, TimeRange, rollup::Span},
     serve::fetch_snapshot,
     world::snapshot::ServerSnapshot,
 };
@@ -86,7 +86,7 @@ pub fn run(args: &ForecastArgs) -> Outcome {
             .map_err(Failure::Usage)?;
         let grid = Grid::of_samples(&samples, 900, &zone(args.region.as_deref())?)
             .map_err(|error| Failure::Usage(error.into()))?;
-        let events = events(&config, None, args.region.as_deref());
+        let events = Event::announced(&config.events, None, args.region.as_deref());
         return if args.backtest {
             tested(args, &grid, &events)
         } else {
@@ -123,7 +123,7 @@ pub fn run(args: &ForecastArgs) -> Outcome {
     }
     let (samples, step_seconds) = counts(args, &asked, &names)?;
     let grid = Grid::of_samples(&samples, step_seconds, &zone(region.as_deref())?)?;
-    let events = events(&config, args.server.as_deref(), region.as_deref());
+    let events = Event::announced(&config.events, args.server.as_deref(), region.as_deref());
     let title = args
         .server
         .clone()
@@ -143,27 +143,6 @@ fn settings(args: &ForecastArgs) -> Result<Config, Failure> {
         Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into())),
         None => Ok(Config::default()),
     }
-}
-
-/// Events that this is touched by.
-fn events(config: &Config, server: Option<&str>, region: Option<&str>) -> Vec<Event> {
-    let held = |names: &[String], name: Option<&str>| {
-        names.is_empty() || name.is_some_and(|name| names.iter().any(|one| one == name))
-    };
-    config
-        .events
-        .iter()
-        .filter(|event| held(&event.servers, server) && held(&event.regions, region))
-        .filter_map(|event| {
-            let (from_unix_s, to_unix_s) = event.span_unix_s()?;
-            Some(Event {
-                name: event.name.clone(),
-                from_unix_s,
-                to_unix_s,
-                players_ratio: event.players_ratio,
-            })
-        })
-        .collect()
 }
 
 /// Servers and their regions; those of hosts that are silent are not known, which is said where a region is asked for.
@@ -224,33 +203,9 @@ fn counts(
         all = of(3, Span::Minute)?;
         step_seconds = 900;
     }
-    let mut sums: BTreeMap<i64, f64> = BTreeMap::new();
-    for frames in &all {
-        // The mean of a step, by the time that each frame covers.
-        let mut steps: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-        for frame in frames {
-            let Some(players) = frame.get(Measure::Players) else {
-                continue;
-            };
-            let step = (frame.unix_ms - 1).div_euclid(step_seconds * 1_000);
-            let other = args
-                .mode
-                .as_deref()
-                .is_some_and(|mode| frame.mode.as_deref() != Some(mode));
-            let sum = steps.entry(step).or_default();
-            sum.0 += if other { 0.0 } else { players * frame.seconds };
-            sum.1 += frame.seconds;
-        }
-        for (step, (sum, seconds)) in steps {
-            *sums.entry(step).or_default() += sum / seconds.max(1e-9);
-        }
-    }
-    let current = now_ms.div_euclid(step_seconds * 1_000);
+    let frames = all.iter().map(Vec::as_slice);
     Ok((
-        sums.into_iter()
-            .filter(|(step, _)| *step < current)
-            .map(|(step, players)| (step * step_seconds, players))
-            .collect(),
+        counts::counts(frames, args.mode.as_deref(), step_seconds, now_ms),
         step_seconds,
     ))
 }

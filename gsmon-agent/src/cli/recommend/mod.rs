@@ -1,7 +1,8 @@
 //! `gsmon recommend`: how many servers, where and when. Asks the agent, a fleet or a Prometheus-compatible server (`seen`);
-//! `placement` is where players should go, `words` the text. Advice itself is `analysis::advice`.
+//! `placement` is where players should go, `words` the text, `plot` the picture. Advice itself is `analysis::advice`.
 
 mod placement;
+mod plot;
 mod seen;
 mod words;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use self::seen::Seen;
 use super::{
-    Failure, Outcome, SocketArg, print_json, run,
+    Failure, Outcome, SocketArg, print_json, run, runtime,
     source::{Asked, SourceArgs},
     times, unix_ms,
 };
@@ -20,17 +21,23 @@ use crate::{
         GroupFacts, ScalingAdvice,
         demand::Group,
         experience::Experience,
-        gather::{self, Costs, Hours, SeenServer},
+        gather::{self, Costs, Hours, SeenServer, Settings},
         recommend_scaling,
         simulate::{
             Rules,
             advised::Ahead,
             compare::{Comparison, compare},
         },
+        waiting,
     },
-    config::{AdviceSettings, Config},
+    config::Config,
     history::TimeRange,
+    monitor::figures_of,
+    serve::{QueueTold, Route, fetch, metrics::encode_outlook},
 };
+
+/// A queue that is older says nothing of those who wait now.
+const OLDEST_QUEUE_MS: i64 = 900_000;
 
 #[derive(Debug, clap::Args)]
 pub struct RecommendArgs {
@@ -49,6 +56,12 @@ pub struct RecommendArgs {
     /// Which region players who are here now should go to, instead of a timetable.
     #[arg(long, conflicts_with_all = ["costs", "simulate"])]
     placement: bool,
+    /// Players who wait in the matchmaking queue come within the next hour, beside whom the forecast expects.
+    #[arg(long, conflicts_with = "placement")]
+    queue: bool,
+    /// Draw demand and seats here, as SVG.
+    #[arg(long, value_name = "FILE", conflicts_with = "placement")]
+    plot: Option<PathBuf>,
     /// Write recommended servers, forecast and costs as metrics into this file, for node_exporter's textfile collector.
     #[arg(long, value_name = "FILE", conflicts_with = "placement")]
     textfile: Option<PathBuf>,
@@ -92,7 +105,7 @@ struct Simulated {
 }
 
 pub fn run(args: &RecommendArgs) -> Outcome {
-    let settings = settings(args)?;
+    let config = settings(args)?;
     let asked = Asked::of(&args.source, &args.socket)?;
     let all = Seen::by(&asked, args.range)?;
     let costs = if args.costs { Costs::Told } else { Costs::LeftOut };
@@ -102,9 +115,20 @@ pub fn run(args: &RecommendArgs) -> Outcome {
         ahead: hours,
     };
     let targets = args.experience.targets();
-    let (facts, left_alone) = gather::gather(&all.servers, &settings, span, &targets, costs);
+    let (mut facts, mut left_alone) = gather::gather(&all.servers, &Settings::of(&config), span, &targets, costs);
     if args.placement {
-        return placement::placed(args, &all, &facts, &settings);
+        return placement::placed(args, &all, &facts, &config.advice);
+    }
+    if args.queue {
+        let told: QueueTold = runtime()?.block_on(fetch(&args.socket.socket, &Route::to(&["queue"])))?;
+        let age_ms = span.now_unix_ms - told.told_unix_ms;
+        if age_ms > OLDEST_QUEUE_MS {
+            return Err(Failure::Failed(anyhow::anyhow!(
+                "the queue was told {} min ago, which says nothing of the next hour: send it again to POST /api/v1/queue",
+                age_ms / 60_000
+            )));
+        }
+        left_alone.extend(waiting::add(&mut facts, &told.queue));
     }
     let mut advice = recommend_scaling(&facts, hours, args.experience);
     advice.left_alone.extend(left_alone);
@@ -121,6 +145,11 @@ pub fn run(args: &RecommendArgs) -> Outcome {
         unknown_hosts: all.unknown_hosts,
         without_trace: all.without_trace,
     };
+    if let Some(path) = &args.plot {
+        let picture = plot::svg(&answer.advice)?;
+        std::fs::write(path, picture)
+            .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
+    }
     if let Some(path) = &args.textfile {
         write_metrics(path, &answer.advice)?;
     }
@@ -131,17 +160,13 @@ pub fn run(args: &RecommendArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(args: &RecommendArgs) -> Result<AdviceSettings, Failure> {
+fn settings(args: &RecommendArgs) -> Result<Config, Failure> {
     let usual = std::path::Path::new(run::DEFAULT_CONFIG);
     let path = args.config.as_deref().or_else(|| usual.exists().then_some(usual));
-    Ok(match path {
-        Some(path) => {
-            Config::read(path)
-                .map_err(|error| Failure::Usage(error.into()))?
-                .advice
-        }
-        None => AdviceSettings::default(),
-    })
+    match path {
+        Some(path) => Config::read(path).map_err(|error| Failure::Usage(error.into())),
+        None => Ok(Config::default()),
+    }
 }
 
 fn simulate(facts: &GroupFacts, servers: &[SeenServer], args: &RecommendArgs) -> Simulated {
@@ -189,61 +214,7 @@ fn simulate(facts: &GroupFacts, servers: &[SeenServer], args: &RecommendArgs) ->
 
 /// Written beside it first, so that nobody reads half a file.
 fn write_metrics(path: &std::path::Path, advice: &ScalingAdvice) -> Result<(), Failure> {
-    use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
-    let registry = Registry::new();
-    let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<GaugeVec, Failure> {
-        let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    };
-    let labels = ["mode", "region"];
-    let wanted = gauge(
-        "gsmon_recommended_servers",
-        "Servers that are wanted now.",
-        &labels,
-    )?;
-    let seats = gauge(
-        "gsmon_server_capacity_players",
-        "Players that a server holds.",
-        &labels,
-    )?;
-    let cost = gauge(
-        "gsmon_recommended_cost",
-        "Cost of the advised servers over the hours ahead.",
-        &labels,
-    )?;
-    let demand = gauge(
-        "gsmon_forecast_players",
-        "Players an hour from now, by quantile.",
-        &["mode", "region", "quantile"],
-    )?;
-    let told = gauge("gsmon_recommended_timestamp_seconds", "When this was told.", &[])?;
-    told.with_label_values::<&str>(&[]).set(unix_ms() as f64 / 1e3);
-    for group in &advice.groups {
-        let names = [
-            group.group.mode.as_deref().unwrap_or_default(),
-            group.group.region.as_deref().unwrap_or_default(),
-        ];
-        wanted.with_label_values(&names).set(f64::from(group.wanted_now));
-        seats.with_label_values(&names).set(f64::from(group.size.players));
-        if let Some(total) = group.costs.as_ref().and_then(|costs| costs.plan.cost) {
-            cost.with_label_values(&names).set(total);
-        }
-        let hour = usize::try_from(3_600_000 / group.demand.step_ms).unwrap_or(0);
-        for level in &group.demand.levels {
-            if let Some(players) = level
-                .players
-                .get(hour.min(group.demand.steps().saturating_sub(1)))
-            {
-                let quantile = level.quantile.to_string();
-                demand
-                    .with_label_values(&[names[0], names[1], quantile.as_str()])
-                    .set(*players);
-            }
-        }
-    }
-    let mut body = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut body)?;
+    let body = encode_outlook(&figures_of(advice, unix_ms()))?;
     let beside = path.with_extension("new");
     let wrote = std::fs::write(&beside, body).and_then(|()| std::fs::rename(&beside, path));
     wrote.map_err(|error| Failure::Failed(anyhow::anyhow!("cannot write {}: {error}", path.display())))

@@ -14,10 +14,7 @@ use crate::{
     },
     history::{Resolution, TimeRange},
     serve::fetch_snapshot,
-    world::{
-        session::transitions::LifeKind,
-        snapshot::{ServerSnapshot, ServerState},
-    },
+    world::snapshot::ServerSnapshot,
 };
 
 /// Everybody.
@@ -46,7 +43,7 @@ impl Seen {
                 let mut seen = Self::of_agents(&hosts.servers);
                 for (host, names) in hosts.unknown {
                     seen.unknown_hosts.push(host);
-                    seen.servers.extend(names.into_iter().map(silent));
+                    seen.servers.extend(names.into_iter().map(SeenServer::silent));
                 }
                 seen
             }
@@ -59,7 +56,7 @@ impl Seen {
                     }
                 }
                 seen.servers = all.servers.into_iter().map(of_metrics).collect();
-                seen.servers.extend(all.silent.into_iter().map(silent));
+                seen.servers.extend(all.silent.into_iter().map(SeenServer::silent));
                 seen
             }
         };
@@ -90,18 +87,10 @@ impl Seen {
             *players.entry(region.to_string()).or_default() += flows;
         }
         Self {
-            servers: servers.iter().map(of_snapshot).collect(),
+            servers: servers.iter().map(SeenServer::from).collect(),
             players_by_region: Some(players),
             ..Self::default()
         }
-    }
-}
-
-fn silent(name: String) -> SeenServer {
-    SeenServer {
-        name,
-        runs: Runs::Unknown,
-        ..SeenServer::default()
     }
 }
 
@@ -116,37 +105,5 @@ fn of_metrics(server: everywhere::Server) -> SeenServer {
         players: server.players.map(whole),
         most_players: server.most_players.map(whole),
         ..SeenServer::default()
-    }
-}
-
-fn of_snapshot(server: &ServerSnapshot) -> SeenServer {
-    let game = &server.game_state;
-    let counts = [
-        game.player_counts.humans,
-        game.player_counts.bots,
-        game.player_counts.unknown,
-    ];
-    let mut modes = game.sessions.iter().map(|session| session.mode.as_deref());
-    let first = modes.next().flatten();
-    let took = |kind: LifeKind| {
-        let lives = game.starts_and_stops.iter().filter(|life| life.kind == kind);
-        lives.map(|life| life.took_ms as f64 / 1e3).collect()
-    };
-    let known = counts.iter().any(Option::is_some);
-    SeenServer {
-        name: server.name.clone(),
-        runs: match server.state {
-            ServerState::Up => Runs::Yes,
-            _ => Runs::No,
-        },
-        mode: first
-            .filter(|first| modes.all(|mode| mode == Some(first)))
-            .map(str::to_owned),
-        region: server.region.clone(),
-        players: known.then(|| u32::try_from(counts.iter().flatten().sum::<u64>()).unwrap_or(u32::MAX)),
-        most_players: server.max_players,
-        warm_ups: took(LifeKind::WarmUp),
-        cool_downs: took(LifeKind::CoolDown),
-        frames: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Agents on loopback, honest ones and others, and what the fleet makes of them.
 
+mod agones;
 mod reading;
 mod showing;
 

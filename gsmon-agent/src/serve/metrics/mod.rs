@@ -4,7 +4,7 @@
 //! `server` what a server uses, `sockets` what its sockets hold and drop, `ticks` its game loop, `network` its players'
 //! lines, `games` its sessions, phases and players, `scenes` its mode and map, `voices` how it is listened to, `companions` the processes beside it,
 //! `probes` its probed functions, `sessions` the series of each session (off by default), `host` the machine, `agent` gsmon
-//! itself; `histogram` passes on histograms that the model has counted.
+//! itself, `outlook` what will come; `histogram` passes on histograms that the model has counted.
 
 mod agent;
 mod companions;
@@ -13,6 +13,7 @@ mod histogram;
 mod history;
 mod host;
 mod network;
+mod outlook;
 mod probes;
 mod scenes;
 mod server;
@@ -21,7 +22,10 @@ mod sockets;
 mod ticks;
 mod voices;
 
-pub use self::scenes::SceneNames;
+pub use self::{
+    outlook::{GroupFigures, OutlookFigures, encode as encode_outlook},
+    scenes::SceneNames,
+};
 use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 
 use crate::{

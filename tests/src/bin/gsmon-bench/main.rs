@@ -1,6 +1,7 @@
 //! What gsmon costs: `cargo xtask bench`. Every figure stands beside its baseline of the same run; of several runs the
 //! smallest counts, since a machine can only make a run slower.
 
+mod advice;
 mod agent;
 mod echo;
 mod games;
@@ -60,7 +61,7 @@ enum Needs {
 }
 
 /// What can be asked for by name, or by what names begin with (`history`); everything when nothing is.
-const PARTS: [(&str, Part, Needs); 18] = [
+const PARTS: [(&str, Part, Needs); 19] = [
     ("packets", programs::packets, Needs::Root),
     ("veth", veth::veth, Needs::Root),
     ("switches", programs::switches, Needs::Root),
@@ -79,6 +80,7 @@ const PARTS: [(&str, Part, Needs); 18] = [
     ("history-reading", history::reading, Needs::Nothing),
     ("history-spikes", spikes::run, Needs::Nothing),
     ("history-size", history::size, Needs::Nothing),
+    ("advice", advice::run, Needs::Nothing),
 ];
 
 fn main() -> Result<()> {

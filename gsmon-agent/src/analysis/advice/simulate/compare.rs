@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Outcome, Policy, Rules,
-    advised::{Ahead, oracle, wishes},
+    advised::{Ahead, HourAhead, oracle, wishes},
     replay,
     visits::of_counts,
 };
@@ -70,7 +70,8 @@ pub fn compare(
             stop_above: &wish.stop_above,
         })
     };
-    let wanted = wishes(&profile, players, &[quantile], ahead);
+    let hour = HourAhead::of(first_unix_ms, step_ms, players);
+    let wanted = wishes(&profile, hour.as_ref(), players, &[quantile], ahead);
     let advice = wanted.first().map(seats).unwrap_or_default();
     let enough = advice.unserved_ratio().max(0.001);
     let mut size = 0;

@@ -147,12 +147,12 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Equal but for the last digits of numbers: the command has its frames through JSON, which rounds them.
+/// Equal but for the last digits of numbers: the command has its frames through JSON, which has lengths to the millisecond.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            (a - b).abs() <= 1e-6 * a.abs().max(b.abs()).max(1e-6)
+            (a - b).abs() <= 5e-3 * a.abs().max(b.abs()).max(0.01)
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {

@@ -52,9 +52,9 @@ impl Desk for FleetDesk {
         })
     }
 
-    /// The source has to be asked first, and has its own limits.
+    /// No longer than a connection over TLS lives.
     fn patience(&self) -> Duration {
-        Duration::from_secs(120)
+        Duration::from_secs(60)
     }
 }
 

@@ -27,7 +27,10 @@ pub fn text(answer: &Answer) -> String {
     }
     if answer.advice.groups.is_empty() && answer.advice.left_alone.is_empty() {
         text.push_str(match answer.without_trace.is_empty() {
-            true => "no servers are known: there is nothing to advise on\n",
+            true if answer.unknown_hosts.is_empty() => {
+                "no servers are known: there is nothing to advise on\n"
+            }
+            true => "no server of a host that answers is known: there is nothing to advise on\n",
             false => "no server runs or has a history in this range: there is nothing to advise on\n",
         });
     }

@@ -2,8 +2,8 @@
 //!
 //! A server is called `host/server`: the label `instance` as the scraper has it, and its name. Samples of a second or
 //! however often it is scraped come whole, with the times of the scrapes, and `frames` makes frames of them; minutes and
-//! hours are worked out over there by `query_range`, a question per measure. Events and sessions are made of counters and of
-//! series of sessions (`happened`), and say what they lack. What nobody exports is absent: players' own lines, marks, spikes.
+//! hours are worked out over there by `query_range`, a question per measure. Events are made of counters (`happened`), sessions of
+//! their series (`sessions`), and both say what they lack. What nobody exports is absent: players' own lines, marks, spikes.
 //!
 //! `table` says which metric is which measure, `web` talks HTTP and TLS, `answer` reads what comes. Not here: what an
 //! agent exports (`serve::metrics`).
@@ -12,6 +12,7 @@ mod answer;
 mod frames;
 mod happened;
 mod rolled;
+mod sessions;
 pub mod table;
 pub mod web;
 
@@ -409,7 +410,7 @@ impl HistorySource for PrometheusSource {
     }
 
     fn absent_sessions(&self) -> &'static [Absent] {
-        happened::ABSENT_SESSIONS
+        sessions::ABSENT_SESSIONS
     }
 }
 

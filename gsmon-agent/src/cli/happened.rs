@@ -119,28 +119,27 @@ fn sessions_text(sessions: &[StoredSession]) -> String {
             .map_or("runs, or its end was not seen".to_owned(), |ended| {
                 format!("to {}", times::date_and_time(ended))
             });
-        let words = [
+        let words: Vec<String> = [
             session.mode.as_deref(),
             session.map.as_deref(),
             session.phase.map(phase::name),
-        ];
-        let words: Vec<String> = words
-            .iter()
-            .flatten()
-            .map(|word| harmless(word).into_owned())
-            .collect();
+        ]
+        .into_iter()
+        .flatten()
+        .map(|word| format!("; {}", harmless(word)))
+        .collect();
         let cpu = session
             .used
             .cpu_ns
             .map_or_else(String::new, |cpu| format!(", CPU {:.1} s", cpu as f64 / 1e9));
         let _ = writeln!(
             text,
-            "{}  {}  {}  {ended}; {} players at most{cpu}  {}",
+            "{}  {}  {}  {ended}; {} players at most{cpu}{}",
             times::date_and_time(session.begun_unix_ms),
             harmless(&session.server),
             harmless(&session.id),
             session.players_peak,
-            words.join(" ")
+            words.concat()
         );
     }
     if sessions.is_empty() {

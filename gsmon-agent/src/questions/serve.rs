@@ -35,7 +35,7 @@ use crate::{
 
 /// Questions at a time; more are refused.
 const PLACES: usize = 2;
-/// Frames in memory for one question: a day of minutes of a hundred servers, some 60 MB.
+/// Frames in memory for one question: a day of minutes of a hundred servers, some 40 MB.
 const MOST_FRAMES: usize = 150_000;
 /// Who is refused for want of a place may come again after so many seconds.
 const AGAIN_SECONDS: &str = "5";

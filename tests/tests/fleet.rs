@@ -72,13 +72,10 @@ fn three_agents_are_read_as_one_and_a_silent_one_is_unknown() {
     append(&site.path("c.log"), "join Bobby id2");
     append(&site.path("b.log"), "join Cid id3");
     let moved = site.migrations(|said| said["migrations"].as_array().unwrap().len() >= 2);
-    let of = |player: &Value| {
-        let places = player["places"].as_array().unwrap().iter();
-        let hosts: Vec<&str> = places.map(|place| place["host"].as_str().unwrap()).collect();
-        (player["pseudonym"].as_str().unwrap().to_owned(), hosts)
+    let who = |on: &[&str]| {
+        let place = hosts.iter().position(|hosts| hosts == on).unwrap();
+        joined[place]["pseudonym"].as_str().unwrap()
     };
-    let before: Vec<(String, Vec<&str>)> = joined.iter().map(of).collect();
-    let who = |hosts: &[&str]| &before.iter().find(|(_, at)| at == hosts).unwrap().0;
     let mut pairs: Vec<[&str; 3]> = moved["migrations"]
         .as_array()
         .unwrap()

@@ -189,6 +189,23 @@ maximum = 9
         )
     }
 
+    /// Asks the agent over its socket; status and answer.
+    fn ask_agent(&self, path: &str) -> (u16, Value) {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "60", "--unix-socket"])
+            .arg(self.path("agent/api.sock"))
+            .args(["--write-out", "\n%{http_code}"])
+            .arg(format!("http://agent{path}"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = said.rsplit_once('\n').unwrap();
+        (
+            status.parse().unwrap(),
+            serde_json::from_str(body).unwrap_or(Value::Null),
+        )
+    }
+
     fn review(&self, fleet: &str, replicas: u32, allocated: u32) -> Value {
         let asked = json!({
             "request": {
@@ -277,6 +294,37 @@ fn agones_is_answered_from_the_plan_and_keeps_what_runs_without_one() {
         5,
         "nobody plays there: no plan"
     );
+
+    // The agent tells the same of its own servers.
+    let (status, advice) = site.ask_agent(
+        "/api/v1/recommendation?forecast_hours=2&target_player_experience=smooth&include_cost_analysis=true",
+    );
+    assert_eq!(status, 200, "{advice:#}");
+    let group = &advice["groups"][0];
+    assert_eq!(
+        (&advice["experience"], &group["size"]["players"]),
+        (&"smooth".into(), &2.into())
+    );
+    assert!(group["wanted_now"].as_u64().unwrap() >= 2, "{group:#}");
+    assert_eq!(group["costs"]["plan"]["cost"], Value::Null, "no price is made up");
+    for (path, status, part) in [
+        (
+            "recommendation?target_player_experience=perfect",
+            400,
+            "is no experience",
+        ),
+        ("recommendation?forecast_hours=900", 400, "1 to 168"),
+        ("recommendation?include_cost_analysis=maybe", 400, "true or false"),
+        ("recommendation?speed=1", 400, "is no parameter"),
+        ("forecast?server=moon", 404, "moon"),
+        ("forecast?region=moon", 404, "no server is in region"),
+        ("forecast?region=eu&mode=duel", 400, "only one"),
+        ("forecast", 503, "no count of players yet"),
+    ] {
+        let (answered, said) = site.ask_agent(&format!("/api/v1/{path}"));
+        assert_eq!(answered, status, "{path}: {said}");
+        assert!(said["error"].as_str().unwrap().contains(part), "{path}: {said}");
+    }
 
     // What cannot be meant is refused, and so is a stranger.
     for (body, part) in [

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Every route, for whoever asks for another one.
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 11] = [
     "/agones/v1/fleetautoscaler",
     "/healthz",
     "/metrics",

@@ -125,7 +125,7 @@ impl HostOutlook {
     fn seen(&self, now_unix_ms: i64) -> Result<Vec<SeenServer>, OutlookError> {
         let snapshot = self.snapshot()?;
         let range = days(ADVICE_DAYS, now_unix_ms);
-        let frames = Analyses::of(&self.history)
+        let frames = Analyses::of(&*self.history)
             .each(range, |_, frames| frames.to_vec())
             .map_err(|error| unreadable(&error))?;
         let mut frames: std::collections::HashMap<String, Vec<Frame>> = frames.into_iter().collect();

@@ -17,7 +17,7 @@ use crate::{
         network::{BucketRow, Buckets, Regions},
     },
     history::{Resolution, TimeRange},
-    questions::{NetworkAnswer, Past},
+    questions::NetworkAnswer,
     top::{
         harmless::harmless,
         table::{LINE, Room, TextColumn, table},

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use gsmon_agent::{
     analysis::advice::{
         experience::Experience,
-        gather::{Costs, Hours, SeenServer, Settings, gather},
+        gather::{Costs, Hours, Runs, SeenServer, Settings, gather},
         recommend_scaling,
     },
     config::{Config, FleetConfig},
@@ -58,7 +58,7 @@ fn server(number: usize) -> SeenServer {
     });
     SeenServer {
         name: format!("server-{number}"),
-        up: true,
+        runs: Runs::Yes,
         mode: Some(mode.to_owned()),
         region: Some(REGIONS[number / MODES.len() % REGIONS.len()].to_owned()),
         players: Some(20),

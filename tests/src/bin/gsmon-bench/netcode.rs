@@ -102,7 +102,7 @@ fn sought_in_vain(kernel: &mut Kernel, server: ServerSlotId, nothing: LayoutPlac
             way,
             payload: source(way, 100, 0),
         };
-        let mut of = |kernel: &mut Kernel, choice| -> Result<f64> {
+        let of = |kernel: &mut Kernel, choice| -> Result<f64> {
             choose(kernel, server, choice)?;
             Ok(best_of(kernel, program, &frame(&packet), REPEAT, RUNS)?)
         };

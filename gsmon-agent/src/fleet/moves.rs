@@ -236,7 +236,7 @@ impl Kept {
 
 fn tick_ms(server: &ServerSnapshot) -> Option<f64> {
     let tick = server.tick.as_ref()?;
-    tick.time_p99_ns.map(|ns| ns as f64 / 1e6)
+    tick.time_p99_ns.map(|ns| ns / 1e6)
 }
 
 /// The server's price shared by those who play on it.

@@ -63,9 +63,11 @@ pub enum CalendarError {
     Forecast(#[from] forecast::ForecastError),
 }
 
-/// Hours to ask a forecast for, so that it reaches so far from now: its newest step may have ended up to an hour ago.
-pub fn hours_to_ask(ahead: f64) -> usize {
-    (ahead.max(0.0).ceil() as usize + 2).clamp(1, MOST_HOURS)
+/// Hours to ask a forecast for, so that it reaches so far from now: its newest step may have ended up to an hour ago, and of
+/// a week the last hours may be missing. `None` where it cannot reach.
+pub fn hours_to_ask(ahead: f64) -> Option<usize> {
+    let hours = ahead.max(0.0).ceil() as usize;
+    (hours <= MOST_HOURS).then_some((hours + 2).min(MOST_HOURS))
 }
 
 /// Puts a forecast in the place of a profile's demand, from its first hour on; before that it goes over from one to the

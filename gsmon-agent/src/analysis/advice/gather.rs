@@ -263,14 +263,12 @@ pub fn demand_of(
         .demand(group.clone(), steps, &LEVELS)
         .map_err(|error| error.to_string())?
         .finer(STEP_MS);
-    let told = calendar.forecast(
-        seen,
-        step_ms,
-        hours.now_unix_ms,
-        hours_to_ask(hours.ahead),
-        group.region.as_deref(),
-    );
-    let foreseen = told.ok().and_then(|told| by_forecast(&own, &profile, &told));
+    // Beyond a week no forecast reaches: the profile tells of all of it then.
+    let foreseen = hours_to_ask(hours.ahead).and_then(|asked| {
+        let region = group.region.as_deref();
+        let told = calendar.forecast(seen, step_ms, hours.now_unix_ms, asked, region);
+        by_forecast(&own, &profile, &told.ok()?)
+    });
     foreseen.unwrap_or(own).since(hours.now_unix_ms).ok_or_else(|| {
         "the newest history is older than a forecast reaches: is the agent recording, and are its clock and this one right?".to_owned()
     })
@@ -381,18 +379,20 @@ mod tests {
         gaps.frames[200].set(Measure::Players, None);
         let (facts, _) = gather(&[gaps], &settings, HOURS, &targets, Costs::LeftOut);
         assert_eq!(facts.len(), 1);
-        let mut bounds = Config::default();
-        bounds.advice = AdviceSettings {
-            groups: vec![AdviceGroup {
-                mode: None,
-                region: None,
-                players_per_server: Some(5),
-                warm_up: None,
-                cool_down: None,
-                least: 9,
-                most: 3,
-            }],
-            ..AdviceSettings::default()
+        let bounds = Config {
+            advice: AdviceSettings {
+                groups: vec![AdviceGroup {
+                    mode: None,
+                    region: None,
+                    players_per_server: Some(5),
+                    warm_up: None,
+                    cool_down: None,
+                    least: 9,
+                    most: 3,
+                }],
+                ..AdviceSettings::default()
+            },
+            ..Config::default()
         };
         let (facts, _) = gather(
             &[server("a", 20, None)],

@@ -1,10 +1,14 @@
 //! `gsmon privacy show|export|forget PLAYER`: works on the files, with or without a running agent.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{Failure, Outcome, StateArg, print_json, unix_ms};
 use crate::{
-    privacy::{Archive, Disclosed, DisclosedValue, Erased, Matches, Selector, StoredIdentity},
+    config::Config,
+    privacy::{Archive, Disclosed, DisclosedValue, Erased, Matches, PseudonymKey, Selector, StoredIdentity},
     top::harmless::harmless,
 };
 
@@ -37,6 +41,10 @@ struct PlayerArgs {
     /// One JSON document (export is one anyway).
     #[arg(long)]
     json: bool,
+    /// Key that the agents of a fleet share, so that players are found and forgotten under their pseudonyms of the fleet as
+    /// well [default: that of [api.remote] in /etc/gsmon.toml, where there is one].
+    #[arg(long, value_name = "FILE")]
+    shared_key: Option<PathBuf>,
     #[command(flatten)]
     state: StateArg,
 }
@@ -47,7 +55,23 @@ impl PlayerArgs {
         if !directory.is_dir() {
             return Err(Failure::Usage(anyhow::Error::new(NoDirectory(directory.clone()))));
         }
-        Ok(Archive::new(directory))
+        let archive = Archive::new(directory);
+        Ok(match self.shared_key_file()? {
+            Some(file) => archive.with_shared(PseudonymKey::read_shared(&file)?),
+            None => archive,
+        })
+    }
+
+    fn shared_key_file(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.shared_key.is_some() {
+            return Ok(self.shared_key.clone());
+        }
+        let usual = Path::new(super::run::DEFAULT_CONFIG);
+        if !usual.exists() {
+            return Ok(None);
+        }
+        let config = Config::read(usual).map_err(|error| Failure::Usage(error.into()))?;
+        Ok(config.api.remote.and_then(|remote| remote.shared_key_file))
     }
 }
 
@@ -128,6 +152,13 @@ fn erased_text(erased: &Erased) -> String {
         for pseudonym in &erased.pseudonyms_forgotten {
             text += &format!("  {pseudonym}\n");
         }
+        if !erased.of_the_fleet.is_empty() {
+            text += "the same on every host of the fleet, to be forgotten there too:\n";
+            for pseudonym in &erased.of_the_fleet {
+                text += &format!("  gsmon privacy forget {pseudonym}\n");
+            }
+        }
+        text += "what the agent has written under them goes within a minute, or when it is started next\n";
     }
     text
 }
@@ -164,6 +195,7 @@ mod tests {
         let text = erased_text(&Erased {
             identities_removed: Vec::new(),
             pseudonyms_forgotten: Vec::new(),
+            of_the_fleet: Vec::new(),
         });
         assert!(
             text.contains("nothing was stored") && text.contains("no key"),

@@ -46,8 +46,14 @@ impl Selector {
         }
     }
 
-    fn matches(&self, record: &Record) -> bool {
-        self.pseudonym == Some(record.pseudonym)
+    fn matches(&self, record: &Record, keys: &Keys) -> bool {
+        let meant = |pseudonym| {
+            pseudonym == record.pseudonym || {
+                let shared = keys.shared.iter().flat_map(|key| record.derived(key));
+                shared.into_iter().any(|one| one == pseudonym)
+            }
+        };
+        self.pseudonym.is_some_and(meant)
             || record.names.iter().any(|name| name.value == self.text)
             || record.ids.iter().any(|id| id.value == self.text)
             || record
@@ -58,7 +64,14 @@ impl Selector {
 
     /// The pseudonyms that this player has if it was known by nothing else.
     pub(crate) fn pseudonyms(&self, key: Option<&PseudonymKey>) -> BTreeSet<Pseudonym> {
-        let mut pseudonyms: BTreeSet<Pseudonym> = self.pseudonym.into_iter().collect();
+        let mut pseudonyms = self.named_pseudonyms(key);
+        pseudonyms.extend(self.pseudonym);
+        pseudonyms
+    }
+
+    /// The same, but for one that was typed.
+    fn named_pseudonyms(&self, key: Option<&PseudonymKey>) -> BTreeSet<Pseudonym> {
+        let mut pseudonyms = BTreeSet::new();
         // Nobody is called by a pseudonym.
         if let (Some(key), None) = (key, self.pseudonym) {
             pseudonyms.insert(key.pseudonym(&RawIdentity::PlatformId(&self.text)));
@@ -74,6 +87,12 @@ impl fmt::Debug for Selector {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str("Selector(..)")
     }
+}
+
+/// What pseudonyms are made with.
+struct Keys {
+    own: Option<PseudonymKey>,
+    shared: Option<PseudonymKey>,
 }
 
 /// How many identities may be forgotten at once.
@@ -197,12 +216,15 @@ pub struct Erased {
     pub identities_removed: Vec<Pseudonym>,
     /// Pseudonyms whose rows are to go from now on.
     pub pseudonyms_forgotten: Vec<Pseudonym>,
+    /// Those of them that the player has on every host of the fleet.
+    pub of_the_fleet: Vec<Pseudonym>,
 }
 
 /// The files.
 #[derive(Clone, Debug)]
 pub struct Archive {
     directory: PathBuf,
+    shared: Option<PseudonymKey>,
 }
 
 impl Archive {
@@ -210,27 +232,47 @@ impl Archive {
     pub fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
+            shared: None,
         }
+    }
+
+    /// The same, where the agents of a fleet share a key: players are then found by their pseudonym under it, and forgotten
+    /// under it as well.
+    pub fn with_shared(self, key: PseudonymKey) -> Self {
+        Self {
+            shared: Some(key),
+            ..self
+        }
+    }
+
+    fn keys(&self) -> Result<Keys, PrivacyError> {
+        Ok(Keys {
+            own: PseudonymKey::load(&self.directory)?,
+            shared: self.shared.clone(),
+        })
     }
 
     /// What is held about a player.
     pub fn show(&self, player: &Selector) -> Result<Vec<StoredIdentity>, PrivacyError> {
-        let records = self.records()?;
+        let (records, keys) = (self.records()?, self.keys()?);
         Ok(records
             .into_values()
-            .filter(|record| player.matches(record))
+            .filter(|record| player.matches(record, &keys))
             .map(StoredIdentity)
             .collect())
     }
 
     /// The same, with everything else on disk that has to do with the player, as one document.
     pub fn export(&self, player: &Selector, now: i64) -> Result<Export, PrivacyError> {
-        let key = PseudonymKey::load(&self.directory)?;
+        let keys = self.keys()?;
         let identities = self.show(player)?;
-        let mut pseudonyms = player.pseudonyms(key.as_ref());
+        let mut pseudonyms = player.pseudonyms(keys.own.as_ref());
+        pseudonyms.extend(player.pseudonyms(keys.shared.as_ref()));
         for identity in &identities {
             pseudonyms.insert(identity.pseudonym());
-            pseudonyms.extend(key.iter().flat_map(|key| identity.0.pseudonyms(key)));
+            for key in keys.own.iter().chain(&keys.shared) {
+                pseudonyms.extend(identity.0.derived(key));
+            }
         }
         let forgotten = self.forgotten()?;
         Ok(Export {
@@ -249,21 +291,27 @@ impl Archive {
     /// Removes a player from the store, and lists every pseudonym that may stand for them as forgotten.
     pub fn forget(&self, player: &Selector, matches: Matches, now: i64) -> Result<Erased, PrivacyError> {
         let _lock = StateLock::take(&self.directory)?;
-        let key = PseudonymKey::load(&self.directory)?;
+        let keys = self.keys()?;
         let mut records = self.records()?;
         let found: Vec<Pseudonym> = records
             .values()
-            .filter(|record| player.matches(record))
+            .filter(|record| player.matches(record, &keys))
             .map(|record| record.pseudonym)
             .collect();
         if found.len() > 1 && matches == Matches::One {
             return Err(PrivacyError::ambiguous(found.iter()));
         }
-        let mut pseudonyms = player.pseudonyms(key.as_ref());
+        let mut pseudonyms = player.pseudonyms(keys.own.as_ref());
+        let mut of_the_fleet = match keys.shared {
+            Some(_) => player.named_pseudonyms(keys.shared.as_ref()),
+            None => BTreeSet::new(),
+        };
         for record in found.iter().filter_map(|pseudonym| records.remove(pseudonym)) {
             pseudonyms.insert(record.pseudonym);
-            pseudonyms.extend(key.iter().flat_map(|key| record.pseudonyms(key)));
+            pseudonyms.extend(keys.own.iter().flat_map(|key| record.derived(key)));
+            of_the_fleet.extend(keys.shared.iter().flat_map(|key| record.derived(key)));
         }
+        pseudonyms.extend(&of_the_fleet);
         // The list first: if writing stops in between, forgetting again finishes it.
         if !pseudonyms.is_empty() {
             let mut forgotten = forgotten::read(&self.directory)?;
@@ -276,6 +324,7 @@ impl Archive {
         Ok(Erased {
             identities_removed: found,
             pseudonyms_forgotten: pseudonyms.into_iter().collect(),
+            of_the_fleet: of_the_fleet.into_iter().collect(),
         })
     }
 

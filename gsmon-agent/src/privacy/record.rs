@@ -126,16 +126,21 @@ impl Record {
         names.chain(ids).chain(addresses).max().unwrap_or(self.first_seen)
     }
 
-    /// All pseudonyms under which its player may stand somewhere.
+    /// All pseudonyms under which its player may stand somewhere, its own included.
     pub fn pseudonyms<'a>(&'a self, key: &'a PseudonymKey) -> impl Iterator<Item = Pseudonym> + 'a {
+        std::iter::once(self.pseudonym).chain(self.derived(key))
+    }
+
+    /// Those that a key makes of its names, ids and addresses.
+    pub fn derived<'a>(&'a self, key: &'a PseudonymKey) -> impl Iterator<Item = Pseudonym> + 'a {
         let names = self.names.iter().map(|value| RawIdentity::Name(&value.value));
         let ids = self.ids.iter().map(|value| RawIdentity::PlatformId(&value.value));
         let addresses = self
             .addresses
             .iter()
             .map(|value| RawIdentity::Address(value.value));
-        let derived = names.chain(ids).chain(addresses);
-        std::iter::once(self.pseudonym).chain(derived.map(|identity| key.pseudonym(&identity)))
+        let identities = names.chain(ids).chain(addresses);
+        identities.map(|identity| key.pseudonym(&identity))
     }
 }
 

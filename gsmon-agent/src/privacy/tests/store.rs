@@ -468,3 +468,36 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(line, 0..4).prop_map(|lines| lines.join(&b'\n')),
     ]
 }
+
+#[test]
+fn a_player_of_a_fleet_is_forgotten_on_its_hosts_by_one_pseudonym() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shared = PseudonymKey::from_bytes(&[9; 32]);
+    for state in [&here, &there] {
+        let mut store = open(state.path(), NOW);
+        store.record(&ann(), NOW).unwrap();
+        store.record(&PlayerRef::named("Bob"), NOW).unwrap();
+        store.upkeep(NOW).unwrap();
+    }
+    let archive = |state: &tempfile::TempDir| Archive::new(state.path()).with_shared(shared.clone());
+    let erased = archive(&here)
+        .forget(&Selector::new("Ann"), Matches::One, NOW + HOUR)
+        .unwrap();
+    // As the fleet has them: by platform id.
+    let of_fleet = shared.pseudonym(&RawIdentity::PlatformId("7656"));
+    assert!(erased.of_the_fleet.contains(&of_fleet), "{erased:?}");
+    assert!(erased.pseudonyms_forgotten.contains(&of_fleet));
+    let typed = Selector::new(&of_fleet.to_string());
+    assert_eq!(archive(&there).show(&typed).unwrap().len(), 1);
+    let erased = archive(&there).forget(&typed, Matches::One, NOW + HOUR).unwrap();
+    assert_eq!(erased.identities_removed.len(), 1);
+    let own = PseudonymKey::load(there.path()).unwrap().unwrap();
+    for identity in [RawIdentity::PlatformId("7656"), RawIdentity::Name("Ann")] {
+        assert!(erased.pseudonyms_forgotten.contains(&own.pseudonym(&identity)));
+    }
+    assert!(erased.pseudonyms_forgotten.contains(&of_fleet));
+    assert!(shown(there.path(), "Ann").is_empty() && shown(there.path(), "Bob").len() == 1);
+    // Who has no shared key takes it for a pseudonym of this host, and finds nobody.
+    let none = Archive::new(here.path()).show(&typed).unwrap();
+    assert!(none.is_empty());
+}

@@ -16,9 +16,10 @@ use super::{
 use crate::{
     config::Config,
     history::{
-        HistorySource, Resolution, TimeRange,
+        HistorySource, Resolution, SourceError, StoredLine, TimeRange,
         disk::{CheckReport, HistoryReader, HistoryStats, vacuum},
         export::{Csv, Export, ExportError, Parquet},
+        records::{Record, write_csv, write_parquet},
     },
     top::harmless::harmless,
 };
@@ -31,9 +32,9 @@ pub struct HistoryArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Write frames into a file for other programs.
+    /// Write frames, spikes, players' lines, events or sessions into a file for other programs.
     #[command(
-        after_help = "Examples:\n  sudo gsmon history export --range 24h -o day.csv\n  sudo gsmon history export --format parquet --range 7d --resolution minute --server arena -o week.parquet\n  sudo gsmon history export --range 2026-03-01T00:00:00Z..2026-03-02T00:00:00Z --resolution raw | gzip > day.csv.gz"
+        after_help = "Examples:\n  sudo gsmon history export --range 24h -o day.csv\n  sudo gsmon history export --format parquet --range 7d --resolution minute --server arena -o week.parquet\n  sudo gsmon history export --what spikes --range 35d -o spikes.csv\n  sudo gsmon history export --range 2026-03-01T00:00:00Z..2026-03-02T00:00:00Z --resolution raw | gzip > day.csv.gz"
     )]
     Export(ExportArgs),
     /// Joins, leaves, phases, sessions, actions, starts, marks.
@@ -71,13 +72,16 @@ pub struct FileArgs {
 
 #[derive(Debug, clap::Args)]
 struct ExportArgs {
+    /// What is written: frames have a row per interval, lines one per player (by pseudonym) and minute.
+    #[arg(long, value_enum, default_value_t = What::Frames)]
+    what: What,
     /// csv or parquet.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
     /// 24h, 7d, or two times with `..` between them (local or RFC 3339).
     #[arg(long, default_value = "24h", value_parser = times::parse_range)]
     range: TimeRange,
-    /// fitting, raw, minute or hour.
+    /// Of frames: fitting, raw, minute or hour.
     #[arg(long, default_value = "fitting")]
     resolution: Resolution,
     /// This server only.
@@ -96,6 +100,15 @@ struct ExportArgs {
 enum Format {
     Csv,
     Parquet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    Frames,
+    Spikes,
+    Lines,
+    Events,
+    Sessions,
 }
 
 impl FileArgs {
@@ -166,7 +179,7 @@ fn export(args: &ExportArgs) -> Outcome {
             )));
         }
         let rows = write(args, reader, &servers, std::io::stdout())?;
-        return told(rows);
+        return told(args.what, rows);
     };
     // Whole or not at all: the file appears under its name when it is complete.
     let mut partial = path.clone().into_os_string();
@@ -180,12 +193,19 @@ fn export(args: &ExportArgs) -> Outcome {
     }
     let rows = written?;
     std::fs::rename(&partial, path).map_err(cannot)?;
-    told(rows)
+    told(args.what, rows)
 }
 
 /// An export without a row is most often a mistake in what was asked for.
-fn told(rows: u64) -> Outcome {
-    eprintln!("{rows} frames");
+fn told(what: What, rows: u64) -> Outcome {
+    let what = match what {
+        What::Frames => "frames",
+        What::Spikes => "spikes",
+        What::Lines => "lines of players",
+        What::Events => "events",
+        What::Sessions => "sessions",
+    };
+    eprintln!("{rows} {what}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -196,6 +216,38 @@ fn write(
     out: impl Write + Send + 'static,
 ) -> Result<u64, Failure> {
     let out = BufWriter::new(out);
+    let range = args.range;
+    match args.what {
+        What::Frames => {}
+        What::Spikes => {
+            return write_rows(
+                args.format,
+                out,
+                &of_all(servers, |it| reader.spikes(Some(it), range))?,
+            );
+        }
+        What::Lines => {
+            return write_rows(
+                args.format,
+                out,
+                &of_all(servers, |it| sorted_lines(reader, it, range))?,
+            );
+        }
+        What::Events => {
+            return write_rows(
+                args.format,
+                out,
+                &of_all(servers, |it| reader.events(Some(it), range))?,
+            );
+        }
+        What::Sessions => {
+            return write_rows(
+                args.format,
+                out,
+                &of_all(servers, |it| reader.sessions(Some(it), range))?,
+            );
+        }
+    }
     let mut export: Box<dyn Export> = match args.format {
         Format::Csv => Box::new(Csv::new(out)?),
         Format::Parquet => Box::new(Parquet::new(out)?),
@@ -215,6 +267,35 @@ fn write(
     }
     export.finish()?;
     Ok(rows)
+}
+
+/// Rows of all servers; they are few beside frames, and fit into memory.
+fn of_all<R>(
+    servers: &[String],
+    of: impl Fn(&str) -> Result<Vec<R>, SourceError>,
+) -> Result<Vec<R>, SourceError> {
+    let mut rows = Vec::new();
+    for server in servers {
+        rows.append(&mut of(server)?);
+    }
+    Ok(rows)
+}
+
+fn sorted_lines(
+    reader: &dyn HistorySource,
+    server: &str,
+    range: TimeRange,
+) -> Result<Vec<StoredLine>, SourceError> {
+    let mut lines = reader.lines(server, range)?;
+    lines.sort_by_key(|line| (line.from_unix_ms, line.player));
+    Ok(lines)
+}
+
+fn write_rows<R: Record>(format: Format, out: impl Write + Send, rows: &[R]) -> Result<u64, Failure> {
+    Ok(match format {
+        Format::Csv => write_csv(out, rows)?,
+        Format::Parquet => write_parquet(out, rows)?,
+    })
 }
 
 fn mebibytes(bytes: u64) -> String {

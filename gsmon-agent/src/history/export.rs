@@ -216,7 +216,7 @@ impl<W: Write + Send> Parquet<W> {
 }
 
 /// Values that there are, and for each row whether there is one.
-fn present<T>(values: impl Iterator<Item = Option<T>>) -> (Vec<T>, Vec<i16>) {
+pub(super) fn present<T>(values: impl Iterator<Item = Option<T>>) -> (Vec<T>, Vec<i16>) {
     let (mut there, mut levels) = (Vec::new(), Vec::new());
     for value in values {
         levels.push(i16::from(value.is_some()));

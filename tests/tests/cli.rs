@@ -41,7 +41,7 @@ fn config(directory: &Path, port: u16, rest: &str) -> String {
     let socket = directory.join("run/api.sock");
     let history = directory.join("history.db");
     let text = format!(
-        "[history]\npath = \"{}\"\n[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}",
+        "[history]\npath = \"{}\"\nlines = \"0s\"\n[api]\nlisten = \"127.0.0.1:{port}\"\nsocket = \"{}\"\n{rest}",
         history.display(),
         socket.display()
     );

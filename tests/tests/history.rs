@@ -355,7 +355,7 @@ fn the_command_line_reads_what_a_killed_agent_has_written() {
     std::fs::write(
         &config,
         format!(
-            "[history]\npath = \"{file}\"\n[api]\nlisten = \"127.0.0.1:0\"\nsocket = \"{socket}\"\n\
+            "[history]\npath = \"{file}\"\nlines = \"0s\"\n[api]\nlisten = \"127.0.0.1:0\"\nsocket = \"{socket}\"\n\
              [[server]]\nname = \"arena\"\nport = {}\n",
             server.ready.port
         ),

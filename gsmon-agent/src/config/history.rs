@@ -95,9 +95,12 @@ impl HistorySettings {
             ("history.events", self.events, HOUR, "1h to 10years"),
             ("history.sessions", self.sessions, HOUR, "1h to 10years"),
         ];
-        let limits = limits.into_iter().chain(
-            (!self.lines.is_zero()).then_some(("history.lines", self.lines, HOUR, "0s, or 1h to 10years")),
-        );
+        let limits = limits.into_iter().chain((!self.lines.is_zero()).then_some((
+            "history.lines",
+            self.lines,
+            HOUR,
+            "0s, or 1h to 10years",
+        )));
         for (field, value, least, expected) in limits {
             if value < least || value > LONGEST {
                 return Err(FieldError::OutOfRange {
@@ -129,7 +132,9 @@ mod tests {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
-        let config = parse("[history]\nwrite = \"off\"\npath = \"/srv/h.db\"\nraw = \"6h\"\nlines = \"0s\"\n").unwrap();
+        let config =
+            parse("[history]\nwrite = \"off\"\npath = \"/srv/h.db\"\nraw = \"6h\"\nlines = \"0s\"\n")
+                .unwrap();
         assert_eq!(config.history.write, HistoryWriting::Off);
         assert_eq!(config.history.raw, 6 * HOUR);
         assert_eq!(config.history.minutes, HistorySettings::default().minutes);

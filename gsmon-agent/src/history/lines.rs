@@ -93,11 +93,14 @@ pub fn attach(frames: &mut [Frame], lines: &[StoredLine], asked: Option<&AskedPl
         let point = line.point(name.map(|asked| &asked.name));
         minutes.entry(line.from_unix_ms).or_default().push(point);
     }
-    let minutes: BTreeMap<i64, Arc<[PlayerPoint]>> =
-        minutes.into_iter().map(|(at, points)| (at, points.into())).collect();
+    let minutes: BTreeMap<i64, Arc<[PlayerPoint]>> = minutes
+        .into_iter()
+        .map(|(at, points)| (at, points.into()))
+        .collect();
     for frame in frames
         .iter_mut()
-        .filter(|frame| frame.players.is_empty() && frame.seconds <= LONGEST_SECONDS) {
+        .filter(|frame| frame.players.is_empty() && frame.seconds <= LONGEST_SECONDS)
+    {
         if let Some(points) = minutes.get(&Span::Minute.begin_of(frame.unix_ms)) {
             frame.players = points.clone();
         }
@@ -183,9 +186,15 @@ impl Mean {
 impl Readings {
     fn add(&mut self, line: &LineSnapshot) {
         let ms = |ns: f64| ns / 1e6;
-        self.rtt_p50_ms
-            .extend(line.rtt_p50_ns.filter(|ns| ns.is_finite()).map(|ns| ms(ns) as f32));
-        let highest = line.rtt_p95_ns.filter(|ns| ns.is_finite()).map(|ns| ms(ns) as f32);
+        self.rtt_p50_ms.extend(
+            line.rtt_p50_ns
+                .filter(|ns| ns.is_finite())
+                .map(|ns| ms(ns) as f32),
+        );
+        let highest = line
+            .rtt_p95_ns
+            .filter(|ns| ns.is_finite())
+            .map(|ns| ms(ns) as f32);
         self.rtt_p95_ms = match (self.rtt_p95_ms, highest) {
             (Some(before), Some(now)) => Some(before.max(now)),
             (before, now) => before.or(now),
@@ -291,7 +300,8 @@ impl Minute {
                 continue;
             }
             let readings = self.lines.entry(who).or_default();
-            readings.region = player.and_then(|player| player.region.as_ref().map(|region| region.name.clone()));
+            readings.region =
+                player.and_then(|player| player.region.as_ref().map(|region| region.name.clone()));
             readings.add(&told.line);
         }
     }
@@ -383,7 +393,9 @@ mod tests {
             ..Minute::default()
         };
         let readings = minute.lines.entry(who(None, Some("Ann"))).or_default();
-        [30.0, 200.0, 40.0].iter().for_each(|rtt_ms| readings.add(&line(*rtt_ms)));
+        [30.0, 200.0, 40.0]
+            .iter()
+            .for_each(|rtt_ms| readings.add(&line(*rtt_ms)));
         let lines = minute.lines("arena", &keeper().keys);
         assert_eq!(lines.len(), 1);
         let told = &lines[0];
@@ -400,8 +412,16 @@ mod tests {
             from_unix_ms: 60_000,
             ..Minute::default()
         };
-        minute.lines.entry(who(None, Some("Ann"))).or_default().add(&line(30.0));
-        minute.lines.entry(who(None, Some("Bob"))).or_default().add(&line(50.0));
+        minute
+            .lines
+            .entry(who(None, Some("Ann")))
+            .or_default()
+            .add(&line(30.0));
+        minute
+            .lines
+            .entry(who(None, Some("Bob")))
+            .or_default()
+            .add(&line(50.0));
         let keeper = keeper();
         let lines = minute.lines("arena", &keeper.keys);
         let mut frames: Vec<Frame> = [60_000, 61_000, 120_000, 121_000]
@@ -415,7 +435,10 @@ mod tests {
         assert_eq!(told.len(), 2);
         let ann = told.iter().find(|point| &*point.player == "Ann").unwrap();
         assert_eq!(ann.rtt_ms, Some(30.0));
-        assert!(told.iter().any(|point| point.player.starts_with("p-")), "Bob is a pseudonym");
+        assert!(
+            told.iter().any(|point| point.player.starts_with("p-")),
+            "Bob is a pseudonym"
+        );
     }
 
     #[test]
@@ -425,12 +448,19 @@ mod tests {
         snapshot.servers[0].state = ServerState::Up;
         snapshot.servers[0].network = None;
         assert!(keeper.look(&snapshot).is_empty());
-        keeper.servers.insert(snapshot.servers[0].name.clone(), Minute {
-            from_unix_ms: 60_000,
-            ..Minute::default()
-        });
+        keeper.servers.insert(
+            snapshot.servers[0].name.clone(),
+            Minute {
+                from_unix_ms: 60_000,
+                ..Minute::default()
+            },
+        );
         let minute = keeper.servers.get_mut(&snapshot.servers[0].name).unwrap();
-        minute.lines.entry(who(None, Some("Ann"))).or_default().add(&line(30.0));
+        minute
+            .lines
+            .entry(who(None, Some("Ann")))
+            .or_default()
+            .add(&line(30.0));
         snapshot.servers[0].state = ServerState::Gone;
         let over = keeper.look(&snapshot);
         assert_eq!((over.len(), over[0].from_unix_ms), (1, 60_000));

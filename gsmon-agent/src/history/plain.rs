@@ -69,10 +69,7 @@ impl PlainRows {
     /// The row of an interval with this end, with what is known of that interval; figures are added to it next.
     pub fn place(&mut self, end_unix_ms: i64, setting: Setting) -> Place {
         let next = self.rows.len();
-        let place = *self
-            .begins
-            .entry(self.span.begin_of(end_unix_ms))
-            .or_insert(next);
+        let place = *self.begins.entry(self.span.begin_of(end_unix_ms)).or_insert(next);
         match self.rows.get_mut(place) {
             Some(row) => {
                 let own = &mut row.setting;
@@ -99,7 +96,9 @@ impl PlainRows {
 
     /// Adds a figure of `count` frames: their sum, or the largest of them, as the measure wants it.
     pub fn add(&mut self, place: Place, measure: Measure, value: f64, count: u32) {
-        let Some(row) = self.rows.get_mut(place.0) else { return };
+        let Some(row) = self.rows.get_mut(place.0) else {
+            return;
+        };
         let own = &mut row.values[measure as usize];
         own.value = match (own.count, measure.merge()) {
             (0, _) => value,

@@ -193,7 +193,9 @@ impl HistorySource for History {
             .file()?
             .map_or_else(|| Ok(Vec::new()), |file| file.lines(server, range));
         match told {
-            Err(SourceError::Unknown(_)) if self.followed().iter().any(|known| known == server) => Ok(Vec::new()),
+            Err(SourceError::Unknown(_)) if self.followed().iter().any(|known| known == server) => {
+                Ok(Vec::new())
+            }
             told => told,
         }
     }

@@ -181,7 +181,8 @@ fn written_history(config: &Config, state_directory: &Path) -> Result<History, M
     }
     let path = settings.file(state_directory);
     let forgetting = Forgetting::of(Archive::new(state_directory));
-    let writer = HistoryWriter::start_forgetting(&path, settings, forgetting).map_err(MonitorError::Thread)?;
+    let writer =
+        HistoryWriter::start_forgetting(&path, settings, forgetting).map_err(MonitorError::Thread)?;
     let history = History::written_by(writer);
     if settings.lines.is_zero() {
         return Ok(history);

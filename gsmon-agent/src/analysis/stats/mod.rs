@@ -152,7 +152,10 @@ mod tests {
             let t = StudentsT::new(0.0, 1.0, freedom).unwrap();
             for share in [0.6, 0.9, 0.975, 0.995] {
                 let (told, truth) = (student_quantile(share, freedom).unwrap(), t.inverse_cdf(share));
-                assert!((told / truth - 1.0).abs() < 1e-6, "{told} for {truth}, {freedom} degrees");
+                assert!(
+                    (told / truth - 1.0).abs() < 1e-6,
+                    "{told} for {truth}, {freedom} degrees"
+                );
             }
         }
     }

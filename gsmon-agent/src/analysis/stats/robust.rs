@@ -148,7 +148,11 @@ pub fn effective_size(values: &[f64]) -> f64 {
         pairs.map(|(later, earlier)| later * earlier).sum::<f64>() / variance
     };
     let mut sum = 0.0;
-    let until = if variance > 0.0 { MOST_LAGS.min(values.len() / 2) } else { 0 };
+    let until = if variance > 0.0 {
+        MOST_LAGS.min(values.len() / 2)
+    } else {
+        0
+    };
     for lag in (1..until).step_by(2) {
         let pair = at(lag) + at(lag + 1);
         if pair <= 0.0 {

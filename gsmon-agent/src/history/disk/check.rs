@@ -6,8 +6,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use serde::Serialize;
 
 use super::{
-    code,
-    lines,
+    code, lines,
     names::Names,
     packing, past,
     reader::HistoryReader,
@@ -189,7 +188,13 @@ impl HistoryReader {
             report.read += 1;
             match wrong {
                 // Events and lines are no frames.
-                None => report.frames += if tier < packing::EVENTS { expected as u64 } else { 0 },
+                None => {
+                    report.frames += if tier < packing::EVENTS {
+                        expected as u64
+                    } else {
+                        0
+                    }
+                }
                 Some(wrong) => report.blocks.push(format!(
                     "block of tier {tier}, server {}, number {}: {wrong}",
                     row.get::<_, i64>(1)?,

@@ -224,7 +224,9 @@ impl HistoryFile {
                 });
             }
             tell(&mut self.names, &transaction, &interval.told)?;
-            for (server, row) in packing::write_lines(&mut self.names, &transaction, seq, &interval.told.lines)? {
+            for (server, row) in
+                packing::write_lines(&mut self.names, &transaction, seq, &interval.told.lines)?
+            {
                 self.lines.entry(server).or_default().push_back(row);
             }
         }

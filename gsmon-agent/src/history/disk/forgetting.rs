@@ -38,7 +38,11 @@ impl Forgetting {
     /// Looks at the list now and then. Trouble with it is logged once.
     pub(super) fn go_on(&mut self, file: &mut HistoryFile, now_ms: i64) {
         let now = Instant::now();
-        let Some(archive) = self.archive.as_ref().filter(|_| self.look_at.is_none_or(|at| now >= at)) else {
+        let Some(archive) = self
+            .archive
+            .as_ref()
+            .filter(|_| self.look_at.is_none_or(|at| now >= at))
+        else {
             return;
         };
         self.look_at = Some(now + EVERY);
@@ -70,7 +74,10 @@ fn look(
         .collect();
     if !due.is_empty() {
         let gone = file.forget(&due).map_err(|error| error.to_string())?;
-        tracing::info!(lines = gone, "lines of players who are to be forgotten were removed from the history");
+        tracing::info!(
+            lines = gone,
+            "lines of players who are to be forgotten were removed from the history"
+        );
         done.extend(due.into_iter().map(|(player, moment)| (player, (moment, now_ms))));
     }
     let met = |entry: &&Forgotten| {
@@ -80,7 +87,9 @@ fn look(
     };
     let met: Vec<Forgotten> = list.iter().filter(met).copied().collect();
     if !met.is_empty() {
-        archive.erased_everywhere(&met).map_err(|error| error.to_string())?;
+        archive
+            .erased_everywhere(&met)
+            .map_err(|error| error.to_string())?;
         done.retain(|player, _| !met.iter().any(|entry| entry.pseudonym == *player));
     }
     Ok(())

@@ -99,10 +99,9 @@ pub fn unpack_lines(bytes: &[u8]) -> Result<Vec<LineRow>, CodeError> {
     }
     let minutes = code::unpack(&block.minutes, count)?;
     let mut rows = Vec::with_capacity(count);
-    let whose = block
-        .players
-        .iter()
-        .flat_map(|(player, also, region, rows)| std::iter::repeat_n((*player, *also, *region), *rows as usize));
+    let whose = block.players.iter().flat_map(|(player, also, region, rows)| {
+        std::iter::repeat_n((*player, *also, *region), *rows as usize)
+    });
     for ((player, also, region), minute) in whose.zip(minutes) {
         let after = i64::from(minute).saturating_mul(Span::Minute.ms());
         rows.push(LineRow {
@@ -135,7 +134,10 @@ mod tests {
         (0..90i64, 0..5u8, 0..3u32, figures).prop_map(|(minute, player, region, figures)| LineRow {
             from_unix_ms: 1_700_000_040_000 + minute * 60_000,
             player: Pseudonym::from_bytes([player; 13]),
-            also: [(player > 2).then(|| Pseudonym::from_bytes([player + 9; 13])), None],
+            also: [
+                (player > 2).then(|| Pseudonym::from_bytes([player + 9; 13])),
+                None,
+            ],
             region,
             figures,
         })

@@ -3,7 +3,7 @@
 //!
 //! `writer` is the thread and what it does when something fails, `file` writes intervals into the journal, `upkeep` makes
 //! blocks and roll-ups of them and removes what is old, `packing` makes blocks of events and players' lines, `forgetting` sees to
-//! players who are to be forgotten, `reader` reads;
+//! players who are to be forgotten, `reader` and `told` read;
 //! `code`, `samples`, `rollups`, `past` (events) and `lines` are the bytes, `names` the tables of names, `schema` the file as
 //! such.
 //!
@@ -12,7 +12,7 @@
 pub mod check;
 pub mod code;
 pub mod file;
-mod forgetting;
+pub mod forgetting;
 pub mod lines;
 pub mod names;
 mod packing;
@@ -23,6 +23,7 @@ pub mod samples;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+mod told;
 pub mod upkeep;
 pub mod writer;
 

@@ -100,6 +100,8 @@ impl HistoryFile {
             .take_while(|row| hour(row.unix_ms) == hour(first.unix_ms))
             .take(MOST_WAITING)
             .collect();
+        // What lay in rows must not stay behind in pages that are free: it may have to be forgotten.
+        self.connection.execute_batch("PRAGMA secure_delete = ON")?;
         let transaction = self.connection.unchecked_transaction()?;
         let mut lines = Vec::new();
         let mut read = transaction.prepare_cached("SELECT data FROM line WHERE server = ?1 AND seq = ?2")?;
@@ -132,6 +134,7 @@ impl HistoryFile {
         }
         drop(delete);
         transaction.commit()?;
+        self.connection.execute_batch("PRAGMA secure_delete = OFF")?;
         if let Some(rows) = self.lines.get_mut(&server) {
             rows.drain(..due.len());
             if rows.is_empty() {
@@ -184,7 +187,13 @@ impl HistoryFile {
             .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM block WHERE tier = ?1 AND server = ?2")?
             .query_row(params![EVENTS, server], |row| row.get(0))?;
         let times = (first.unix_ms, last.unix_ms);
-        insert(&transaction, (EVENTS, server, seq), times, rows.len() as i64, &data)?;
+        insert(
+            &transaction,
+            (EVENTS, server, seq),
+            times,
+            rows.len() as i64,
+            &data,
+        )?;
         transaction
             .prepare_cached("DELETE FROM event WHERE server = ?1 AND unix_ms <= ?2")?
             .execute(params![server, last.unix_ms])?;
@@ -192,7 +201,7 @@ impl HistoryFile {
         Ok(true)
     }
 
-    /// Removes the lines of players up to the moment that each is to be forgotten from, and what is left of their bytes. Says
+    /// Removes the lines of players up to the moment that each is to be forgotten from, and overwrites their rows. Says
     /// how many there were.
     ///
     /// # Errors
@@ -315,3 +324,7 @@ fn insert_lines(
     let times = (first, last + Span::Minute.ms());
     insert(connection, (LINES, server, seq), times, lines.len() as i64, data)
 }
+
+#[cfg(test)]
+#[path = "packing_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Reading the file, while an agent may be writing it or with none there. What is not a block or a roll-up yet is made one
-//! while reading, so that nothing is missing up to the last interval. Not here: questions about the file as such (`check`).
+//! while reading, so that nothing is missing up to the last interval. Not here: what lies
+//! beside frames (`told`), questions about the file as such (`check`).
 
 use std::{
     collections::BTreeMap,
@@ -12,22 +13,18 @@ use rusqlite::{Connection, params};
 use super::{
     code,
     file::{GROUPS, group_of},
-    lines,
     names::Names,
-    packing, past,
     rollups,
     samples::{self, JournalRow},
     schema::{self, HistoryError},
+    told::{numbered, session, spike},
 };
-use crate::{
-    history::{
-        Frame, StoredLine, StoredSpike, UnknownServer,
-        events::{Event, EventKind},
-        plain::PlainRows,
-        rollup::{Rollup, Span, roll_frames, roll_rows},
-        source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
-    },
-    world::session::resources::Resources,
+use crate::history::{
+    Frame, StoredLine, StoredSpike, UnknownServer,
+    events::{Event, EventKind},
+    plain::PlainRows,
+    rollup::{Rollup, Span, roll_frames, roll_rows},
+    source::{HistorySource, Resolution, SourceError, StoredSession, TimeRange},
 };
 
 /// The open file.
@@ -39,11 +36,11 @@ pub struct HistoryReader {
 
 /// Which blocks: tier, server, after this one, in this time.
 #[derive(Clone, Copy)]
-struct Which {
-    tier: u8,
-    server: u32,
-    after_seq: i64,
-    range: TimeRange,
+pub(super) struct Which {
+    pub(super) tier: u8,
+    pub(super) server: u32,
+    pub(super) after_seq: i64,
+    pub(super) range: TimeRange,
 }
 
 /// A part of what rows are made of.
@@ -121,14 +118,15 @@ impl HistoryReader {
     }
 }
 
-struct View<'a> {
-    path: &'a Path,
-    connection: &'a Connection,
-    names: &'a Names,
+/// The file as one question sees it.
+pub(super) struct View<'a> {
+    pub(super) path: &'a Path,
+    pub(super) connection: &'a Connection,
+    pub(super) names: &'a Names,
 }
 
 impl View<'_> {
-    fn sql(&self) -> impl Fn(rusqlite::Error) -> HistoryError + '_ {
+    pub(super) fn sql(&self) -> impl Fn(rusqlite::Error) -> HistoryError + '_ {
         HistoryError::sql(self.path)
     }
 
@@ -147,7 +145,7 @@ impl View<'_> {
     }
 
     /// Blocks in the order of their writing.
-    fn each_block(
+    pub(super) fn each_block(
         &self,
         which: Which,
         take: &mut dyn FnMut(&[u8]) -> Result<(), code::CodeError>,
@@ -233,83 +231,6 @@ impl View<'_> {
                     take(sample.frame(&self.names.dictionary));
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Events of past days.
-    fn past_events(
-        &self,
-        server: Option<u32>,
-        range: TimeRange,
-        names: &BTreeMap<u32, Arc<str>>,
-    ) -> Result<Vec<Event>, HistoryError> {
-        let mut events = Vec::new();
-        let servers = names.iter().filter(|(number, _)| server.is_none_or(|server| server == **number));
-        for (number, name) in servers {
-            let which = Which {
-                tier: packing::EVENTS,
-                server: *number,
-                after_seq: 0,
-                range,
-            };
-            self.each_block(which, &mut |data| {
-                let rows = past::unpack_events(data)?.into_iter();
-                for row in rows.filter(|row| range.contains(row.unix_ms)) {
-                    // Of a newer gsmon, where it is none.
-                    let Some(kind) = EventKind::ALL.get(usize::from(row.kind).wrapping_sub(1)) else {
-                        continue;
-                    };
-                    events.push(Event {
-                        server: name.clone(),
-                        unix_ms: row.unix_ms,
-                        kind: *kind,
-                        word: self.names.dictionary.word(row.word),
-                        times: row.times,
-                    });
-                }
-                Ok(())
-            })?;
-        }
-        Ok(events)
-    }
-
-    /// Players' lines of minutes that a time has anything of.
-    fn each_lines(
-        &self,
-        server: u32,
-        range: TimeRange,
-        take: &mut dyn FnMut(lines::LineRow),
-    ) -> Result<(), HistoryError> {
-        let mut some = |data: &[u8]| {
-            let minute = |row: &lines::LineRow| {
-                range.touches(row.from_unix_ms + 1, row.from_unix_ms + Span::Minute.ms())
-            };
-            let rows = lines::unpack_lines(data)?;
-            rows.into_iter().filter(minute).for_each(&mut *take);
-            Ok(())
-        };
-        let which = Which {
-            tier: packing::LINES,
-            server,
-            after_seq: 0,
-            range,
-        };
-        self.each_block(which, &mut some)?;
-        let mut query = self
-            .connection
-            .prepare_cached(
-                "SELECT data FROM line WHERE server = ?1 AND from_ms <= ?2 AND from_ms >= ?3 ORDER BY seq",
-            )
-            .map_err(self.sql())?;
-        let from_ms = range.from_unix_ms.saturating_sub(Span::Minute.ms());
-        let mut rows = query
-            .query(params![server, range.to_unix_ms, from_ms])
-            .map_err(self.sql())?;
-        while let Some(row) = rows.next().map_err(self.sql())? {
-            let data = row.get_ref(0).map_err(self.sql())?;
-            let data = data.as_blob().map_err(|error| self.sql()(error.into()))?;
-            some(data).map_err(HistoryError::block(self.path))?;
         }
         Ok(())
     }
@@ -539,77 +460,4 @@ impl HistorySource for HistoryReader {
             Ok(rows.collect::<Result<_, _>>().map_err(view.sql())?)
         })
     }
-}
-
-fn numbered(names: &Names) -> BTreeMap<u32, Arc<str>> {
-    let servers = names.servers().iter();
-    servers.map(|(name, number)| (*number, name.clone())).collect()
-}
-
-/// A spike; `None` where a figure rose that this gsmon does not know.
-fn spike(
-    row: &rusqlite::Row<'_>,
-    servers: &BTreeMap<u32, Arc<str>>,
-    names: &Names,
-) -> rusqlite::Result<Option<StoredSpike>> {
-    let Some(measure) = names.dictionary.measures.get(&row.get(2)?).copied() else {
-        return Ok(None);
-    };
-    let (causes, not_measured): (String, String) = (row.get(7)?, row.get(8)?);
-    let lasted_ms: i64 = row.get(3)?;
-    // What cannot be read here `gsmon history check` names.
-    Ok(Some(StoredSpike {
-        server: servers.get(&row.get(0)?).cloned().unwrap_or_default(),
-        unix_ms: row.get(1)?,
-        measure,
-        seconds: lasted_ms as f64 / 1e3,
-        peak: row.get(4)?,
-        usual: row.get(5)?,
-        deviations: row.get(6)?,
-        causes: serde_json::from_str(&causes).unwrap_or_default(),
-        not_measured: serde_json::from_str(&not_measured).unwrap_or_default(),
-    }))
-}
-
-fn session(
-    row: &rusqlite::Row<'_>,
-    servers: &BTreeMap<u32, Arc<str>>,
-    names: &Names,
-) -> rusqlite::Result<StoredSession> {
-    let count = |name: &str| -> rusqlite::Result<Option<u64>> {
-        let number: Option<i64> = row.get(name)?;
-        Ok(number.and_then(|number| u64::try_from(number).ok()))
-    };
-    let used = Resources {
-        cpu_ns: count("cpu_ns")?,
-        run_queue_wait_ns: count("run_queue_wait_ns")?,
-        rx_packets: count("rx_packets")?,
-        rx_bytes: count("rx_bytes")?,
-        tx_packets: count("tx_packets")?,
-        tx_bytes: count("tx_bytes")?,
-        minor_faults: count("minor_faults")?,
-        major_faults: count("major_faults")?,
-        disk_read_bytes: count("disk_read_bytes")?,
-        disk_write_bytes: count("disk_write_bytes")?,
-        read_calls: count("read_calls")?,
-        write_calls: count("write_calls")?,
-    };
-    let basis: String = row.get("cpu_basis")?;
-    Ok(StoredSession {
-        server: servers.get(&row.get("server")?).cloned().unwrap_or_default(),
-        id: row.get("id")?,
-        external_id: row.get("external_id")?,
-        room: row.get("room")?,
-        map: names.dictionary.word(row.get("map")?),
-        mode: names.dictionary.word(row.get("mode")?),
-        phase: samples::phase_of(row.get("phase")?),
-        begun_unix_ms: row.get("begun_ms")?,
-        ended_unix_ms: row.get("ended_ms")?,
-        players_peak: row.get("players_peak")?,
-        joins: count("joins")?,
-        leaves: count("leaves")?,
-        cpu_basis: serde_json::from_value(serde_json::Value::String(basis)).ok(),
-        used,
-        peak_rss_bytes: count("peak_rss_bytes")?,
-    })
 }

@@ -299,7 +299,7 @@ fn of_schema_1(path: &Path) {
         .unwrap();
     assert_eq!(changed, 1);
     connection
-        .execute_batch("DROP TABLE spike; PRAGMA user_version = 1;")
+        .execute_batch("DROP TABLE spike; DROP TABLE line; PRAGMA user_version = 1;")
         .unwrap();
     file.close();
 }
@@ -317,6 +317,7 @@ fn a_file_of_schema_1_is_read_as_it_is_and_brought_up_to_date() {
         assert!((figure.quantile(0.985).unwrap() - 90.0).abs() < 2.7);
         assert!(reader.check().unwrap().is_sound());
         let spikes = reader.spikes(None, TimeRange::ALL).unwrap();
+        assert!(reader.lines("arena", TimeRange::ALL).unwrap().is_empty());
         (reader.stats().unwrap(), spikes.len())
     };
     let (stats, spikes) = look();
@@ -327,7 +328,7 @@ fn a_file_of_schema_1_is_read_as_it_is_and_brought_up_to_date() {
     next.told.spikes.push(a_spike(BEGIN_MS));
     file.write([next].iter()).unwrap();
     let (stats, spikes) = look();
-    assert_eq!((stats.schema_version, spikes), (2, 1));
+    assert_eq!((stats.schema_version, spikes), (3, 1));
     // A day on, what is from before is in hours and in fewer blocks of minutes.
     write(
         &mut file,

@@ -6,13 +6,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use gsmon_agent::{
     config::{Game, HistorySettings},
-    history::{History, HostFigures, TimeRange, HistorySource, disk::HistoryWriter},
+    history::{History, HistorySource, HostFigures, TimeRange, disk::HistoryWriter},
     monitor::SpikeSearch,
     world::{
         session::picture::GameSnapshot,
-        snapshot::{
-            CountingPoints, ServerRates, ServerSnapshot, ServerState, ServerTotals, Snapshot,
-        },
+        snapshot::{CountingPoints, ServerRates, ServerSnapshot, ServerState, ServerTotals, Snapshot},
     },
 };
 
@@ -115,6 +113,12 @@ pub fn run() -> Result<Vec<Row>> {
             Some(0.1),
             "%core",
         ),
-        Row::net("spikes, longest single interval: CPU", longest * 1e3, 0.0, None, "ms"),
+        Row::net(
+            "spikes, longest single interval: CPU",
+            longest * 1e3,
+            0.0,
+            None,
+            "ms",
+        ),
     ])
 }

@@ -9,7 +9,7 @@ use super::{
     conformal::{LEVELS, P05, P95},
     events::{Event, ordinary},
     grid::Grid,
-    roll::{Said, walk},
+    roll::{Prepared, Said, walk},
 };
 
 /// Scores of one horizon. Errors and coverages in percent.
@@ -107,10 +107,11 @@ pub fn back_test(
         .filter(|from| *from >= 7 * grid.day())
         .ok_or_else(short)?;
     let learned = ordinary(grid, events);
+    let prepared = Prepared::new(&learned);
     let mut horizons = Vec::new();
     let mut predictions = Vec::new();
     for hour in hours {
-        let walk = walk(grid, &learned, hour * grid.hour(), from);
+        let walk = walk(grid, &learned, &prepared, hour * grid.hour(), from);
         for said in walk.said.iter().filter(|said| said.target < grid.len()) {
             predictions.push(Predicted {
                 origin_unix_s: grid.begin_unix_s(said.origin + 1),

@@ -131,6 +131,14 @@ impl Grid {
         grid
     }
 
+    /// The logarithms of one more than each mean.
+    pub(super) fn logs(&self) -> Self {
+        let mut grid = self.clone();
+        grid.values.iter_mut().for_each(|value| *value = value.ln_1p());
+        grid.sum();
+        grid
+    }
+
     /// The first steps alone.
     pub fn until(&self, length: usize) -> Self {
         let length = length.min(self.values.len());

@@ -1,8 +1,8 @@
 //! How many players will come: expected values and quantiles for the next hours and days, with the model they are from, how
 //! well that did on this very series, and what it could not do.
 //!
-//! `grid` is a series on regular steps with its local time; `models` are simple seasonal ones and `direct` a regression on
-//! changes; `blend` weighs them by how they did; `conformal` makes intervals of past errors; `events` takes out what is no
+//! `grid` is a series on regular steps with its local time; `models` are simple seasonal ones, `mstl` those of the crate
+//! `augurs`, and `kernels` optimal linear prediction; `blend` weighs them by how they did; `conformal` makes intervals of past errors; `events` takes out what is no
 //! ordinary week; `roll` goes through a series as if each origin were the present; `back_test` scores that; `table` reads
 //! counts from CSV, `counts` makes them of frames. Not here: where those come from, and a clock.
 
@@ -10,10 +10,11 @@ pub mod back_test;
 mod blend;
 mod conformal;
 pub mod counts;
-mod direct;
 mod events;
 mod grid;
+mod kernels;
 mod models;
+mod mstl;
 mod roll;
 pub mod table;
 #[cfg(test)]
@@ -130,13 +131,14 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
         learned
     };
     let last = grid.len() - 1;
+    let prepared = roll::Prepared::new(&learned);
     let mut points = Vec::with_capacity(hours);
     let mut parts = Vec::new();
     let mut parts_last = Vec::new();
     let mut unknown: Vec<String> = Vec::new();
     let mut untried = None;
     for hour in 1..=hours {
-        let walk = roll::walk(grid, &learned, hour * grid.hour(), last);
+        let walk = roll::walk(grid, &learned, &prepared, hour * grid.hour(), last);
         let (said, quantiles) = match walk.said.last() {
             Some(said) => (said.players, said.quantiles),
             // Nothing in the last day: what there was before, in all.

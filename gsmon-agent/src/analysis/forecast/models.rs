@@ -1,5 +1,5 @@
 //! The simple seasonal models: each says from steps up to an origin what a later step will be. Not here: weighing them
-//! (`blend`), and the regression on changes (`direct`).
+//! (`blend`), MSTL (`mstl`) and linear prediction (`kernels`).
 
 use super::grid::Grid;
 
@@ -19,22 +19,22 @@ pub enum Model {
     DailyProfile,
     /// The same time last week at the level of the last hour: the baseline.
     LastWeek,
-    /// The same time last week at the level of the last day.
-    LastWeekDayLevel,
-    /// The same time of up to four weeks, each at the level of the last hour.
-    Weeks,
-    /// The same with three hours, and its profile made smooth.
-    WeeksSmooth,
-    /// The same at the level of the last day.
+    /// The same time of up to four weeks at the level of the last day.
     WeeksDayLevel,
-    /// The weekly profile at the level of the last week.
-    WeeklyProfile,
     /// The same time of up to four weeks, at a level between that of the last hour and that of the last week.
     WeeksDamped,
-    /// Regression on what changed in past weeks and yesterday.
-    Changes,
-    /// The same, with a profile made smooth.
-    ChangesSmooth,
+    /// Seasons by LOESS and exponential smoothing (`augurs`).
+    Mstl,
+    /// Optimal linear prediction (`kernels`, in its order) where weeks resemble each other.
+    KernelSteady,
+    /// The same, where the level moves twice as far.
+    KernelMoving,
+    /// The same, where the level moves less and single times come again.
+    KernelSharp,
+    /// The same, where the level wanders over days.
+    KernelMixed,
+    /// The same, where the level wanders far.
+    KernelWandering,
 }
 
 impl Model {
@@ -46,14 +46,14 @@ impl Model {
         Self::Days,
         Self::DailyProfile,
         Self::LastWeek,
-        Self::LastWeekDayLevel,
-        Self::Weeks,
-        Self::WeeksSmooth,
         Self::WeeksDayLevel,
-        Self::WeeklyProfile,
         Self::WeeksDamped,
-        Self::Changes,
-        Self::ChangesSmooth,
+        Self::Mstl,
+        Self::KernelSteady,
+        Self::KernelMoving,
+        Self::KernelSharp,
+        Self::KernelMixed,
+        Self::KernelWandering,
     ];
 
     /// In words.
@@ -65,14 +65,14 @@ impl Model {
             Self::Days => "same time of past days",
             Self::DailyProfile => "daily profile",
             Self::LastWeek => "same time last week x level of the last hour",
-            Self::LastWeekDayLevel => "same time last week x level of the last day",
-            Self::Weeks => "same time of past weeks x level of the last hour",
-            Self::WeeksSmooth => "smooth profile of past weeks x level of three hours",
             Self::WeeksDayLevel => "same time of past weeks x level of the last day",
-            Self::WeeklyProfile => "weekly profile",
             Self::WeeksDamped => "same time of past weeks x damped level",
-            Self::Changes => "regression on past changes",
-            Self::ChangesSmooth => "regression on past changes, smooth",
+            Self::Mstl => "MSTL with ETS (augurs)",
+            Self::KernelSteady => "linear prediction, steady weeks",
+            Self::KernelMoving => "linear prediction, moving level",
+            Self::KernelSharp => "linear prediction, sharp weeks",
+            Self::KernelMixed => "linear prediction, level of days",
+            Self::KernelWandering => "linear prediction, wandering level",
         }
     }
 
@@ -105,7 +105,7 @@ struct Seasons {
     long: Option<(i64, f64)>,
 }
 
-/// What a simple model says at an origin (the last step it may see) of a later step; NaN where it cannot. The regressions
+/// What a simple model says at an origin (the last step it may see) of a later step; NaN where it cannot. The others
 /// say nothing here.
 pub(super) fn says(model: Model, grid: &Grid, origin: usize, ahead: usize) -> f64 {
     let (hour, day) = (grid.hour() as i64, grid.day() as i64);
@@ -125,16 +125,12 @@ pub(super) fn says(model: Model, grid: &Grid, origin: usize, ahead: usize) -> f6
         Model::Days => of(1, 3, smooth, hour),
         Model::DailyProfile => of(1, 7, 2 * smooth, day),
         Model::LastWeek => of(7, 1, 0, hour),
-        Model::LastWeekDayLevel => of(7, 1, 0, day),
-        Model::Weeks => of(7, 4, 0, hour),
-        Model::WeeksSmooth => of(7, 4, smooth, 3 * hour),
         Model::WeeksDayLevel => of(7, 4, smooth, day),
-        Model::WeeklyProfile => of(7, 4, 4 * smooth, 7 * day),
         Model::WeeksDamped => Seasons {
             long: Some((7 * day, 0.5)),
             ..of(7, 4, smooth, 2 * hour)
         },
-        Model::Changes | Model::ChangesSmooth => return f64::NAN,
+        _ => return f64::NAN,
     };
     seasonal(&seasons, grid, origin, ahead)
 }

@@ -5,9 +5,10 @@
 use super::{
     blend::Blend,
     conformal::{Conformal, LEVELS, P05, P95},
-    direct::Direct,
     grid::Grid,
+    kernels::{Predictor, Tables},
     models::{Model, says},
+    mstl::Mstl,
 };
 
 /// What is said at an origin of the step one horizon later.
@@ -57,11 +58,33 @@ pub(super) struct Record {
 /// Where the baseline is among the models.
 const LAST_WEEK: usize = 5;
 
-type Look = Option<([f64; 10], f64)>;
+/// Where MSTL is.
+const MSTL: usize = 8;
+
+/// Where the first kernel is.
+const KERNELS: usize = 9;
+
+/// What walks over one series have in common, whatever their horizon.
+pub(super) struct Prepared {
+    logs: Grid,
+    tables: Tables,
+    mstl: Mstl,
+}
+
+impl Prepared {
+    /// Of the series without what is not to be learned from.
+    pub(super) fn new(learned: &Grid) -> Self {
+        let logs = learned.logs();
+        Self {
+            tables: Tables::new(learned),
+            mstl: Mstl::new(&logs),
+            logs,
+        }
+    }
+}
 
 struct Open {
     said: [f64; Model::ALL.len()],
-    looks: [Look; 2],
     blended: f64,
     quantiles: Option<[f64; LEVELS.len()]>,
     baseline: f64,
@@ -70,34 +93,36 @@ struct Open {
 
 /// Walks over `learned` (the series without what is not to be learned from), judged by `grid`, and keeps what is said from
 /// `keep_from` on.
-pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) -> Walk {
+pub(super) fn walk(
+    grid: &Grid,
+    learned: &Grid,
+    prepared: &Prepared,
+    ahead: usize,
+    keep_from: usize,
+) -> Walk {
     let models = Model::ALL;
     let (hour, day) = (grid.hour(), grid.day());
+    let logs = &prepared.logs;
     let mut blend = Blend::new(models.len(), day);
-    let mut directs = [Direct::new(ahead, false), Direct::new(ahead, true)];
+    let mut kernels = Predictor::new(&prepared.tables, grid, ahead);
     let mut conformal = Conformal::new(day);
     let mut baseline_conformal = Conformal::new(day);
     let mut record = Record::default();
-    let mut open: Vec<Option<Open>> = Vec::with_capacity(grid.len());
+    let mut open: Vec<Open> = Vec::with_capacity(grid.len());
     let mut kept = Vec::new();
     let mut weights = vec![0.0; models.len()];
     let mut weighed: (Vec<bool>, usize) = (Vec::new(), 0);
     for origin in 0..grid.len() {
         // What was said of this step has come, or not.
         let came = learned.at(origin);
-        if let Some(Some(then)) = origin.checked_sub(ahead).and_then(|then| open.get(then))
+        if let Some(then) = origin.checked_sub(ahead).and_then(|then| open.get(then))
             && came.is_finite()
         {
             let level = came
                 .max(0.1 * learned.mean(origin as i64 - day as i64, origin as i64 + 1))
                 .max(0.5);
             let errors: Vec<f64> = then.said.iter().map(|said| (said - came) / level).collect();
-            blend.learn(&errors);
-            for (direct, look) in directs.iter_mut().zip(&then.looks) {
-                if let Some((row, now)) = look {
-                    direct.learn(row, *now, came);
-                }
-            }
+            blend.learn(&errors, (then.blended - came) / level);
             let of_day = grid.of_day(origin);
             if then.blended.is_finite() {
                 record.take(then, came);
@@ -112,24 +137,33 @@ pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) 
                 baseline_conformal.learn(origin, of_day, then.baseline, quantiles, came);
             }
         }
-        for direct in &mut directs {
-            direct.refresh(day / 4);
-        }
+        kernels.see(logs, origin);
+        // Where a week was tried, models without weeks only cost.
+        let grown = blend.seen(LAST_WEEK) >= day;
         let mut all = [f64::NAN; Model::ALL.len()];
-        let mut looks: [Look; 2] = [None, None];
-        let mut which = 0;
-        for (place, model) in models.iter().enumerate() {
-            all[place] = if matches!(model, Model::Changes | Model::ChangesSmooth) {
-                let look = directs[which].look(learned, origin);
-                let said = look.map_or(f64::NAN, |(row, now)| directs[which].says(&row, now));
-                looks[which] = look;
-                which += 1;
-                said
-            } else {
-                says(*model, learned, origin, ahead)
-            };
+        for (place, model) in models[..MSTL].iter().enumerate() {
+            if !grown || place == 0 || place >= LAST_WEEK {
+                all[place] = says(*model, learned, origin, ahead);
+            }
         }
-        let can: Vec<bool> = all.iter().map(|said| said.is_finite()).collect();
+        all[MSTL] = prepared.mstl.says(logs, origin, ahead);
+        if origin >= 7 * day
+            && let Some(known) = kernels.look(logs, origin)
+        {
+            for (kernel, said) in all[KERNELS..].iter_mut().enumerate() {
+                *said = kernels.says(kernel, &known);
+            }
+        }
+        let can: Vec<bool> = all
+            .iter()
+            .enumerate()
+            .map(|(place, said)| said.is_finite() && !(grown && place < LAST_WEEK))
+            .collect();
+        let can = if can.contains(&true) {
+            can
+        } else {
+            all.iter().map(|said| said.is_finite()).collect()
+        };
         if weighed.0 != can || origin >= weighed.1 + hour {
             weights = blend.weights(&can, day / 2);
             weighed = (can, origin);
@@ -162,14 +196,13 @@ pub(super) fn walk(grid: &Grid, learned: &Grid, ahead: usize, keep_from: usize) 
                 models: all,
             });
         }
-        open.push(Some(Open {
+        open.push(Open {
             said: all,
-            looks,
             blended,
             quantiles: quantiles.filter(|_| hourly),
             baseline,
             baseline_quantiles: baseline_quantiles.filter(|_| hourly),
-        }));
+        });
     }
     Walk {
         said: kept,

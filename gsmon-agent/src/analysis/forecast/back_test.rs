@@ -9,7 +9,7 @@ use super::{
     conformal::{LEVELS, P05, P95},
     events::{Event, ordinary},
     grid::Grid,
-    roll::{Prepared, Said, walk},
+    roll::{BaselineInterval, Prepared, Said, walk},
 };
 
 /// Scores of one horizon. Errors and coverages in percent.
@@ -111,7 +111,7 @@ pub fn back_test(
     let mut horizons = Vec::new();
     let mut predictions = Vec::new();
     for hour in hours {
-        let walk = walk(grid, &learned, &prepared, hour * grid.hour(), from);
+        let walk = walk(grid, &learned, &prepared, hour * grid.hour(), from, BaselineInterval::Told);
         for said in walk.said.iter().filter(|said| said.target < grid.len()) {
             predictions.push(Predicted {
                 origin_unix_s: grid.begin_unix_s(said.origin + 1),

@@ -17,8 +17,11 @@ pub const P95: usize = 7;
 /// Days of errors that are kept.
 const KEPT_DAYS: usize = 14;
 
+/// Age from which an error weighs no less: those that are kept, and the longest horizon.
+const MOST_AGE_DAYS: usize = KEPT_DAYS + 8;
+
 /// How far a level moves for one value on the wrong side.
-const PACE: f64 = 0.01;
+const PACE: f64 = 0.02;
 
 /// Errors before quantiles come from them alone; with fewer, a Poisson count whose mean may be off by [`UNTRIED_RATIO`]
 /// holds them apart.
@@ -30,7 +33,13 @@ pub(super) const UNTRIED_RATIO: f64 = 0.25;
 /// Errors of one horizon.
 pub(super) struct Conformal {
     day: usize,
-    kept: VecDeque<(usize, usize, f64)>,
+    /// Steps and errors, the oldest first.
+    kept: VecDeque<(usize, f64)>,
+    /// The same by size, with their time of day.
+    sorted: Vec<(f64, usize, usize)>,
+    /// Weights by steps of a day apart, and by age in steps.
+    near: Vec<f64>,
+    fresh: Vec<f64>,
     moved: [f64; LEVELS.len()],
 }
 
@@ -42,9 +51,17 @@ fn usual(players: f64) -> f64 {
 impl Conformal {
     /// No errors yet.
     pub(super) fn new(day: usize) -> Self {
+        let days = |steps: usize| steps as f64 / day as f64;
         Self {
             day,
             kept: VecDeque::new(),
+            sorted: Vec::new(),
+            near: (0..=day)
+                .map(|apart| 0.1 + (-0.5 * (days(apart.min(day - apart)) * 24.0 / 2.5).powi(2)).exp())
+                .collect(),
+            fresh: (0..=MOST_AGE_DAYS * day)
+                .map(|age| (-days(age) / 10.0).exp())
+                .collect(),
             moved: [0.0; LEVELS.len()],
         }
     }
@@ -58,13 +75,16 @@ impl Conformal {
         quantiles: Option<&[f64]>,
         came: f64,
     ) {
-        self.kept.push_back((step, of_day, (came - said) / usual(said)));
-        while self
-            .kept
-            .front()
-            .is_some_and(|(first, _, _)| first + KEPT_DAYS * self.day < step)
+        let error = (came - said) / usual(said);
+        self.kept.push_back((step, error));
+        let at = self.place(error, step);
+        self.sorted.insert(at, (error, step, of_day));
+        while let Some((first, error)) = self.kept.front().copied()
+            && first + KEPT_DAYS * self.day < step
         {
             self.kept.pop_front();
+            let at = self.place(error, first);
+            self.sorted.remove(at);
         }
         let Some(quantiles) = quantiles else { return };
         for (index, level) in LEVELS.iter().enumerate() {
@@ -79,23 +99,23 @@ impl Conformal {
         }
     }
 
+    /// Where an error stands, or would, among those sorted.
+    fn place(&self, error: f64, step: usize) -> usize {
+        self.sorted
+            .partition_point(|(other, then, _)| other.total_cmp(&error).then(then.cmp(&step)).is_lt())
+    }
+
     /// Quantiles of a step for which this was said, in the order of [`LEVELS`], never negative.
     pub(super) fn quantiles(&self, step: usize, of_day: usize, said: f64) -> [f64; LEVELS.len()] {
-        let day = self.day as f64;
-        let mut errors: Vec<(f64, f64)> = self
-            .kept
+        let errors: Vec<(f64, f64)> = self
+            .sorted
             .iter()
-            .map(|(then, place, error)| {
-                let apart = (*place as f64 - of_day as f64).abs();
-                let apart = apart.min(day - apart) / day * 24.0;
-                let age = (step - then.min(&step)) as f64 / day;
-                (
-                    *error,
-                    (0.1 + (-0.5 * (apart / 2.5).powi(2)).exp()) * (-age / 10.0).exp(),
-                )
+            .map(|(error, then, place)| {
+                let age = step.saturating_sub(*then).min(self.fresh.len() - 1);
+                let apart = place.abs_diff(of_day).min(self.day);
+                (*error, self.near[apart] * self.fresh[age])
             })
             .collect();
-        errors.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = errors.iter().map(|(_, weight)| weight).sum();
         let scale = usual(said);
         let mut all = [0.0; LEVELS.len()];
@@ -110,13 +130,12 @@ impl Conformal {
             let learned = errors
                 .get(index)
                 .map_or(f64::NAN, |(error, _)| said + error * scale);
-            let floor = untried(said, *level);
             let quantile = if self.kept.len() >= ENOUGH && learned.is_finite() {
                 learned
             } else if *level < 0.5 {
-                floor.min(learned)
+                untried(said, *level).min(learned)
             } else {
-                floor.max(learned)
+                untried(said, *level).max(learned)
             };
             all[place] = quantile.max(0.0);
         }

@@ -131,14 +131,13 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
         learned
     };
     let last = grid.len() - 1;
-    let prepared = roll::Prepared::new(&learned);
     let mut points = Vec::with_capacity(hours);
     let mut parts = Vec::new();
     let mut parts_last = Vec::new();
     let mut unknown: Vec<String> = Vec::new();
     let mut untried = None;
-    for hour in 1..=hours {
-        let walk = roll::walk(grid, &learned, &prepared, hour * grid.hour(), last);
+    let walks = walks(grid, &learned, hours, last);
+    for (hour, walk) in (1..=hours).zip(&walks) {
         let (said, quantiles) = match walk.said.last() {
             Some(said) => (said.players, said.quantiles),
             // Nothing in the last day: what there was before, in all.
@@ -177,10 +176,10 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
             tested: record.tested,
         });
         if hour == 1 {
-            parts = told(&walk);
+            parts = told(walk);
         }
         if hour == hours {
-            parts_last = told(&walk);
+            parts_last = told(walk);
         }
     }
     let history_days = grid.known() as f64 / grid.day() as f64;
@@ -211,10 +210,54 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
 /// it is about, and the quantiles. Nothing after a step is known at it.
 pub fn as_it_went(grid: &Grid, hours: usize) -> Vec<(usize, usize, [f64; LEVELS.len()])> {
     let learned = events::ordinary(grid, &[]);
-    let walk = roll::walk(grid, &learned, hours * grid.hour(), 0);
+    let prepared = roll::Prepared::new(&learned);
+    let ahead = hours * grid.hour();
+    let walk = roll::walk(grid, &learned, &prepared, ahead, 0, roll::BaselineInterval::Left);
     let said = walk.said.iter();
     said.map(|said| (said.origin, said.target, said.quantiles))
         .collect()
+}
+
+/// Walks of all hours, on as many threads as there are cores.
+fn walks(grid: &Grid, learned: &Grid, hours: usize, last: usize) -> Vec<roll::Walk> {
+    let prepared = roll::Prepared::new(learned);
+    let of = |hour: usize| {
+        let ahead = hour * grid.hour();
+        roll::walk(
+            grid,
+            learned,
+            &prepared,
+            ahead,
+            last,
+            roll::BaselineInterval::Left,
+        )
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(hours));
+    let mut all: Vec<(usize, roll::Walk)> = std::thread::scope(|scope| {
+        let of = &of;
+        let others: Vec<_> = (2..=threads)
+            .map(|first| {
+                scope.spawn(move || {
+                    let hours = (first..=hours).step_by(threads);
+                    hours.map(|hour| (hour, of(hour))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mut all: Vec<_> = (1..=hours)
+            .step_by(threads)
+            .map(|hour| (hour, of(hour)))
+            .collect();
+        for other in others {
+            all.extend(
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+        }
+        all
+    });
+    all.sort_by_key(|(hour, _)| *hour);
+    all.into_iter().map(|(_, walk)| walk).collect()
 }
 
 fn told(walk: &roll::Walk) -> Vec<Part> {

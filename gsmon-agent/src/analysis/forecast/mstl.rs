@@ -109,7 +109,7 @@ fn fit(logs: &Grid, from: usize) -> Option<Vec<f64>> {
         .map(|(trend, rest)| f64::from(trend + rest))
         .collect();
     let recent = &left[left.len().saturating_sub(SMOOTH_HOURS)..];
-    let smooth = AutoETS::new(1, "ZZN")
+    let smooth = AutoETS::new(1, "AZN")
         .ok()
         .and_then(|ets| ets.fit(recent).ok())
         .and_then(|fitted| fitted.predict(TELLS_HOURS, None).ok());

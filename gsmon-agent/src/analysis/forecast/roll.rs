@@ -83,6 +83,15 @@ impl Prepared {
     }
 }
 
+/// Whether the baseline gets intervals of the same kind, to be held against.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum BaselineInterval {
+    /// For a back-test.
+    Told,
+    /// For a forecast.
+    Left,
+}
+
 struct Open {
     said: [f64; Model::ALL.len()],
     blended: f64,
@@ -99,6 +108,7 @@ pub(super) fn walk(
     prepared: &Prepared,
     ahead: usize,
     keep_from: usize,
+    baseline_interval: BaselineInterval,
 ) -> Walk {
     let models = Model::ALL;
     let (hour, day) = (grid.hour(), grid.day());
@@ -129,7 +139,7 @@ pub(super) fn walk(
                 let quantiles = then.quantiles.as_ref().map(<[f64; LEVELS.len()]>::as_slice);
                 conformal.learn(origin, of_day, then.blended, quantiles, came);
             }
-            if then.baseline.is_finite() {
+            if then.baseline.is_finite() && baseline_interval == BaselineInterval::Told {
                 let quantiles = then
                     .baseline_quantiles
                     .as_ref()
@@ -177,12 +187,13 @@ pub(super) fn walk(
         let target = origin + ahead;
         let of_day = grid.of_day(target);
         let baseline = says(models[LAST_WEEK], grid, origin, ahead);
-        // Levels move once an hour, whatever is kept of the walk: quantiles of an origin do not depend on what is asked for.
-        let hourly = origin % hour == 0;
-        let tell = origin >= keep_from || hourly;
+        // Levels move every other hour, whatever is kept of the walk: quantiles of an origin do not depend on what is asked for.
+        let moves = origin.is_multiple_of(2 * hour);
+        let tell = origin >= keep_from || moves;
         let quantiles = (tell && blended.is_finite()).then(|| conformal.quantiles(target, of_day, blended));
         let baseline_quantiles =
-            (tell && baseline.is_finite()).then(|| baseline_conformal.quantiles(target, of_day, baseline));
+            (tell && baseline.is_finite() && baseline_interval == BaselineInterval::Told)
+                .then(|| baseline_conformal.quantiles(target, of_day, baseline));
         if origin >= keep_from
             && let Some(quantiles) = quantiles
         {
@@ -199,9 +210,9 @@ pub(super) fn walk(
         open.push(Open {
             said: all,
             blended,
-            quantiles: quantiles.filter(|_| hourly),
+            quantiles: quantiles.filter(|_| moves),
             baseline,
-            baseline_quantiles: baseline_quantiles.filter(|_| hourly),
+            baseline_quantiles: baseline_quantiles.filter(|_| moves),
         });
     }
     Walk {

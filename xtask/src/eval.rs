@@ -9,14 +9,14 @@ use crate::root;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast players.csv --seeds 40\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
+    after_help = "Examples:\n  cargo xtask eval scaling\n  cargo xtask eval scaling --seeds 200\n  cargo xtask eval forecast players.csv\n  cargo xtask eval advice population.csv --seeds 20 --players 100"
 )]
 pub struct EvalArgs {
     /// What is held against planted truth.
     subject: Subject,
     /// For advice, and if wanted for forecast: CSV with a line of names, then times (RFC 3339) and players.
     file: Option<std::path::PathBuf>,
-    /// Seeds per shape, or populations [default: scaling 2000, forecast 40, advice 20].
+    /// Seeds per shape, or populations [default: scaling 2000, forecast 100, advice 20].
     #[arg(long)]
     seeds: Option<u64>,
     /// For advice: players on average after thinning.
@@ -46,7 +46,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     match args.subject {
         Subject::Scaling => words.extend(["scaling".into(), seeds(2_000), threads]),
         Subject::Forecast => {
-            words.extend(["forecast".into(), seeds(40), threads]);
+            words.extend(["forecast".into(), seeds(100), threads]);
             words.extend(file);
         }
         Subject::Advice => {

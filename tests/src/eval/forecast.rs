@@ -1,12 +1,12 @@
-//! Forecasts held against the baseline on made-up populations, and on a file of counts where one is named: as it is, and
-//! thinned to small servers. Each series counts alike; days are resampled.
+//! Forecasts held against the baseline on made-up populations, and on a file of counts where one is named: as it is, mixed
+//! with itself at other hours, and thinned to small servers. Each series counts alike; days are resampled.
 
-use std::{fs::File, path::Path};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use anyhow::{Context, Result};
 use gsmon_agent::analysis::forecast::{
     Grid,
-    back_test::{back_test, resampled},
+    back_test::{BackTest, HorizonScore, back_test, resampled},
     table,
 };
 use jiff::tz::TimeZone;
@@ -88,7 +88,35 @@ fn thinned(samples: &[(i64, f64)], players: f64, seed: u64) -> Vec<(i64, f64)> {
         .collect()
 }
 
-/// Scores of `seeds` made-up servers, and of the file as it is and thinned, three weeks held out of each.
+/// A population of two regions, the second so many hours behind with this share of the players.
+fn mixed(samples: &[(i64, f64)], hours: i64, share: f64) -> Vec<(i64, f64)> {
+    const SAMPLE_SECONDS: i64 = 300;
+    let at: BTreeMap<i64, f64> = samples
+        .iter()
+        .map(|(time, count)| (time.div_euclid(SAMPLE_SECONDS), *count))
+        .collect();
+    samples
+        .iter()
+        .filter_map(|(time, count)| {
+            let other = at.get(&(time.div_euclid(SAMPLE_SECONDS) - hours * 3_600 / SAMPLE_SECONDS))?;
+            Some((*time, (1.0 - share) * count + share * other))
+        })
+        .collect()
+}
+
+/// Weeks held out of each series.
+const WEEKS: u64 = 3;
+
+/// Mean players up to which a series is judged by WAPE and MASE.
+const SMALL: f64 = 100.0;
+
+struct Run {
+    small: bool,
+    of_file: bool,
+    tested: BackTest,
+}
+
+/// Scores of `seeds` made-up servers, and of the file as it is, mixed and thinned, three weeks held out of each.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -105,22 +133,67 @@ pub fn forecasts(seeds: u64, threads: usize, file: Option<&Path>) -> Result<Vec<
         {
             series.push(thinned(&samples, players, seed as u64 + 1_000_000));
         }
+        for (hours, share) in [(3, 0.3), (6, 0.5), (8, 0.4), (12, 0.3)] {
+            series.push(mixed(&samples, hours, share));
+        }
         series.push(samples);
     }
-    let weeks = 3;
-    let runs = each_seed(series.len() as u64 * weeks, threads, |run| {
-        let grid = Grid::of_samples(&series[(run / weeks) as usize], STEP_SECONDS, &TimeZone::UTC).ok()?;
-        let end = grid.len().checked_sub((run % weeks) as usize * WEEK)?;
-        back_test(&grid.until(end), 7, &HORIZONS, &[]).ok()
-    });
-    let mut figures = vec![Figure::told(
-        "series times weeks",
-        runs.iter().flatten().count() as f64,
-    )];
+    let last = series.len() as u64 - 1;
+    let runs: Vec<Run> = each_seed(series.len() as u64 * WEEKS, threads, |run| {
+        let samples = &series[(run / WEEKS) as usize];
+        let grid = Grid::of_samples(samples, STEP_SECONDS, &TimeZone::UTC).ok()?;
+        let end = grid.len().checked_sub((run % WEEKS) as usize * WEEK)?;
+        let mean = samples.iter().map(|(_, count)| count).sum::<f64>() / samples.len().max(1) as f64;
+        Some(Run {
+            small: mean < SMALL,
+            of_file: file.is_some() && run / WEEKS == last,
+            tested: back_test(&grid.until(end), 7, &HORIZONS, &[]).ok()?,
+        })
+    })
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut figures = vec![Figure::told("series", series.len() as f64)];
+    pooled(&runs, &mut figures);
+    for (place, hours) in HORIZONS.iter().enumerate() {
+        let all = |of: &dyn Fn(&Run) -> bool, value: &dyn Fn(&HorizonScore) -> Option<f64>| {
+            let scores = runs
+                .iter()
+                .filter(|run| of(run))
+                .filter_map(|run| value(run.tested.horizons.get(place)?));
+            let values: Vec<f64> = scores.collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let small = |run: &Run| run.small;
+        let of_file = |run: &Run| run.of_file;
+        for (name, value) in [
+            ("small ones: MASE", all(&small, &|score| score.mase)),
+            ("small ones: WAPE, percent", all(&small, &|score| Some(score.wape))),
+            (
+                "small ones: WAPE of the baseline",
+                all(&small, &|score| Some(score.baseline_wape)),
+            ),
+            ("the file: MAPE, percent", all(&of_file, &|score| score.mape)),
+            (
+                "the file: MAPE of the baseline",
+                all(&of_file, &|score| score.baseline_mape),
+            ),
+        ] {
+            if let Some(value) = value {
+                figures.push(Figure::told(format!("{hours} h: {name}"), value));
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// Ratios to the baseline and coverage over all series.
+fn pooled(runs: &[Run], figures: &mut Vec<Figure>) {
+    figures.push(Figure::told("series times weeks", runs.len() as f64));
     let mut covered = [0.0; 2];
     for (place, hours) in HORIZONS.iter().enumerate() {
         let mut rows: Vec<[f64; 7]> = Vec::new();
-        for score in runs.iter().flatten().flat_map(|run| &run.horizons) {
+        for score in runs.iter().flat_map(|run| &run.tested.horizons) {
             if score.horizon != format!("{hours}h") {
                 continue;
             }
@@ -165,5 +238,4 @@ pub fn forecasts(seeds: u64, threads: usize, file: Option<&Path>) -> Result<Vec<
         0.88,
         0.92,
     ));
-    Ok(figures)
 }

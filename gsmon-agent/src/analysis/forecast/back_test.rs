@@ -9,6 +9,7 @@ use super::{
     conformal::{LEVELS, P05, P95},
     events::{Event, ordinary},
     grid::Grid,
+    models::Choice,
     roll::{BaselineInterval, Prepared, Said, walk},
 };
 
@@ -99,6 +100,20 @@ pub fn back_test(
     hours: &[usize],
     events: &[Event],
 ) -> Result<BackTest, BackTestError> {
+    back_test_by(grid, days, hours, events, Choice::Weighed)
+}
+
+/// The same by the models that are chosen.
+///
+/// # Errors
+/// When there is too little before.
+pub fn back_test_by(
+    grid: &Grid,
+    days: usize,
+    hours: &[usize],
+    events: &[Event],
+    choice: Choice,
+) -> Result<BackTest, BackTestError> {
     let window = days * grid.day();
     let short = || BackTestError::TooShort(days, grid.len() / grid.day());
     let from = grid
@@ -111,7 +126,15 @@ pub fn back_test(
     let mut horizons = Vec::new();
     let mut predictions = Vec::new();
     for hour in hours {
-        let walk = walk(grid, &learned, &prepared, hour * grid.hour(), from, BaselineInterval::Told);
+        let walk = walk(
+            grid,
+            &learned,
+            &prepared,
+            hour * grid.hour(),
+            from,
+            BaselineInterval::Told,
+            choice,
+        );
         for said in walk.said.iter().filter(|said| said.target < grid.len()) {
             predictions.push(Predicted {
                 origin_unix_s: grid.begin_unix_s(said.origin + 1),

@@ -193,7 +193,11 @@ fn blocks(ahead: usize, day: usize, hour: usize) -> Vec<Block> {
         around(&mut all, days, 0);
         around(&mut all, days, hour / 2);
         around(&mut all, days, (3 * hour / 2).max(1));
-        levels(&mut all, days, &[(0, 1), (0, hour), (0, 4 * hour), (0, day_steps)]);
+        levels(
+            &mut all,
+            days,
+            &[(0, 1), (0, hour), (0, 4 * hour), (0, day_steps)],
+        );
     }
     let nearest = ahead.div_ceil(day).max(1);
     for days in [nearest, nearest + 1]
@@ -276,7 +280,10 @@ impl Predictor {
                 let mut between = vec![0.0; number * number];
                 for (a, of_a) in points.iter().enumerate() {
                     for (b, of_b) in points[..=a].iter().enumerate() {
-                        let sum: f64 = of_a.iter().flat_map(|a| of_b.iter().map(move |b| at(a - b))).sum();
+                        let sum: f64 = of_a
+                            .iter()
+                            .flat_map(|a| of_b.iter().map(move |b| at(a - b)))
+                            .sum();
                         let mean = sum / (of_a.len() * of_b.len()) as f64;
                         between[a * number + b] = mean;
                         between[b * number + a] = mean;
@@ -383,9 +390,7 @@ impl Predictor {
 impl OfKernel {
     /// Weights of known blocks, summing to one.
     fn solve(&self, blocks: &[Block], mask: u64) -> Vec<f64> {
-        let places: Vec<usize> = (0..blocks.len())
-            .filter(|place| mask >> place & 1 == 1)
-            .collect();
+        let places: Vec<usize> = (0..blocks.len()).filter(|place| mask >> place & 1 == 1).collect();
         let (number, all) = (places.len(), blocks.len());
         let mut root = vec![0.0; number * number];
         for a in 0..number {
@@ -394,7 +399,10 @@ impl OfKernel {
                 if a == b {
                     value += LEAST + self.single / blocks[places[a]].steps();
                 }
-                let (of_a, of_b) = (&root[a * number..a * number + b], &root[b * number..b * number + b]);
+                let (of_a, of_b) = (
+                    &root[a * number..a * number + b],
+                    &root[b * number..b * number + b],
+                );
                 value -= of_a.iter().zip(of_b).map(|(a, b)| a * b).sum::<f64>();
                 root[a * number + b] = if a == b {
                     value.max(1e-12).sqrt()
@@ -426,5 +434,41 @@ impl OfKernel {
             *weight += missing * even;
         }
         weights
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    #[test]
+    fn a_wave_that_comes_every_day_is_told_with_and_without_gaps() {
+        let wave = |step: i64| 300.0 * (1.5 + (step as f64 / 24.0 * std::f64::consts::TAU).sin());
+        let whole: Vec<(i64, f64)> = (0..24 * 28)
+            .map(|step| (step * 3_600, wave(step).round()))
+            .collect();
+        let holes: Vec<(i64, f64)> = whole
+            .iter()
+            .copied()
+            .filter(|(time, _)| time / 3_600 % 11 > 2)
+            .collect();
+        for samples in [whole, holes] {
+            let grid = Grid::of_samples(&samples, 3_600, &TimeZone::UTC).unwrap();
+            let (logs, tables) = (grid.logs(), Tables::new(&grid));
+            for ahead in [1, 6, 24, 168] {
+                let mut predictor = Predictor::new(&tables, &grid, ahead);
+                let origin = grid.len() - 1;
+                let known = predictor.look(&logs, origin).unwrap();
+                for kernel in 0..COUNT {
+                    let said = predictor.says(kernel, &known);
+                    let came = wave((origin + ahead) as i64);
+                    assert!((said / came - 1.0).abs() < 0.05, "{kernel} {ahead} {said} {came}");
+                    let weights = &predictor.of_kernel[kernel].weights[&known.mask];
+                    assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-6);
+                }
+            }
+        }
     }
 }

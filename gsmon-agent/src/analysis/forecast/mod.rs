@@ -25,7 +25,7 @@ use serde::Serialize;
 pub use conformal::LEVELS;
 pub use events::Event;
 pub use grid::{Grid, GridError};
-pub use models::Model;
+pub use models::{Choice, Model};
 
 /// Hours that can be told at most.
 pub const MOST_HOURS: usize = 168;
@@ -118,6 +118,19 @@ pub struct Forecast {
 /// # Errors
 /// When there is no count, or so many hours cannot be told.
 pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast, ForecastError> {
+    forecast_by(grid, hours, events, Choice::Weighed)
+}
+
+/// The same by the models that are chosen.
+///
+/// # Errors
+/// When there is no count, or so many hours cannot be told.
+pub fn forecast_by(
+    grid: &Grid,
+    hours: usize,
+    events: &[Event],
+    choice: Choice,
+) -> Result<Forecast, ForecastError> {
     if !(1..=MOST_HOURS).contains(&hours) {
         return Err(ForecastError::Hours(hours));
     }
@@ -136,7 +149,7 @@ pub fn forecast(grid: &Grid, hours: usize, events: &[Event]) -> Result<Forecast,
     let mut parts_last = Vec::new();
     let mut unknown: Vec<String> = Vec::new();
     let mut untried = None;
-    let walks = walks(grid, &learned, hours, last);
+    let walks = walks(grid, &learned, hours, last, choice);
     for (hour, walk) in (1..=hours).zip(&walks) {
         let (said, quantiles) = match walk.said.last() {
             Some(said) => (said.players, said.quantiles),
@@ -219,7 +232,7 @@ pub fn as_it_went(grid: &Grid, hours: usize) -> Vec<(usize, usize, [f64; LEVELS.
 }
 
 /// Walks of all hours, on as many threads as there are cores.
-fn walks(grid: &Grid, learned: &Grid, hours: usize, last: usize) -> Vec<roll::Walk> {
+fn walks(grid: &Grid, learned: &Grid, hours: usize, last: usize, choice: Choice) -> Vec<roll::Walk> {
     let prepared = roll::Prepared::new(learned);
     let of = |hour: usize| {
         let ahead = hour * grid.hour();
@@ -230,6 +243,7 @@ fn walks(grid: &Grid, learned: &Grid, hours: usize, last: usize) -> Vec<roll::Wa
             ahead,
             last,
             roll::BaselineInterval::Left,
+            choice,
         )
     };
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(hours));

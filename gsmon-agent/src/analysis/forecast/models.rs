@@ -1,10 +1,14 @@
 //! The simple seasonal models: each says from steps up to an origin what a later step will be. Not here: weighing them
 //! (`blend`), MSTL (`mstl`) and linear prediction (`kernels`).
 
+use std::str::FromStr;
+
+use serde::{Deserialize, de::IntoDeserializer};
+
 use super::grid::Grid;
 
 /// A model by what it looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Model {
     /// What was there in the last hour.
@@ -84,6 +88,25 @@ impl Model {
             _ => Some(7),
         }
     }
+}
+
+impl FromStr for Model {
+    type Err = serde::de::value::Error;
+
+    /// By its name in JSON; the error names all.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::deserialize(text.into_deserializer())
+    }
+}
+
+/// Which models may speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// All, weighed by how they did.
+    #[default]
+    Weighed,
+    /// One alone, wherever it can say something; all where it cannot.
+    Only(Model),
 }
 
 /// Added to both sides of a ratio, in players: a level is not told by one player who comes or goes.

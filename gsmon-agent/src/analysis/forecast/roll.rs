@@ -7,7 +7,7 @@ use super::{
     conformal::{Conformal, LEVELS, P05, P95},
     grid::Grid,
     kernels::{Predictor, Tables},
-    models::{Model, says},
+    models::{Choice, Model, says},
     mstl::Mstl,
 };
 
@@ -109,6 +109,7 @@ pub(super) fn walk(
     ahead: usize,
     keep_from: usize,
     baseline_interval: BaselineInterval,
+    choice: Choice,
 ) -> Walk {
     let models = Model::ALL;
     let (hour, day) = (grid.hour(), grid.day());
@@ -152,7 +153,7 @@ pub(super) fn walk(
         let grown = blend.seen(LAST_WEEK) >= day;
         let mut all = [f64::NAN; Model::ALL.len()];
         for (place, model) in models[..MSTL].iter().enumerate() {
-            if !grown || place == 0 || place >= LAST_WEEK {
+            if !grown || place == 0 || place >= LAST_WEEK || choice == Choice::Only(*model) {
                 all[place] = says(*model, learned, origin, ahead);
             }
         }
@@ -169,10 +170,14 @@ pub(super) fn walk(
             .enumerate()
             .map(|(place, said)| said.is_finite() && !(grown && place < LAST_WEEK))
             .collect();
-        let can = if can.contains(&true) {
-            can
-        } else {
-            all.iter().map(|said| said.is_finite()).collect()
+        let chosen = models
+            .iter()
+            .position(|model| choice == Choice::Only(*model))
+            .filter(|place| all[*place].is_finite());
+        let can: Vec<bool> = match chosen {
+            Some(chosen) => (0..models.len()).map(|place| place == chosen).collect(),
+            None if can.contains(&true) => can,
+            None => all.iter().map(|said| said.is_finite()).collect(),
         };
         if weighed.0 != can || origin >= weighed.1 + hour {
             weights = blend.weights(&can, day / 2);

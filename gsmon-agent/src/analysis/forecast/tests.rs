@@ -33,7 +33,7 @@ fn nothing_after_the_origin_is_seen() {
     let samples = made(24 * 30, 3_600, 200.0);
     let whole = grid(&samples, 3_600);
     let tested = back_test(&whole, 7, &[1, 6], &[]).unwrap();
-    for cut in [24 * 24, 24 * 26 + 5, 24 * 28 + 13] {
+    for cut in [24 * 23 + 1, 24 * 24, 24 * 26 + 5, 24 * 28, 24 * 28 + 13] {
         let told = forecast(&grid(&samples[..cut], 3_600), 6, &[]).unwrap();
         let origin = told.origin_unix_s;
         for hours in [1, 6] {
@@ -65,6 +65,32 @@ fn seasons_are_found_and_told_with_their_error() {
         told.degraded
     );
     assert!((told.parts.iter().map(|part| part.weight_ratio).sum::<f64>() - 1.0).abs() < 0.05);
+}
+
+#[test]
+fn a_model_that_is_chosen_speaks_alone() {
+    let samples = made(24 * 30, 3_600, 500.0);
+    let came = made(24 * 31, 3_600, 500.0);
+    for model in Model::ALL {
+        let told = forecast_by(&grid(&samples, 3_600), 2, &[], Choice::Only(model)).unwrap();
+        assert_eq!(told.parts.len(), 1, "{model:?} {:?}", told.parts);
+        assert_eq!(told.parts[0].model, model);
+        let name = serde_json::to_value(model).unwrap();
+        assert_eq!(name.as_str().unwrap().parse::<Model>().unwrap(), model);
+    }
+    let told = forecast_by(&grid(&samples, 3_600), 12, &[], Choice::Only(Model::Mstl)).unwrap();
+    for (point, (_, players)) in told.points.iter().zip(&came[24 * 30..]) {
+        assert!((point.players / players - 1.0).abs() < 0.2, "{point:?} {players}");
+    }
+    // It needs two weeks; before that the others speak.
+    let short = grid(&samples[..24 * 9], 3_600);
+    let told = forecast_by(&short, 2, &[], Choice::Only(Model::Mstl)).unwrap();
+    assert!(told.parts.iter().all(|part| part.model != Model::Mstl));
+    let refused = "oracle".parse::<Model>().unwrap_err().to_string();
+    assert!(
+        refused.contains("oracle") && refused.contains("mstl"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
     unix_ms,
 };
 use crate::{
-    analysis::forecast::{Event, Grid, back_test::back_test, counts, forecast, table},
+    analysis::forecast::{Choice, Event, Grid, Model, back_test::back_test_by, counts, forecast_by, table},
     config::Config,
     history::{Frame, Resolution, TimeRange, rollup::Span},
     serve::fetch_snapshot,
@@ -54,6 +54,9 @@ pub struct ForecastArgs {
     /// Hours to tell, 1 to 168.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=168))]
     hours: u16,
+    /// By this model alone where it can say something, such as mstl or last_week [default: all, weighed by how they did].
+    #[arg(long)]
+    model: Option<Model>,
     /// Draw it here, as SVG.
     #[arg(long, value_name = "FILE", conflicts_with = "backtest")]
     plot: Option<PathBuf>,
@@ -137,6 +140,10 @@ pub fn run(args: &ForecastArgs) -> Outcome {
     )
 }
 
+fn chosen(args: &ForecastArgs) -> Choice {
+    args.model.map_or(Choice::Weighed, Choice::Only)
+}
+
 fn settings(args: &ForecastArgs) -> Result<Config, Failure> {
     let usual = std::path::Path::new(run::DEFAULT_CONFIG);
     match args.config.as_deref().or_else(|| usual.exists().then_some(usual)) {
@@ -211,7 +218,7 @@ fn counts(
 }
 
 fn told(args: &ForecastArgs, grid: &Grid, events: &[Event], title: &str) -> Outcome {
-    let told = forecast(grid, usize::from(args.hours), events)?;
+    let told = forecast_by(grid, usize::from(args.hours), events, chosen(args))?;
     if let Some(path) = &args.plot {
         let picture = plot::svg(title, grid, &told)?;
         std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
@@ -224,7 +231,7 @@ fn told(args: &ForecastArgs, grid: &Grid, events: &[Event], title: &str) -> Outc
 }
 
 fn tested(args: &ForecastArgs, grid: &Grid, events: &[Event]) -> Outcome {
-    let tested = back_test(grid, usize::from(args.days), &HORIZONS, events)?;
+    let tested = back_test_by(grid, usize::from(args.days), &HORIZONS, events, chosen(args))?;
     if let Some(path) = &args.predictions {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         show::predictions(file, &tested.predictions)

@@ -11,6 +11,8 @@ use super::grid::Grid;
 /// How alike two times are by how far apart they are.
 #[derive(Clone, Copy)]
 enum Shape {
+    /// Not smooth (Ornstein and Uhlenbeck).
+    Rough,
     /// Smooth once (Matern 3/2).
     Once,
     /// Smooth (Gaussian).
@@ -49,52 +51,54 @@ const fn season(hours: f64, spread: f64, width_hours: f64, memory_days: f64, sha
     }
 }
 
-const STEADY: [Season; 3] = [
-    season(DAY, 0.144, 1.8, 1e5, Shape::Once),
-    season(WEEK, 0.09, 1.23, 2_100.0, Shape::Smooth),
-    season(WEEK, 0.011_25, 0.03, 25.0, Shape::Smooth),
+const STEADY: [Season; 4] = [
+    season(DAY, 0.375, 9.4, 1e5, Shape::Once),
+    season(WEEK, 0.115, 6.0, 1_280.0, Shape::Smooth),
+    season(WEEK, 0.021_5, 0.8, 60.0, Shape::Rough),
+    season(DAY, 0.004_2, 1.0, 0.44, Shape::Smooth),
 ];
 
 /// Those that are tried, in the order of the models.
 const KERNELS: [Kernel; COUNT] = [
     Kernel {
         seasons: &STEADY,
-        levels: &[(0.035, 1_750.0), (0.010_5, 38.4), (0.004_8, 2.34)],
-        noise: 0.000_13,
+        levels: &[(0.054_7, 2_750.0), (0.000_7, 28.8), (0.012_8, 19.5)],
+        noise: 0.000_08,
     },
     Kernel {
         seasons: &STEADY,
-        levels: &[(0.07, 1_750.0), (0.021, 38.4), (0.009_6, 2.34)],
-        noise: 0.000_13,
+        levels: &[(0.109, 2_750.0), (0.001_4, 28.8), (0.025_6, 19.5)],
+        noise: 0.000_08,
     },
     Kernel {
         seasons: &[
             STEADY[0],
             STEADY[1],
-            season(WEEK, 0.022_5, 0.03, 25.0, Shape::Smooth),
+            season(WEEK, 0.043, 0.8, 60.0, Shape::Rough),
+            STEADY[3],
         ],
-        levels: &[(0.024_5, 1_750.0), (0.007_35, 38.4), (0.003_36, 2.34)],
-        noise: 0.000_26,
+        levels: &[(0.038, 2_750.0), (0.000_5, 28.8), (0.009, 19.5)],
+        noise: 0.000_16,
     },
     Kernel {
         seasons: &[
-            season(DAY, 0.262, 3.0, 17_500.0, Shape::Smooth),
-            season(WEEK, 0.131, 7.5, 525.0, Shape::Smooth),
-            season(WEEK, 0.025, 0.47, 37.5, Shape::Once),
-            season(DAY, 0.007_2, 0.79, 0.66, Shape::Smooth),
+            season(DAY, 0.14, 2.4, 9_000.0, Shape::Smooth),
+            season(WEEK, 0.105, 7.5, 420.0, Shape::Once),
+            season(WEEK, 0.02, 0.625, 30.0, Shape::Rough),
+            season(DAY, 0.001_2, 16.8, 4.0, Shape::Smooth),
         ],
-        levels: &[(0.08, 121.0), (0.001_5, 60.0), (0.000_35, 0.96)],
+        levels: &[(0.08, 236.0), (0.022_5, 75.0), (0.002, 44.8), (0.005_6, 1.64)],
         noise: 0.000_22,
     },
     Kernel {
         seasons: &[
-            season(DAY, 0.41, 7.5, 70_000.0, Shape::Smooth),
-            season(WEEK, 0.040_3, 8.06, 31.5, Shape::Smooth),
-            season(WEEK, 0.010_9, 0.98, 28.0, Shape::Smooth),
-            season(DAY, 0.003_4, 16.8, 2.4, Shape::Once),
+            season(DAY, 0.547, 7.5, 2e5, Shape::Smooth),
+            season(WEEK, 0.050_4, 10.75, 31.5, Shape::Once),
+            season(WEEK, 0.017_5, 1.075, 25.7, Shape::Once),
+            season(DAY, 0.028_8, 32.8, 3.0, Shape::Smooth),
         ],
-        levels: &[(0.25, 96.8), (0.006_2, 76.8), (0.003_4, 44.8), (0.000_5, 1.5)],
-        noise: 0.000_63,
+        levels: &[(0.336, 106.0), (0.008_8, 120.0), (0.001_2, 12.8), (0.001_7, 4.2)],
+        noise: 0.002_8,
     },
 ];
 
@@ -110,9 +114,6 @@ const UNKNOWN: f64 = 4.0;
 /// Kept on the diagonal, so that blocks that are nearly the same do not get weights against each other.
 const LEAST: f64 = 1e-7;
 
-/// Points at which a long block is looked at.
-const POINTS: i64 = 7;
-
 /// Sets of known blocks whose weights are kept.
 const MOST_KEPT: usize = 200;
 
@@ -121,6 +122,7 @@ impl Kernel {
         let seasons = self.seasons.iter().map(|season| {
             let apart = season.hours / PI * (PI * hours / season.hours).sin().abs() / season.width_hours;
             let alike = match season.shape {
+                Shape::Rough => (-apart).exp(),
                 Shape::Once => (1.0 + 3f64.sqrt() * apart) * (-3f64.sqrt() * apart).exp(),
                 Shape::Smooth => (-0.5 * apart * apart).exp(),
             };
@@ -134,20 +136,48 @@ impl Kernel {
     }
 }
 
-/// Covariances by steps apart, for steps of one length.
-pub(super) struct Tables([Vec<f64>; COUNT]);
+/// Covariances of one kernel, for steps of one length.
+struct Table {
+    /// By steps apart: 0, 1 and 2.
+    near: [f64; 3],
+    /// Its second sum by steps apart, so that the covariance of two blocks' means takes four of them.
+    sums: Vec<f64>,
+}
+
+/// Those of all kernels.
+pub(super) struct Tables([Table; COUNT]);
 
 impl Tables {
     /// For a grid's steps.
     pub(super) fn new(grid: &Grid) -> Self {
         let hours = grid.step_seconds() as f64 / 3_600.0;
         Self(KERNELS.each_ref().map(|kernel| {
-            let mut table: Vec<f64> = (0..MOST_DAYS * grid.day())
-                .map(|steps| kernel.covariance(steps as f64 * hours))
-                .collect();
-            table[0] += kernel.noise.powi(2);
-            table
+            let of = |steps: usize| kernel.covariance(steps as f64 * hours);
+            let own = of(0) + kernel.noise.powi(2);
+            let mut slope = 0.5 * own;
+            let mut sums = vec![0.0, slope];
+            for steps in 1..MOST_DAYS * grid.day() {
+                slope += of(steps);
+                sums.push(sums[steps] + slope);
+            }
+            Table {
+                near: [own, of(1), of(2)],
+                sums,
+            }
         }))
+    }
+}
+
+impl Table {
+    /// Covariance of the means over two blocks, by their first and last steps.
+    fn between(&self, a: (i64, i64), b: (i64, i64)) -> f64 {
+        let sum = |apart: i64| self.sums.get(apart.unsigned_abs() as usize).copied();
+        let all = [a.1 - b.0 + 1, a.0 - b.0, a.1 - b.1, a.0 - b.1 - 1].map(sum);
+        let [Some(first), Some(second), Some(third), Some(fourth)] = all else {
+            return 0.0;
+        };
+        let pairs = (a.1 - a.0 + 1) * (b.1 - b.0 + 1);
+        (first - second - third + fourth) / pairs as f64
     }
 }
 
@@ -261,45 +291,26 @@ impl Predictor {
     pub(super) fn new(tables: &Tables, grid: &Grid, ahead: usize) -> Self {
         let day = grid.day();
         let blocks = blocks(ahead, day, grid.hour());
-        let points: Vec<Vec<i64>> = blocks
+        let ends: Vec<(i64, i64)> = blocks
             .iter()
             .map(|block| {
-                let (base, length) = (block.base(ahead, day), block.to - block.from);
-                let points = (length + 1).min(POINTS);
-                (0..points)
-                    .map(|point| base + block.from + point * length / (points - 1).max(1))
-                    .collect()
+                let base = block.base(ahead, day);
+                (base + block.from, base + block.to)
             })
             .collect();
+        let target = (ahead as i64, ahead as i64);
         let of_kernel = tables
             .0
             .iter()
-            .map(|table| {
-                let at = |apart: i64| table.get(apart.unsigned_abs() as usize).copied().unwrap_or(0.0);
-                let number = blocks.len();
-                let mut between = vec![0.0; number * number];
-                for (a, of_a) in points.iter().enumerate() {
-                    for (b, of_b) in points[..=a].iter().enumerate() {
-                        let sum: f64 = of_a
-                            .iter()
-                            .flat_map(|a| of_b.iter().map(move |b| at(a - b)))
-                            .sum();
-                        let mean = sum / (of_a.len() * of_b.len()) as f64;
-                        between[a * number + b] = mean;
-                        between[b * number + a] = mean;
-                    }
-                }
-                let to_target = points
+            .map(|table| OfKernel {
+                between: ends
                     .iter()
-                    .map(|of| of.iter().map(|point| at(point - ahead as i64)).sum::<f64>() / of.len() as f64)
-                    .collect();
-                OfKernel {
-                    between,
-                    to_target,
-                    told: 1.5 * at(0) - 2.0 * at(1) + 0.5 * at(2),
-                    single: 0.0,
-                    weights: HashMap::new(),
-                }
+                    .flat_map(|a| ends.iter().map(move |b| table.between(*a, *b)))
+                    .collect(),
+                to_target: ends.iter().map(|block| table.between(*block, target)).collect(),
+                told: 1.5 * table.near[0] - 2.0 * table.near[1] + 0.5 * table.near[2],
+                single: 0.0,
+                weights: HashMap::new(),
             })
             .collect();
         Self {

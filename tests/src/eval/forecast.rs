@@ -168,7 +168,10 @@ pub fn forecasts(seeds: u64, threads: usize, file: Option<&Path>) -> Result<Vec<
         let of_file = |run: &Run| run.of_file;
         for (name, value) in [
             ("small ones: MASE", all(&small, &|score| score.mase)),
-            ("small ones: WAPE, percent", all(&small, &|score| Some(score.wape))),
+            (
+                "small ones: WAPE, percent",
+                all(&small, &|score| Some(score.wape)),
+            ),
             (
                 "small ones: WAPE of the baseline",
                 all(&small, &|score| Some(score.baseline_wape)),

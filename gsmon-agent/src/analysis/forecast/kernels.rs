@@ -265,6 +265,8 @@ impl Block {
 pub(super) struct Known {
     values: Vec<f64>,
     mask: u64,
+    low: f64,
+    high: f64,
 }
 
 /// All kernels for one horizon.
@@ -355,6 +357,8 @@ impl Predictor {
         let mut known = Known {
             values: Vec::with_capacity(self.blocks.len()),
             mask: 0,
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
         };
         for (place, block) in self.blocks.iter().enumerate() {
             let beside = if block.of_target { target } else { origin };
@@ -364,6 +368,8 @@ impl Predictor {
             if value.is_finite() {
                 known.mask |= 1 << place;
                 known.values.push(value);
+                known.low = known.low.min(value);
+                known.high = known.high.max(value);
             }
         }
         (known.mask != 0).then_some(known)
@@ -378,23 +384,20 @@ impl Predictor {
         if kernel.weights.len() > MOST_KEPT {
             kernel.weights.clear();
         }
-        if !kernel.weights.contains_key(&known.mask) {
-            let solved = kernel.solve(blocks, known.mask);
-            kernel.weights.insert(known.mask, solved);
-        }
-        let said: f64 = kernel.weights[&known.mask]
+        let weights = match kernel.weights.get(&known.mask) {
+            Some(weights) => weights,
+            None => {
+                let solved = kernel.solve(blocks, known.mask);
+                kernel.weights.entry(known.mask).or_insert(solved)
+            }
+        };
+        let said: f64 = weights
             .iter()
             .zip(&known.values)
             .map(|(weight, value)| weight * value)
             .sum();
-        let (low, high) = known
-            .values
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-                (low.min(*value), high.max(*value))
-            });
         // Never far beyond all that was seen.
-        (said.clamp(low - 1.0, high + 1.0).exp() - 1.0).max(0.0)
+        (said.clamp(known.low - 1.0, known.high + 1.0).exp() - 1.0).max(0.0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A fleet over three agents, each in a network and mount namespace of its own (`gsmon_tests::site`).
 
+use std::{thread, time::Duration};
+
 use gsmon_tests::{
     root_or_skip,
     site::{HOSTS, Running, Site, append, says},

@@ -225,7 +225,8 @@ pub fn as_it_went(grid: &Grid, hours: usize) -> Vec<(usize, usize, [f64; LEVELS.
     let learned = events::ordinary(grid, &[]);
     let prepared = roll::Prepared::new(&learned);
     let ahead = hours * grid.hour();
-    let walk = roll::walk(grid, &learned, &prepared, ahead, 0, roll::BaselineInterval::Left);
+    let left = roll::BaselineInterval::Left;
+    let walk = roll::walk(grid, &learned, &prepared, ahead, 0, left, Choice::Weighed);
     let said = walk.said.iter();
     said.map(|said| (said.origin, said.target, said.quantiles))
         .collect()

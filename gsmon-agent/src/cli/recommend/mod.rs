@@ -115,7 +115,8 @@ pub fn run(args: &RecommendArgs) -> Outcome {
         ahead: hours,
     };
     let targets = args.experience.targets();
-    let (mut facts, mut left_alone) = gather::gather(&all.servers, &Settings::of(&config), span, &targets, costs);
+    let (mut facts, mut left_alone) =
+        gather::gather(&all.servers, &Settings::of(&config), span, &targets, costs);
     if args.placement {
         return placement::placed(args, &all, &facts, &config.advice);
     }

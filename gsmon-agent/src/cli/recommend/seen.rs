@@ -56,7 +56,8 @@ impl Seen {
                     }
                 }
                 seen.servers = all.servers.into_iter().map(of_metrics).collect();
-                seen.servers.extend(all.silent.into_iter().map(SeenServer::silent));
+                seen.servers
+                    .extend(all.silent.into_iter().map(SeenServer::silent));
                 seen
             }
         };

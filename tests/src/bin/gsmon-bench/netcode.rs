@@ -64,9 +64,15 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
                 continue;
             };
             let name = format.name();
-            let (read, unread) = (mean(&|cost| cost.read), mean(&|cost| cost.unread) - sought[way as usize]);
+            let (read, unread) = (
+                mean(&|cost| cost.read),
+                mean(&|cost| cost.unread) - sought[way as usize],
+            );
             rows.push(Row::net(
-                format!("netcode: {name} {side} a player, while read, mean of {}", of_way.len()),
+                format!(
+                    "netcode: {name} {side} a player, while read, mean of {}",
+                    of_way.len()
+                ),
                 read,
                 unread,
                 None,
@@ -96,7 +102,10 @@ pub fn rows(kernel: &mut Kernel, server: ServerSlotId) -> Result<Vec<Row>> {
 /// What a format costs that fits nothing, by way: the same packet of a flow with it, and of one without any.
 fn sought_in_vain(kernel: &mut Kernel, server: ServerSlotId, nothing: LayoutPlace) -> Result<[f64; 2]> {
     let mut costs = [0.0; 2];
-    for (way, program) in [(Way::Up, "flow_cgroup_ingress"), (Way::Down, "flow_cgroup_egress")] {
+    for (way, program) in [
+        (Way::Up, "flow_cgroup_ingress"),
+        (Way::Down, "flow_cgroup_egress"),
+    ] {
         let packet = Packet {
             at_ns: 1_000_000_000,
             way,
@@ -138,7 +147,9 @@ fn measure(
         choose(kernel, server, LayoutChoice::One(place))?;
         times.push(time(kernel, format, stream)?);
     }
-    let [read, unread] = &times[..] else { return Ok(Vec::new()) };
+    let [read, unread] = &times[..] else {
+        return Ok(Vec::new());
+    };
     let costs = stream.iter().zip(read.iter().zip(unread));
     Ok(costs
         .map(|(packet, (read, unread))| Cost {
@@ -157,7 +168,14 @@ fn time(kernel: &mut Kernel, format: Format, stream: &[Packet]) -> Result<Vec<f6
     for packet in stream {
         let before = slot;
         let length = packet.payload.len() as u32;
-        decode(&packet.payload[..], length, &layout, packet.way, packet.at_ns, &mut slot);
+        decode(
+            &packet.payload[..],
+            length,
+            &layout,
+            packet.way,
+            packet.at_ns,
+            &mut slot,
+        );
         kernel.put_back_for_bench(Before::new(&before, &slot, packet.at_ns))?;
         let program = match packet.way {
             Way::Up => "bench_netcode_ingress",

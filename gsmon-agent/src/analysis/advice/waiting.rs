@@ -10,6 +10,8 @@ const HOUR_MS: i64 = 3_600_000;
 /// Adds players who wait to the demand of the group that they wait for; where they name no mode or region, to the busiest
 /// that fits. Answers those whom no group fits.
 pub fn add(groups: &mut [GroupFacts], queue: &[Waiting]) -> Vec<LeftAlone> {
+    // By the forecast alone: who waits for one group makes it no busier than another.
+    let busy: Vec<f64> = groups.iter().map(|facts| facts.demand.at(0.5, 0)).collect();
     let mut homeless = Vec::new();
     for entry in queue.iter().filter(|entry| entry.players > 0) {
         let (mode, region) = (entry.mode.as_deref(), entry.region.as_deref());
@@ -19,9 +21,10 @@ pub fn add(groups: &mut [GroupFacts], queue: &[Waiting]) -> Vec<LeftAlone> {
         };
         let busiest = groups
             .iter_mut()
-            .filter(|facts| fits(&facts.demand.group))
-            .max_by(|a, b| a.demand.at(0.5, 0).total_cmp(&b.demand.at(0.5, 0)));
-        let Some(facts) = busiest else {
+            .zip(&busy)
+            .filter(|(facts, _)| fits(&facts.demand.group))
+            .max_by(|a, b| a.1.total_cmp(b.1));
+        let Some((facts, _)) = busiest else {
             homeless.push(LeftAlone {
                 group: Group::new(mode, region),
                 why: format!(

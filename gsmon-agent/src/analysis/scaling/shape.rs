@@ -245,10 +245,8 @@ fn sums<const COLUMNS: usize>(
             }
         }
     }
-    for i in 0..COLUMNS {
-        for j in 0..i {
-            gram[i][j] = gram[j][i];
-        }
+    for (row, column) in [(1, 0), (2, 0), (2, 1)] {
+        gram[row][column] = gram[column][row];
     }
     (gram, against)
 }

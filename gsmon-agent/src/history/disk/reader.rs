@@ -48,7 +48,7 @@ enum Part<'a> {
     /// A block of roll-ups of this span.
     Rolled(&'a [u8], Span),
     /// A sample.
-    Frame(Frame),
+    Frame(&'a Frame),
 }
 
 impl HistoryReader {
@@ -241,7 +241,7 @@ impl View<'_> {
         let mut rows = BTreeMap::new();
         self.each_part(server, range, span, &mut |part| {
             match part {
-                Part::Frame(frame) => roll_frames(&mut rows, [&frame], span),
+                Part::Frame(frame) => roll_frames(&mut rows, [frame], span),
                 Part::Rolled(data, of) if span == Span::Minute => {
                     roll_rows(&mut rows, &rollups::unpack_rollups(data, names, of)?, span);
                 }
@@ -261,7 +261,7 @@ impl View<'_> {
         let mut rows = PlainRows::new(span);
         self.each_part(server, range, span, &mut |part| {
             match part {
-                Part::Frame(frame) => rows.add_frame(&frame),
+                Part::Frame(frame) => rows.add_frame(frame),
                 Part::Rolled(data, of) => {
                     rollups::unpack_plain(data, &self.names.dictionary, of, &mut rows)?;
                 }
@@ -300,7 +300,7 @@ impl View<'_> {
         let mut failed = Ok(());
         self.each_sample(server, last[0], widened, &mut |frame| {
             if failed.is_ok() {
-                failed = take(Part::Frame(frame));
+                failed = take(Part::Frame(&frame));
             }
         })?;
         Ok(failed.map_err(HistoryError::block(self.path))?)

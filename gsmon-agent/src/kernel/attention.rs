@@ -1,6 +1,7 @@
 //! How much of a line is read. Formats with commands, masks or resends cost more per packet than counting it does, and most
 //! lines are calm most of the time: such a line is read for a while, then it rests, and costs nothing. A line that loses
-//! something, or whose round trip rises, is read without a break, and so is every line when it begins.
+//! something, or whose round trip rises, is read without a break, and so is every line when it begins; but only as long as
+//! all reading stays within what it may cost ([`Budget`]): beyond that everybody is read as calm lines are.
 //!
 //! Decided at each drain from what was read. Not here: which format a flow is read by (the world's recognition decides), and
 //! how a rest is told to kernel programs ([`super::flows`]).
@@ -31,6 +32,15 @@ const TROUBLED_TOGETHER: u32 = 2;
 pub(super) struct OneIn(u32);
 
 impl OneIn {
+    /// What a packet of it costs while it is read, nanoseconds, rounded up (the bench of packets).
+    fn read_ns(self) -> u64 {
+        match self.0 {
+            10.. => 250,
+            5.. => 115,
+            _ => 60,
+        }
+    }
+
     /// By what a layout costs per packet (the bench of packets: commands 130 to 250 ns, masks and resends 55 to 115,
     /// numbers alone 35 to 50): so that a calm line comes to less than 30.
     pub fn of(layout: &Layout) -> Self {
@@ -162,8 +172,12 @@ impl Attention {
     }
 
     /// Lets it rest where it has been read for long enough. True when a rest begins.
-    pub fn settle(&mut self, one_in: OneIn) -> bool {
-        if self.now != Now::Reading(Duration::ZERO) {
+    pub fn settle(&mut self, one_in: OneIn, budget: Budget) -> bool {
+        let Now::Reading(left) = self.now else {
+            return false;
+        };
+        let enough = left.is_zero() || (budget.is_strained() && self.read >= CALM);
+        if !enough {
             return false;
         }
         // In long intervals the last reading was longer than was asked for.
@@ -204,6 +218,46 @@ impl Attention {
         let slower = mean_us > self.usual_rtt_us * RTT_STEP && mean_us > self.usual_rtt_us + RTT_STEP_US;
         self.usual_rtt_us += USUAL_WEIGHT * (mean_us - self.usual_rtt_us);
         slower
+    }
+}
+
+/// What reading may cost: so much per packet of all flows that have a format, whether they are read or rest.
+const PER_PACKET_NS: u64 = 30;
+/// And so much in any case, in a thousand: half a percent of one core. A host with few players can read all of them.
+const FREE_IN_THOUSAND: u64 = 5;
+
+/// What reading costs the host, drain by drain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Budget {
+    packets: u64,
+    spent_ns: u64,
+    strained: bool,
+}
+
+impl Budget {
+    /// Packets of a flow that has a format.
+    pub fn carry(&mut self, packets: u64) {
+        self.packets += packets;
+    }
+
+    /// Packets of it that were read.
+    pub fn spend(&mut self, packets: u64, one_in: OneIn) {
+        self.spent_ns += packets * one_in.read_ns();
+    }
+
+    /// The end of a drain, so long after the one before.
+    pub fn close(&mut self, elapsed: Duration) {
+        let free_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) / 1_000 * FREE_IN_THOUSAND;
+        let strained = self.spent_ns > (self.packets * PER_PACKET_NS).max(free_ns);
+        *self = Self {
+            strained,
+            ..Self::default()
+        };
+    }
+
+    /// Did reading cost more than it may, in the last drain?
+    pub fn is_strained(self) -> bool {
+        self.strained
     }
 }
 
@@ -256,7 +310,7 @@ mod tests {
                 let now = calm(counts, 40_000);
                 attention.hear(counts, &now);
                 *counts = now;
-                attention.settle(one_in);
+                attention.settle(one_in, Budget::default());
                 read += 1;
             }
         }
@@ -305,7 +359,7 @@ mod tests {
             spoil(&mut now);
             assert_eq!(attention.hear(&counts, &now), Mood::Troubled);
             counts = now;
-            assert!(!attention.settle(one_in));
+            assert!(!attention.settle(one_in, Budget::default()));
             // And some time after it.
             assert_eq!(read_in(&mut attention, &mut counts, 9, one_in), 9);
         }
@@ -333,6 +387,51 @@ mod tests {
     }
 
     #[test]
+    fn what_reading_costs_is_bounded_when_everybody_is_in_trouble() {
+        for (format, most_ns) in [(Format::ENet, 30.0), (Format::Kcp, 30.0), (Format::Source, 30.0)] {
+            let one_in = OneIn::of(&format.layout());
+            // 2,000 lines of 120 packets a second, which lose something all the time.
+            let mut lines = vec![(Attention::NEW, NONE); 2_000];
+            let mut budget = Budget::default();
+            let (mut spent_ns, mut packets) = (0, 0);
+            for second in 0..300 {
+                for (attention, counts) in &mut lines {
+                    budget.carry(120);
+                    packets += u64::from(second >= 60) * 120;
+                    if attention.turn(SECOND) != Turn::Read {
+                        continue;
+                    }
+                    let mut now = calm(counts, 40_000);
+                    now.up_received -= 1;
+                    attention.hear(counts, &now);
+                    *counts = now;
+                    budget.spend(120, one_in);
+                    spent_ns += u64::from(second >= 60) * 120 * one_in.read_ns();
+                    attention.settle(one_in, budget);
+                }
+                budget.close(SECOND);
+            }
+            let each_ns = spent_ns as f64 / packets as f64;
+            assert!(each_ns <= most_ns, "{format:?}: {each_ns} ns per packet");
+        }
+        // A few players cost little: all of it is read.
+        let mut budget = Budget::default();
+        for _ in 0..100 {
+            budget.carry(120);
+            budget.spend(120, OneIn::of(&Format::Kcp.layout()));
+        }
+        budget.close(SECOND);
+        assert!(!budget.is_strained());
+        // The same packets in a tenth of the time are not few.
+        for _ in 0..100 {
+            budget.carry(120);
+            budget.spend(120, OneIn::of(&Format::Kcp.layout()));
+        }
+        budget.close(SECOND / 10);
+        assert!(budget.is_strained());
+    }
+
+    #[test]
     fn long_intervals_rest_no_longer_than_a_picture_holds() {
         let one_in = OneIn::of(&Format::Kcp.layout());
         for interval in [Duration::from_millis(100), SECOND, Duration::from_secs(60)] {
@@ -349,7 +448,7 @@ mod tests {
                         let now = calm(&counts, 40_000);
                         attention.hear(&counts, &now);
                         counts = now;
-                        attention.settle(one_in);
+                        attention.settle(one_in, Budget::default());
                     }
                 }
             }

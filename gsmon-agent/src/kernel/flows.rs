@@ -280,7 +280,7 @@ impl FlowTable {
         let mut servers = std::mem::replace(&mut self.gathering, Gathering::new(0));
         self.used = 0;
         self.drains += 1;
-        self.netcode.begin_drain();
+        self.netcode.begin_drain(elapsed);
         self.rest_details();
         let mut start = 0;
         while start < self.slots.len() {
@@ -445,7 +445,7 @@ impl FlowTable {
                     if let Some(layout) = self.netcode.change(&key, detail) {
                         self.set_flow_layout(index, detail, layout);
                     } else {
-                        match self.netcode.turn(&key, detail, elapsed) {
+                        match self.netcode.turn(&key, detail, elapsed, rx.packets + tx.packets) {
                             Turn::Read if moved => {
                                 if let Some(read) = self.netcode.read(key, detail) {
                                     servers.of(server).netcode.push(read);

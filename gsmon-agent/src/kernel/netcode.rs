@@ -15,7 +15,7 @@ use gsmon_common::{
 
 use super::{
     KernelError,
-    attention::{Attention, OneIn, Together, Turn},
+    attention::{Attention, Budget, OneIn, Together, Turn},
     object::{KernelArray, Object},
     slab::Slab,
 };
@@ -137,6 +137,7 @@ pub(super) struct NetcodeTable {
     /// How the lines of each server fare in this drain, and of which servers all are to be read again since the last.
     together: Vec<Together>,
     roused: Vec<bool>,
+    budget: Budget,
     drains: usize,
 }
 
@@ -157,6 +158,7 @@ impl NetcodeTable {
             resting: 0,
             together: vec![Together::default(); servers],
             roused: vec![false; servers],
+            budget: Budget::default(),
             drains: 0,
         };
         for format in Format::ALL {
@@ -200,8 +202,10 @@ impl NetcodeTable {
         self.sampling = sampling;
     }
 
-    pub fn begin_drain(&mut self) {
+    /// `elapsed` after the one before.
+    pub fn begin_drain(&mut self, elapsed: Duration) {
         self.drains += 1;
+        self.budget.close(elapsed);
         for (together, roused) in self.together.iter_mut().zip(&mut self.roused) {
             *roused = std::mem::take(together).wakes_all();
         }
@@ -249,11 +253,15 @@ impl NetcodeTable {
         }
     }
 
-    /// What is to be done with a flow in a drain.
-    pub fn turn(&mut self, key: &FlowKey, detail: u32, elapsed: Duration) -> Turn {
+    /// What is to be done with a flow in a drain that has seen so many packets of it.
+    pub fn turn(&mut self, key: &FlowKey, detail: u32, elapsed: Duration, packets: u64) -> Turn {
         let Some(base) = self.bases.get_mut(detail as usize) else {
             return Turn::Rest;
         };
+        if base.layout == LayoutPlace::NONE {
+            return Turn::Rest;
+        }
+        self.budget.carry(packets);
         let roused = self.roused.get(usize::from(key.server)).copied().unwrap_or(false);
         if roused || self.sampling == NetcodeSampling::Always {
             base.attention.rouse();
@@ -273,7 +281,9 @@ impl NetcodeTable {
         let Some(one_in) = self.one_in.get(base.layout.index() as usize) else {
             return false;
         };
-        let rests = chosen && self.sampling == NetcodeSampling::Sampled && base.attention.settle(*one_in);
+        let rests = chosen
+            && self.sampling == NetcodeSampling::Sampled
+            && base.attention.settle(*one_in, self.budget);
         self.resting += usize::from(rests);
         rests
     }
@@ -311,6 +321,11 @@ impl NetcodeTable {
             .read_field(index, |slot| unsafe { &raw mut (*slot).counts })?;
         let before = std::mem::replace(&mut base.counts, now);
         let mood = base.attention.hear(&before, &now);
+        if let Some(one_in) = self.one_in.get(base.layout.index() as usize) {
+            let noted = |counts: &NetcodeCounts| counts.read.wrapping_add(counts.unread);
+            self.budget
+                .spend(u64::from(noted(&now).wrapping_sub(noted(&before))), *one_in);
+        }
         if let Some(together) = self.together.get_mut(usize::from(key.server)) {
             together.add(mood);
         }

@@ -113,7 +113,7 @@ fn sought_in_vain(kernel: &mut Kernel, server: ServerSlotId, nothing: LayoutPlac
         };
         let of = |kernel: &mut Kernel, choice| -> Result<f64> {
             choose(kernel, server, choice)?;
-            Ok(best_of(kernel, program, &frame(&packet), REPEAT, RUNS)?)
+            best_of(kernel, program, &frame(&packet), REPEAT, RUNS)
         };
         let with = of(kernel, LayoutChoice::One(nothing))?;
         costs[way as usize] = with - of(kernel, LayoutChoice::Off)?;

@@ -72,7 +72,7 @@ pub fn run() -> Result<Vec<Row>> {
     for second in 1..=WARM_UP_SECONDS + MEASURED_SECONDS {
         snapshot.unix_time_seconds += 1.0;
         for (number, server) in snapshot.servers.iter_mut().enumerate() {
-            let spikes = number % 10 == 0 && (second as usize + number) % 60 == 0;
+            let spikes = number.is_multiple_of(10) && (second as usize + number).is_multiple_of(60);
             let height = if spikes { 3.0 } else { 1.0 };
             server.rates = ServerRates {
                 cpu_cores: Some(0.2 * height * (1.0 + 0.03 * noise.normal())),

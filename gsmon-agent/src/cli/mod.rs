@@ -8,6 +8,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod everywhere;
+mod findings;
 mod fleet;
 mod forecast;
 mod happened;
@@ -103,6 +104,9 @@ enum Command {
         after_help = "Examples:\n  gsmon wait-empty arena --max-players 2 --timeout 2h && systemctl restart arena"
     )]
     WaitEmpty(quiet::WaitEmptyArgs),
+    /// What detectors found: memory that is lost.
+    #[command(after_help = "Examples:\n  gsmon findings\n  gsmon findings arena --range 7d --json")]
+    Findings(findings::FindingsArgs),
     /// How many players will come: the next hours and days, with intervals and how well such forecasts did.
     #[command(
         after_help = "Examples:\n  gsmon forecast arena --hours 24\n  gsmon forecast --region eu --hours 48 --plot eu.svg\n  gsmon forecast --all --json | jq '.points[] | [.begin_unix_s, .players]'\n  gsmon forecast --from-csv players.csv --backtest --predictions out.csv"
@@ -194,6 +198,7 @@ pub fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(&args),
         Command::Quiet(args) => quiet::run(&args),
         Command::WaitEmpty(args) => quiet::wait_empty(&args),
+        Command::Findings(args) => findings::run(&args),
         Command::Forecast(args) => forecast::run(&args),
         Command::Mark(args) => mark::run(&args),
         Command::Fleet(args) => fleet::run(&args),

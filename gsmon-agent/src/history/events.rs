@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{lines::StoredLine, spikes::StoredSpike};
+use super::{findings::StoredFinding, lines::StoredLine, spikes::StoredSpike};
 use crate::{
     games::event::Phase,
     world::{
@@ -90,6 +90,8 @@ pub struct Told {
     pub lives: Vec<(Arc<str>, LifeRecord)>,
     /// Spikes that somebody found.
     pub spikes: Vec<StoredSpike>,
+    /// What detectors found.
+    pub findings: Vec<StoredFinding>,
     /// Players' lines of minutes that are over.
     pub lines: Vec<StoredLine>,
 }

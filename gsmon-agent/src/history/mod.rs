@@ -11,6 +11,7 @@
 pub mod disk;
 pub mod events;
 pub mod export;
+pub mod findings;
 pub mod frame;
 pub mod lines;
 mod marks;
@@ -29,6 +30,7 @@ pub mod spikes;
 mod store;
 
 pub use self::{
+    findings::{Detector, Severity, StoredFinding},
     frame::{Acted, Frame, HostFigures, PlayerPoint, shared_scene},
     lines::{AskedPlayer, StoredLine},
     marks::{MOST_TEXT, Mark, MarkError, MarkedBy},

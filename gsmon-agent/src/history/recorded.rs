@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     disk::{HistoryError, HistoryReader},
     events::Event,
+    findings::StoredFinding,
     frame::Frame,
     lines::{StoredLine, attach},
     marks::Mark,
@@ -58,6 +59,23 @@ impl History {
 }
 
 impl History {
+    /// Rows that are on disk only. A server of which nothing is written yet has had none.
+    fn written<T>(
+        &self,
+        server: Option<&str>,
+        read: impl FnOnce(&HistoryReader) -> Result<Vec<T>, SourceError>,
+    ) -> Result<Vec<T>, SourceError> {
+        let told = self.file()?.map_or_else(|| Ok(Vec::new()), |file| read(&file));
+        match (told, server) {
+            (Err(SourceError::Unknown(_)), Some(server))
+                if self.followed().iter().any(|known| known == server) =>
+            {
+                Ok(Vec::new())
+            }
+            (told, _) => told,
+        }
+    }
+
     /// Gives frames whose players are not in memory any more the lines that are kept of their minutes. The player that is
     /// asked for (by name, platform id, address or pseudonym) is called so, all others by pseudonym.
     ///
@@ -174,18 +192,11 @@ impl HistorySource for History {
     }
 
     fn spikes(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSpike>, SourceError> {
-        let told = self
-            .file()?
-            .map_or_else(|| Ok(Vec::new()), |file| file.spikes(server, range));
-        match (told, server) {
-            // A server of which nothing is written yet has had none.
-            (Err(SourceError::Unknown(_)), Some(server))
-                if self.followed().iter().any(|known| known == server) =>
-            {
-                Ok(Vec::new())
-            }
-            (told, _) => told,
-        }
+        self.written(server, |file| file.spikes(server, range))
+    }
+
+    fn findings(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredFinding>, SourceError> {
+        self.written(server, |file| file.findings(server, range))
     }
 
     fn lines(&self, server: &str, range: TimeRange) -> Result<Vec<StoredLine>, SourceError> {

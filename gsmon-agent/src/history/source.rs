@@ -7,6 +7,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use super::{
     disk::HistoryError,
     events::Event,
+    findings::StoredFinding,
     frame::Frame,
     lines::StoredLine,
     measure::Measure,
@@ -265,6 +266,12 @@ pub trait HistorySource {
     /// # Errors
     /// As [`Self::each_frame`].
     fn spikes(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredSpike>, SourceError>;
+
+    /// What detectors found of a server, or of all, that began or was found again in a time, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Self::each_frame`].
+    fn findings(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredFinding>, SourceError>;
 
     /// Players' lines of the minutes of a time, in no particular order. None where none are kept.
     ///

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     disk::{HistoryWriter, file::Interval},
     events::{Event, Watcher},
+    findings::StoredFinding,
     frame::{Acted, Before, Frame, HostFigures, PlayerPoint, frame_of},
     lines::{AskedPlayer, LineKeeper, LineKeys},
     marks::{Mark, Marks},
@@ -47,6 +48,7 @@ pub(super) struct Disk {
     /// What others told since the last interval.
     told: Mutex<Vec<Event>>,
     spikes: Mutex<Vec<StoredSpike>>,
+    findings: Mutex<Vec<StoredFinding>>,
     /// Where players' lines are written.
     lines: Option<Mutex<LineKeeper>>,
 }
@@ -67,6 +69,10 @@ impl Disk {
 
     fn spikes(&self) -> MutexGuard<'_, Vec<StoredSpike>> {
         self.spikes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn findings(&self) -> MutexGuard<'_, Vec<StoredFinding>> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,6 +97,16 @@ impl History {
         }
     }
 
+    /// Keeps a finding; it is written with the next interval, or nowhere where nothing is written.
+    pub fn tell_finding(&self, finding: StoredFinding) {
+        if let Some(disk) = &self.disk {
+            let mut told = disk.findings();
+            if told.len() < MOST_TOLD {
+                told.push(finding);
+            }
+        }
+    }
+
     /// Frames of a server that are in memory and end in a time, without players' networks, for whoever looks at them within
     /// the agent.
     pub fn recent_frames(&self, server: &str, from_unix_ms: i64, to_unix_ms: i64) -> Option<Vec<Frame>> {
@@ -109,6 +125,7 @@ impl History {
                 watcher: Mutex::default(),
                 told: Mutex::default(),
                 spikes: Mutex::default(),
+                findings: Mutex::default(),
                 lines: None,
             }),
         }
@@ -166,6 +183,7 @@ impl History {
                 .look(snapshot);
             told.events.append(&mut disk.told());
             told.spikes.append(&mut disk.spikes());
+            told.findings.append(&mut disk.findings());
             if let Some(keeper) = &disk.lines {
                 let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
                 told.lines = keeper.look(snapshot);

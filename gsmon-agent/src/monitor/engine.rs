@@ -11,7 +11,7 @@ use gsmon_common::netcode::layouts::LayoutPlace;
 
 use super::{
     Command, MonitorError, Privilege, companions::Companions, exits::ExitWatch, found::FoundServers,
-    moments::Moments, rooms::RoomThreads, spikes::SpikeSearch, updates::Updates,
+    leaks::LeakWatch, moments::Moments, rooms::RoomThreads, spikes::SpikeSearch, updates::Updates,
 };
 use crate::{
     config::{AgentSettings, Config, CustomNetcode, GameServer, NetRxTime},
@@ -62,6 +62,7 @@ pub(super) struct Engine {
     pub(super) history: Arc<History>,
     updates: Updates,
     spikes: SpikeSearch,
+    leaks: LeakWatch,
     host_cpu: HostCpuMeter,
     sequence: u64,
     last: Instant,
@@ -111,6 +112,7 @@ impl Engine {
             history: Arc::new(history),
             updates: Updates::default(),
             spikes: SpikeSearch::default(),
+            leaks: LeakWatch::default(),
             host_cpu: HostCpuMeter::default(),
             sequence: 0,
             last: Instant::now(),
@@ -520,6 +522,7 @@ impl Engine {
         self.history.record(&snapshot, host);
         self.updates.notice(&snapshot, &self.history);
         self.spikes.go_on(&snapshot, &self.history);
+        self.leaks.go_on(&snapshot, &self.history);
         self.cell.store(snapshot);
     }
 

@@ -8,6 +8,7 @@ mod companions;
 mod engine;
 mod exits;
 mod found;
+mod leaks;
 mod moments;
 mod outlook;
 mod report;

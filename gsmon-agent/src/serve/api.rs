@@ -4,6 +4,7 @@
 //! What does not exist is answered with 404, what cannot be meant with 400, both with a JSON object that has `error` (a
 //! sentence) and `known` (what would have been right).
 
+pub mod findings;
 pub mod frames;
 pub mod marks;
 pub mod outlook;
@@ -36,12 +37,13 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every route of the socket, for whoever asks for another one.
-const ROUTES: [&str; 19] = [
+const ROUTES: [&str; 20] = [
     "/healthz",
     "/metrics",
     "/api/v1/analyze/{actions|bots|mark|memory|netcode|network|players}?server=&range=",
     "/api/v1/demand?target_player_experience=",
     "/api/v1/events",
+    "/api/v1/findings?server=&from=&to=",
     "/api/v1/forecast?server=&mode=&region=&hours=",
     "/api/v1/frames?server=&from=&to=&resolution=",
     "/api/v1/marks?server=",

@@ -232,6 +232,7 @@ impl Servers {
             .merge(api::router(pages.cell.clone()))
             .merge(api::frames::router(history.clone()))
             .merge(api::spikes::router(history.clone()))
+            .merge(api::findings::router(history.clone()))
             .merge(api::marks::router(history))
             .merge(queue::router(self.queue))
             .merge(self.further)

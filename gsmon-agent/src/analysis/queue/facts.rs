@@ -171,11 +171,16 @@ pub fn queue_facts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::queue::predict_for_queue;
     use crate::history::Frame;
 
-    /// Minutes of a server on which players come and go; costs scatter.
     fn frames(mode: &str, from: f64, per_player: f64) -> Vec<Frame> {
-        let mut dice = 7u64;
+        seeded(7, mode, from, per_player)
+    }
+
+    /// Minutes of a server on which players come and go; costs scatter.
+    fn seeded(seed: u64, mode: &str, from: f64, per_player: f64) -> Vec<Frame> {
+        let mut dice = seed;
         let mut noise = || {
             dice = dice
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -221,6 +226,38 @@ mod tests {
         assert_eq!(race.base, None, "it was never nearly empty");
         assert_eq!(facts.memory_bytes, None);
         assert_eq!(mode_facts(&servers, Some("x"), None, None).cpu_cores, None);
+    }
+
+    #[test]
+    fn forecasts_of_planted_queues_hold() {
+        let (mut told, mut held, mut error) = (0.0, 0.0, 0.0);
+        for seed in 1..=60 {
+            let frames = seeded(seed * 7_919, "duel", 0.0, 0.03);
+            let series = [Series {
+                server: "a",
+                frames: &frames,
+            }];
+            let facts = mode_facts(&series, Some("duel"), Some(2), Some(Holds::exactly(16.0)));
+            for players in [3, 16, 41, 100] {
+                let queue = [Waiting {
+                    mode: Some("duel".into()),
+                    region: None,
+                    players,
+                }];
+                let forecast = predict_for_queue(&queue, std::slice::from_ref(&facts), &[]);
+                let entry = &forecast.entries[0];
+                let servers = players.div_ceil(16);
+                assert_eq!(entry.matches, Some(players.div_ceil(2)));
+                assert_eq!(entry.new_servers.unwrap().value, servers);
+                let truth = 0.1 * f64::from(servers) + 0.03 * f64::from(players);
+                let cpu = entry.needs.cpu_cores.unwrap();
+                told += 1.0;
+                held += f64::from(u8::from(cpu.low <= truth && truth <= cpu.high));
+                error += (cpu.value - truth).abs() / truth;
+            }
+        }
+        assert!(held / told >= 0.93, "{held} of {told} intervals hold");
+        assert!(error / told <= 0.02, "{} off on the mean", error / told);
     }
 
     #[test]

@@ -121,10 +121,15 @@ impl HistoryReader {
                 "spikes",
                 "SELECT count(*), NULL, NULL, min(began_ms), max(began_ms + lasted_ms) FROM spike",
             ),
+            (
+                "findings",
+                "SELECT count(*), NULL, NULL, min(began_ms), max(last_ms) FROM finding",
+            ),
         ] {
             // A file that no newer gsmon has written since.
             let since = match name {
                 "spikes" => schema::WITH_SPIKES,
+                "findings" => schema::WITH_FINDINGS,
                 "lines of this hour" => schema::WITH_LINES,
                 _ => 0,
             };
@@ -239,6 +244,19 @@ impl HistoryReader {
                     report
                         .blocks
                         .push(format!("spike of server {server} at {began_ms}: {error}"));
+                }
+            }
+        }
+        if version >= schema::WITH_FINDINGS {
+            let mut query = view.prepare("SELECT server, began_ms, evidence FROM finding")?;
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                report.read += 1;
+                if let Err(error) = serde_json::from_str::<serde_json::Value>(&row.get::<_, String>(2)?) {
+                    let (server, began_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+                    report
+                        .blocks
+                        .push(format!("finding about server {server} at {began_ms}: {error}"));
                 }
             }
         }

@@ -397,6 +397,20 @@ fn tell(names: &mut Names, connection: &Connection, told: &Told) -> rusqlite::Re
             json(serde_json::to_string(&spike.not_measured)),
         ])?;
     }
+    drop(insert);
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    for finding in &told.findings {
+        insert.execute(params![
+            names.server_or_new(connection, &finding.server)?,
+            finding.unix_ms,
+            finding.detector.name(),
+            finding.last_unix_ms,
+            finding.severity.name(),
+            finding.says,
+            finding.evidence.to_string(),
+        ])?;
+    }
     Ok(())
 }
 

@@ -17,10 +17,10 @@ use super::{
     rollups,
     samples::{self, JournalRow},
     schema::{self, HistoryError},
-    told::{numbered, session, spike},
+    told::{finding, numbered, session, spike},
 };
 use crate::history::{
-    Frame, StoredLine, StoredSpike, UnknownServer,
+    Frame, StoredFinding, StoredLine, StoredSpike, UnknownServer,
     events::{Event, EventKind},
     plain::PlainRows,
     rollup::{Rollup, Span, roll_frames, roll_rows},
@@ -438,6 +438,31 @@ impl HistorySource for HistoryReader {
                 .map_err(view.sql())?;
             let spikes: Vec<Option<StoredSpike>> = rows.collect::<Result<_, _>>().map_err(view.sql())?;
             Ok(spikes.into_iter().flatten().collect())
+        })
+    }
+
+    fn findings(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<StoredFinding>, SourceError> {
+        self.read(|view| {
+            let server = server.map(|name| view.server(name)).transpose()?;
+            if schema::version(view.connection, &self.path)? < schema::WITH_FINDINGS {
+                return Ok(Vec::new());
+            }
+            let names = numbered(view.names);
+            let mut query = view
+                .connection
+                .prepare_cached(
+                    "SELECT server, began_ms, detector, last_ms, severity, says, evidence FROM finding
+                     WHERE (?1 IS NULL OR server = ?1) AND last_ms >= ?2 AND began_ms <= ?3
+                     ORDER BY began_ms, server, detector",
+                )
+                .map_err(view.sql())?;
+            let rows = query
+                .query_map(params![server, range.from_unix_ms, range.to_unix_ms], |row| {
+                    finding(row, &names)
+                })
+                .map_err(view.sql())?;
+            let found: Vec<Option<StoredFinding>> = rows.collect::<Result<_, _>>().map_err(view.sql())?;
+            Ok(found.into_iter().flatten().collect())
         })
     }
 

@@ -21,10 +21,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const CACHE_KIB: i32 = 1_024;
 
 /// Each brings the file from its place in the list to the next version. Never changed once released: appended to.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
 ];
 
 /// The first version that keeps spikes.
@@ -32,6 +33,9 @@ pub const WITH_SPIKES: i32 = 2;
 
 /// The first version that keeps players' lines.
 pub const WITH_LINES: i32 = 3;
+
+/// The first version that keeps findings.
+pub const WITH_FINDINGS: i32 = 4;
 
 /// The version that this gsmon writes.
 pub const VERSION: i32 = MIGRATIONS.len() as i32;

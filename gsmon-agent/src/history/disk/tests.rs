@@ -10,7 +10,8 @@ use super::{
 use crate::{
     config::HistorySettings,
     history::{
-        Frame, HistorySource, Measure, Resolution, StoredCause, StoredSpike, TimeRange,
+        Detector, Frame, HistorySource, Measure, Resolution, Severity, StoredCause, StoredFinding,
+        StoredSpike, TimeRange,
         events::{Event, EventKind, Told},
         rollup::Span,
     },
@@ -299,7 +300,7 @@ fn of_schema_1(path: &Path) {
         .unwrap();
     assert_eq!(changed, 1);
     connection
-        .execute_batch("DROP TABLE spike; DROP TABLE line; PRAGMA user_version = 1;")
+        .execute_batch("DROP TABLE spike; DROP TABLE line; DROP TABLE finding; PRAGMA user_version = 1;")
         .unwrap();
     file.close();
 }
@@ -328,7 +329,7 @@ fn a_file_of_schema_1_is_read_as_it_is_and_brought_up_to_date() {
     next.told.spikes.push(a_spike(BEGIN_MS));
     file.write([next].iter()).unwrap();
     let (stats, spikes) = look();
-    assert_eq!((stats.schema_version, spikes), (3, 1));
+    assert_eq!((stats.schema_version, spikes), (4, 1));
     // A day on, what is from before is in hours and in fewer blocks of minutes.
     write(
         &mut file,
@@ -393,6 +394,55 @@ fn spikes_come_back_once_and_go_with_the_sessions() {
         .execute("UPDATE spike SET causes = '['", [])
         .unwrap();
     assert!(!reader.check().unwrap().is_sound());
+}
+
+#[test]
+fn a_finding_that_is_found_again_keeps_its_row_and_goes_with_the_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut file = HistoryFile::open(&path).unwrap();
+    let finding = |unix_ms: i64, last_unix_ms: i64| StoredFinding {
+        server: "arena".into(),
+        unix_ms,
+        last_unix_ms,
+        detector: Detector::MemoryGrowth,
+        severity: Severity::High,
+        says: "memory is lost".into(),
+        evidence: serde_json::json!({"hours": 12.0}),
+    };
+    let mut first = interval(&["arena", "lobby"], BEGIN_MS, 0);
+    let old = BEGIN_MS - 731 * 86_400_000;
+    let again = finding(BEGIN_MS, BEGIN_MS + 3_600_000);
+    first.told.findings = vec![finding(BEGIN_MS, BEGIN_MS), finding(old, old), again.clone()];
+    file.write([first].iter()).unwrap();
+    let reader = HistoryReader::open(&path).unwrap();
+    assert_eq!(reader.findings(None, TimeRange::ALL).unwrap().len(), 2);
+    for second in 1..5 {
+        file.step(BEGIN_MS + second * 1_000, &retention(), Removal::Allowed)
+            .unwrap();
+    }
+    assert_eq!(
+        reader.findings(Some("arena"), TimeRange::ALL).unwrap(),
+        [again.clone()]
+    );
+    // It is there in all the time in which it was found.
+    let later = TimeRange {
+        from_unix_ms: BEGIN_MS + 60_000,
+        to_unix_ms: BEGIN_MS + 120_000,
+    };
+    assert_eq!(reader.findings(None, later).unwrap(), [again]);
+    assert!(reader.findings(Some("lobby"), TimeRange::ALL).unwrap().is_empty());
+    assert!(reader.findings(Some("other"), TimeRange::ALL).is_err());
+    assert!(reader.check().unwrap().is_sound());
+    file.connection
+        .execute("UPDATE finding SET evidence = '['", [])
+        .unwrap();
+    assert!(!reader.check().unwrap().is_sound());
+    // Of a detector that is not known yet nothing is told.
+    file.connection
+        .execute("UPDATE finding SET detector = 'later'", [])
+        .unwrap();
+    assert!(reader.findings(None, TimeRange::ALL).unwrap().is_empty());
 }
 
 #[test]

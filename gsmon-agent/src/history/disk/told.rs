@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     history::{
-        StoredSpike,
+        Detector, Severity, StoredFinding, StoredSpike,
         events::{Event, EventKind},
         rollup::Span,
         source::{StoredSession, TimeRange},
@@ -132,6 +132,27 @@ pub fn spike(
         deviations: row.get(6)?,
         causes: serde_json::from_str(&causes).unwrap_or_default(),
         not_measured: serde_json::from_str(&not_measured).unwrap_or_default(),
+    }))
+}
+
+/// A finding; `None` where a detector found it that this gsmon does not know.
+pub fn finding(
+    row: &rusqlite::Row<'_>,
+    servers: &BTreeMap<u32, Arc<str>>,
+) -> rusqlite::Result<Option<StoredFinding>> {
+    let (detector, severity, evidence): (String, String, String) = (row.get(2)?, row.get(4)?, row.get(6)?);
+    let (Some(detector), Some(severity)) = (Detector::named(&detector), Severity::named(&severity)) else {
+        return Ok(None);
+    };
+    Ok(Some(StoredFinding {
+        server: servers.get(&row.get(0)?).cloned().unwrap_or_default(),
+        unix_ms: row.get(1)?,
+        last_unix_ms: row.get(3)?,
+        detector,
+        severity,
+        says: row.get(5)?,
+        // What cannot be read here `gsmon history check` names.
+        evidence: serde_json::from_str(&evidence).unwrap_or_default(),
     }))
 }
 

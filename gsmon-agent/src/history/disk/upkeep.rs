@@ -315,6 +315,7 @@ impl HistoryFile {
             ("transition", "began_ms", "began_ms"),
             ("life", "began_ms", "began_ms"),
             ("spike", "began_ms", "began_ms"),
+            ("finding", "began_ms", "last_ms"),
         ] {
             transaction
                 .prepare_cached(&format!(

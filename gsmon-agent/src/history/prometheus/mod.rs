@@ -28,6 +28,7 @@ use self::{
 };
 use super::{
     events::Event,
+    findings::StoredFinding,
     frame::Frame,
     measure::Measure,
     rollup::{Rollup, Span, roll_frames},
@@ -383,6 +384,10 @@ impl HistorySource for PrometheusSource {
 
     fn spikes(&self, _: Option<&str>, _: TimeRange) -> Result<Vec<StoredSpike>, SourceError> {
         Err(PrometheusError::NotKept("spikes").into())
+    }
+
+    fn findings(&self, _: Option<&str>, _: TimeRange) -> Result<Vec<StoredFinding>, SourceError> {
+        Err(PrometheusError::NotKept("findings").into())
     }
 
     fn events(&self, server: Option<&str>, range: TimeRange) -> Result<Vec<Event>, SourceError> {

@@ -2,9 +2,11 @@
 //! answer to Agones over the fleet's socket.
 
 use std::{
+    collections::HashMap,
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,12 +17,20 @@ use gsmon_agent::{
         gather::{Costs, Hours, Runs, SeenServer, Settings, gather},
         recommend_scaling,
     },
-    config::{Config, FleetConfig},
+    config::{Config, FleetConfig, HistorySettings},
     fleet::{
         Fleet, FleetServers,
         plan::{Heard, Plan},
     },
-    history::{Frame, Measure},
+    history::{
+        Frame, History, Measure, TimeRange,
+        disk::{
+            HistoryWriter,
+            file::{HistoryFile, Interval},
+            upkeep::{Removal, Retention},
+        },
+    },
+    monitor::Analyses,
 };
 
 use super::Row;
@@ -80,11 +90,43 @@ fn peak_mib() -> Result<f64> {
     Ok(kib / 1_024.0)
 }
 
+/// Writes their hours into a file, as an agent would have.
+fn write(path: &Path, servers: &[SeenServer]) -> Result<()> {
+    // Nothing is too old to be kept: these are of 1970.
+    let retention = Retention::of(&HistorySettings::default());
+    let mut file = HistoryFile::open(path)?;
+    for hour in 0..(DAYS * 24) as usize {
+        let frames = servers.iter();
+        let frames: Vec<(Arc<str>, Frame)> = frames
+            .map(|server| (server.name.as_str().into(), server.frames[hour].clone()))
+            .collect();
+        let unix_ms = (hour as i64 + 1) * HOUR_MS;
+        let interval = Interval {
+            unix_ms,
+            frames,
+            ..Interval::default()
+        };
+        file.write([interval].iter())?;
+        while file.step(unix_ms, &retention, Removal::Allowed)? {}
+    }
+    file.close();
+    Ok(())
+}
+
 /// All rows.
 pub fn run() -> Result<Vec<Row>> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let directory = tempfile::Builder::new().prefix("advice-").tempdir_in(target)?;
+    let path = directory.path().join("history.db");
+    let mut servers: Vec<SeenServer> = (0..SERVERS).map(server).collect();
+    write(&path, &servers)?;
+    let history = History::written_by(HistoryWriter::start(&path, &HistorySettings::default())?);
     // What ran before in this process is not advice's.
     std::fs::write("/proc/self/clear_refs", "5").context("cannot begin to count memory anew")?;
-    let servers: Vec<SeenServer> = (0..SERVERS).map(server).collect();
+    let range = TimeRange {
+        from_unix_ms: 0,
+        to_unix_ms: DAYS * 24 * HOUR_MS,
+    };
     let config = Config::default();
     let hours = Hours {
         now_unix_ms: DAYS * 24 * HOUR_MS,
@@ -93,6 +135,18 @@ pub fn run() -> Result<Vec<Row>> {
     let mut seconds = f64::INFINITY;
     for _ in 0..3 {
         let begin = Instant::now();
+        let mut read: HashMap<String, Vec<Frame>> = Analyses::of(&history)
+            .each(range, |_, frames| frames.to_vec())?
+            .into_iter()
+            .collect();
+        for server in &mut servers {
+            server.frames = read.remove(&server.name).unwrap_or_default();
+            ensure!(
+                server.frames.len() >= (DAYS * 24 - 1) as usize,
+                "{} hours were kept",
+                server.frames.len()
+            );
+        }
         let targets = Experience::Responsive.targets();
         let (facts, left) = gather(&servers, &Settings::of(&config), hours, &targets, Costs::Told);
         let advice = recommend_scaling(&facts, hours.ahead, Experience::Responsive);
@@ -103,7 +157,7 @@ pub fn run() -> Result<Vec<Row>> {
     drop(servers);
     Ok(vec![
         Row::net(
-            format!("recommend, {SERVERS} servers, {DAYS} days of hours, in memory"),
+            format!("recommend, {SERVERS} servers, {DAYS} days of hours, read from disk"),
             seconds,
             0.0,
             Some(1.0),

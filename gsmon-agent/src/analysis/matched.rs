@@ -19,8 +19,8 @@ const SHORTEST_BLOCK_SECONDS: f64 = 15.0;
 /// With fewer blocks a window says nothing.
 const FEWEST_BLOCKS: usize = 8;
 
-/// A frame needs so many seconds of like frames in the other window.
-const FEWEST_LIKE_SECONDS: f64 = 8.0;
+/// A frame needs so many seconds of like frames in the other window: eight of a second each, whose lengths are never whole.
+const FEWEST_LIKE_SECONDS: f64 = 7.5;
 /// Players differ by no more than this factor between like frames; what is left of it the regression accounts for.
 const CALIPER: f64 = 1.25;
 

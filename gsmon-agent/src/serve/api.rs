@@ -4,11 +4,10 @@
 //! What does not exist is answered with 404, what cannot be meant with 400, both with a JSON object that has `error` (a
 //! sentence) and `known` (what would have been right).
 
-pub mod findings;
 pub mod frames;
+pub mod kept;
 pub mod marks;
 pub mod outlook;
-pub mod spikes;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 

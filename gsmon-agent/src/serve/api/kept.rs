@@ -1,23 +1,36 @@
-//! `GET /api/v1/spikes`: spikes that the history keeps, of one server or of all, with what each came from.
+//! `GET /api/v1/spikes` and `GET /api/v1/findings`: rows that the history keeps, of one server or of all, with their evidence.
 
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
+use serde::Serialize;
 
 use super::{Answer, Parameters, REQUEST_TIMEOUT, Refusal, frames::moment, read};
-use crate::history::{History, HistorySource, TimeRange};
+use crate::history::{History, HistorySource, SourceError, TimeRange};
 
-/// Spikes in one answer, the newest of more.
-const MOST_SPIKES: usize = 10_000;
+/// Rows in one answer, the newest of more.
+const MOST_ROWS: usize = 10_000;
 
-/// The route; the spikes come from the history.
+/// The routes; the rows come from the history.
 pub fn router(history: Arc<History>) -> Router {
     Router::new()
         .route("/api/v1/spikes", get(spikes))
+        .route("/api/v1/findings", get(findings))
         .with_state(history)
 }
 
 async fn spikes(State(history): State<Arc<History>>, query: Parameters) -> Answer {
+    rows(query, move |server, range| history.spikes(server, range)).await
+}
+
+async fn findings(State(history): State<Arc<History>>, query: Parameters) -> Answer {
+    rows(query, move |server, range| history.findings(server, range)).await
+}
+
+async fn rows<T: Serialize + Send + 'static>(
+    query: Parameters,
+    find: impl FnOnce(Option<&str>, TimeRange) -> Result<Vec<T>, SourceError> + Send + 'static,
+) -> Answer {
     let given = read(query, &["server", "from", "to"])?;
     let (mut server, mut range) = (None, TimeRange::ALL);
     for (name, text) in given.into_iter().filter(|(_, text)| !text.is_empty()) {
@@ -28,11 +41,11 @@ async fn spikes(State(history): State<Arc<History>>, query: Parameters) -> Answe
             _ => range.to_unix_ms = time("to", text)?,
         }
     }
-    let work = tokio::task::spawn_blocking(move || history.spikes(server.as_deref(), range));
+    let work = tokio::task::spawn_blocking(move || find(server.as_deref(), range));
     match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(found)) => {
             let mut found = found?;
-            found.drain(..found.len().saturating_sub(MOST_SPIKES));
+            found.drain(..found.len().saturating_sub(MOST_ROWS));
             Ok(Json(found).into_response())
         }
         _ => Err(Refusal::Answer),

@@ -67,10 +67,12 @@ impl History {
     ) -> Result<Vec<T>, SourceError> {
         let told = self.file()?.map_or_else(|| Ok(Vec::new()), |file| read(&file));
         match (told, server) {
-            (Err(SourceError::Unknown(_)), Some(server))
-                if self.followed().iter().any(|known| known == server) =>
-            {
-                Ok(Vec::new())
+            (Err(SourceError::Unknown(_)), Some(server)) => {
+                match self.followed().iter().any(|known| known == server) {
+                    true => Ok(Vec::new()),
+                    // The file alone does not know those that are new.
+                    false => Err(self.unknown(server)),
+                }
             }
             (told, _) => told,
         }
